@@ -1,0 +1,31 @@
+"""Reinforcement learning with memory, in JAX.
+
+The names below are imported when first used, so that `import memorax` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from memorax.version import __version__
+
+if TYPE_CHECKING:
+    from memorax import algorithms, buffers, environments, networks, testing, training
+    from memorax.environments import make
+
+_MODULES = ("algorithms", "buffers", "environments", "networks", "testing", "training")
+
+__all__ = ["__version__", "algorithms", "buffers", "environments", "make", "networks", "testing", "training"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "make":
+        return import_module("memorax.environments").make
+    if name in _MODULES:
+        return import_module(f"memorax.{name}")
+    raise AttributeError(f"module 'memorax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

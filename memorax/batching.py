@@ -1,0 +1,34 @@
+"""From a rollout to minibatches: whole sequences, each with the carry it starts from."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from memorax.types import Key, PyTree
+
+
+def to_sequences(tree: PyTree, sequence_length: int) -> PyTree:
+    """Cut `[B, T, ...]` into contiguous sequences `[B * C, sequence_length, ...]` with `C = T / sequence_length`."""
+    return jax.tree.map(lambda x: x.reshape(-1, sequence_length, *x.shape[2:]), tree)
+
+
+def flatten_carries(carry: PyTree) -> PyTree:
+    """Line up the carries `[B, C, ...]` of a rollout's sequences with `to_sequences`: `[B * C, ...]`."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), carry)
+
+
+def minibatches(key: Key, tree: PyTree, num_minibatches: int) -> PyTree:
+    """Shuffle sequences and deal them out.
+
+    Args:
+        key: random key.
+        tree: leaves `[N, ...]`, one sequence (or its carry) per row.
+        num_minibatches: how many; divides `N`.
+
+    Returns:
+        Leaves `[num_minibatches, N / num_minibatches, ...]`.
+    """
+    num_sequences = jax.tree.leaves(tree)[0].shape[0]
+    order = jax.random.permutation(key, num_sequences).reshape(num_minibatches, -1)
+    return jax.tree.map(lambda x: jnp.take(x, order, axis=0), tree)

@@ -1,0 +1,5 @@
+"""Replay buffers."""
+
+from memorax.buffers.sequence_buffer import BufferState, Chunk, ReplayBatch, SequenceBuffer
+
+__all__ = ["BufferState", "Chunk", "ReplayBatch", "SequenceBuffer"]

@@ -1,0 +1,46 @@
+"""`memorax demo`."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import tyro
+
+from memorax.algorithms import PPOConfig
+from memorax.evaluation.plot import plot_runs
+from memorax.training import TrainConfig, run_config
+from memorax.training.run import LEARNING_CURVE
+
+TORSOS = ("gru", "mlp")
+
+
+def demo_config(torso: str) -> TrainConfig[PPOConfig]:
+    """The settings of the demonstration: recall what was seen four steps ago."""
+    return TrainConfig(
+        environment="popgym::RepeatPreviousEasy",
+        algorithm="ppo",
+        hyperparameters=PPOConfig(num_envs=16, num_steps=128),
+        torso=torso,
+        total_steps=500_000,
+        num_seeds=1,
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Train PPO with and without memory on a task that needs it, and draw both learning curves."""
+
+    def command(folder: Path | None = None) -> None:
+        """Train PPO with and without memory on a task that needs it, and draw both learning curves.
+
+        Args:
+            folder: where to put both runs and the picture; by default one in runs/ named after the time.
+        """
+        path = folder or Path("runs") / f"demo-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+        runs = [run_config(demo_config(torso), path / torso) for torso in TORSOS]
+        for torso, (_, result) in zip(TORSOS, runs, strict=True):
+            print(f"{torso}: evaluation return {result.metrics[0]['evaluation_return']:.3f}")
+        print(plot_runs([run for run, _ in runs], path / LEARNING_CURVE))
+
+    tyro.cli(command, prog="memorax demo", args=arguments)
+    return 0

@@ -1,0 +1,97 @@
+"""One function for every suite: `make("suite::Id")`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+from memorax.environments.environment import Environment
+from memorax.environments.options import suggest
+from memorax.environments.wrappers import WRAPPERS
+from memorax.types import PyTree
+
+# A suite is a module with `make` and `ids`, imported when it is first asked for. Its name is also that of its extra.
+SUITES: Mapping[str, str] = {
+    "gymnax": "memorax.environments.gymnax",
+    "popgym": "memorax.environments.popgym",
+}
+
+
+class Suite(Protocol):
+    """What the module of a suite offers."""
+
+    def ids(self) -> list[str]:
+        """The names the suite can make."""
+
+    def make(self, id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
+        """The environment called `id` and its parameters; `kwargs` override what it is built with."""
+
+
+def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
+    """Make an environment, for instance `make("gymnax::CartPole-v1", max_steps_in_episode=200)`.
+
+    Args:
+        id: `"suite::Id"`, the id as the suite spells it; `registered()` lists them.
+        kwargs: settings of the environment, each in place of its default; and, for any environment, a wrapper by
+            its keyword, `mask_observation=(0, 2)`.
+
+    Returns:
+        `(env, env_params)`.
+
+    Raises:
+        ValueError: for an unknown suite, id or setting (naming the closest that exist), or a value that is not valid.
+        ImportError: if the suite's packages are not installed (naming the command that installs them).
+    """
+    suite_name, separator, env_id = id.partition("::")
+    if not separator:
+        raise ValueError(f"environment {id!r} names no suite (valid: 'suite::Id'){_suggest_anywhere(id)}")
+    if suite_name not in SUITES:
+        close = suggest(suite_name, SUITES) or _suggest_anywhere(env_id)
+        raise ValueError(f"unknown suite {suite_name!r} in {id!r} (valid: {', '.join(SUITES)}){close}")
+    suite = load(suite_name)
+    if env_id not in suite.ids():
+        names = {known: f"{suite_name}::{known}" for known in suite.ids()}
+        close = suggest(id, names.values()) or f" (valid: {', '.join(names)})"
+        raise ValueError(f"unknown environment {id!r}{close}")
+    wrappers = {keyword: kwargs.pop(keyword) for keyword in WRAPPERS if keyword in kwargs}
+    env, env_params = suite.make(env_id, **kwargs)
+    for keyword, value in wrappers.items():
+        env = WRAPPERS[keyword](env, value)
+    return env, env_params
+
+
+def registered() -> dict[str, list[str] | str]:
+    """For every suite the ids it can make, or how to install it where it is missing."""
+    listing: dict[str, list[str] | str] = {}
+    for name in SUITES:
+        try:
+            listing[name] = load(name).ids()
+        except ImportError as error:
+            listing[name] = str(error)
+    return listing
+
+
+def load(name: str) -> Suite:
+    """Import the suite called `name`.
+
+    Raises:
+        ImportError: if a package it needs is missing, in one line with the command that installs it.
+    """
+    try:
+        return cast(Suite, importlib.import_module(SUITES[name]))
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.partition(".")[0] == "memorax":
+            raise
+        raise ImportError(
+            f"the {name} environments need the package {error.name!r}: pip install \"memorax[{name}]\""
+        ) from error
+
+
+def _suggest_anywhere(env_id: str) -> str:
+    """The closest ids of every suite that is installed."""
+    names = {known: f"{suite}::{known}" for suite, ids in registered().items() if isinstance(ids, list) for known in ids}
+    close = suggest(env_id, names)
+    for known, full in names.items():
+        close = close.replace(repr(known), repr(full))
+    return close

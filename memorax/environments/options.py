@@ -1,0 +1,31 @@
+"""The keyword options of `make`: which there are, and one line for each that there is not."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from memorax.environments.wrappers import WRAPPERS
+
+
+def constructor_options(constructor: Callable[..., Any]) -> list[str]:
+    """The named parameters of `constructor`."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in inspect.signature(constructor).parameters.values() if p.kind in named]
+
+
+def check_options(name: str, given: Iterable[str], valid: Collection[str]) -> None:
+    """Raise a ValueError, naming the valid options, if `name` is given one it does not have."""
+    for option in given:
+        if option not in valid:
+            choices = ", ".join(sorted([*valid, *WRAPPERS]))
+            raise ValueError(f"{name} has no option {option!r}{suggest(option, valid)} (valid: {choices})")
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`": did you mean 'x' or 'y'?"` with the names closest to `word`, or nothing where none is close."""
+    names = {name.lower(): name for name in known}
+    close = [repr(names[match]) for match in difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.6)]
+    return f": did you mean {' or '.join(close)}?" if close else ""

@@ -1,0 +1,83 @@
+"""RepeatFirst: name the suit of the first card for as long as the deck lasts."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import struct
+
+from memorax.environments.environment import Environment, StepResult
+from memorax.environments.popgym.deck import (
+    DECK_SIZE,
+    NUM_SUITS,
+    check_num_decks,
+    draw_card,
+    full_deck,
+    remove_card,
+)
+from memorax.environments.spaces import Discrete
+from memorax.types import Array, Key
+
+
+@struct.dataclass
+class RepeatFirstParams:
+    """The number of decks, which sets the length of an episode."""
+
+    num_decks: Array | int
+
+
+@struct.dataclass
+class RepeatFirstState:
+    """The suits left in the deck, `[4]`, and the suit to be repeated."""
+
+    deck: Array
+    first_suit: Array
+
+
+class RepeatFirst(Environment):
+    """A card is dealt at every step; the action must name the suit of the first one.
+
+    An episode lasts `52 * num_decks - 1` steps and ends (terminated) with the last card. Every step gives
+    `1 / (52 * num_decks - 1)` for the right suit and as much less for a wrong one, so returns lie in [-1, 1].
+
+    Source: POPGym (Morad et al., 2023), package `popgym` 1.0.7.
+
+    Args:
+        num_decks: decks shuffled together.
+
+    Raises:
+        ValueError: if `num_decks` is not a positive integer.
+    """
+
+    def __init__(self, num_decks: int = 1) -> None:
+        check_num_decks(num_decks)
+        self.num_decks = num_decks
+
+    @property
+    def default_params(self) -> RepeatFirstParams:
+        return RepeatFirstParams(num_decks=self.num_decks)
+
+    def reset(self, key: Key, params: RepeatFirstParams) -> tuple[Array, RepeatFirstState]:
+        return self.deal_first(draw_card(key, full_deck(params.num_decks)), params)
+
+    def step_env(self, key: Key, env_state: RepeatFirstState, action: Array, params: RepeatFirstParams) -> StepResult:
+        return self.deal_next(draw_card(key, env_state.deck), env_state, action, params)
+
+    def deal_first(self, suit: Array, params: RepeatFirstParams) -> tuple[Array, RepeatFirstState]:
+        """`reset`, given the suit that is drawn."""
+        return suit, RepeatFirstState(deck=remove_card(full_deck(params.num_decks), suit), first_suit=suit)
+
+    def deal_next(
+        self, suit: Array, env_state: RepeatFirstState, action: Array, params: RepeatFirstParams
+    ) -> StepResult:
+        """`step_env`, given the suit that is drawn."""
+        scale = jnp.asarray(1.0 / (DECK_SIZE * params.num_decks - 1), jnp.float32)
+        reward = jnp.where(action == env_state.first_suit, scale, -scale)
+        state = env_state.replace(deck=remove_card(env_state.deck, suit))
+        terminated = jnp.sum(state.deck) == 0
+        return suit, state, reward, terminated, jnp.zeros_like(terminated), {}
+
+    def observation_space(self, params: RepeatFirstParams) -> Discrete:
+        return Discrete(NUM_SUITS)
+
+    def action_space(self, params: RepeatFirstParams) -> Discrete:
+        return Discrete(NUM_SUITS)

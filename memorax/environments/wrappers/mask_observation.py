@@ -1,0 +1,60 @@
+"""Partial observability by leaving things out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import jax.numpy as jnp
+import numpy as np
+
+from memorax.environments.environment import Environment, StepResult
+from memorax.environments.spaces import Box
+from memorax.environments.wrappers.wrapper import Wrapper
+from memorax.types import Array, Key, PyTree
+
+
+class MaskObservation(Wrapper):
+    """Keep only some elements of a flat observation.
+
+    `MaskObservation(cartpole, (0, 2))` is CartPole without velocities: only the position and the angle are seen.
+
+    Args:
+        env: an environment whose observations are a `Box` of one axis.
+        indices: which elements to keep, in this order.
+
+    Raises:
+        ValueError: if observations are no flat `Box`, or an index is not one of its elements or comes twice.
+    """
+
+    def __init__(self, env: Environment, indices: Iterable[int]) -> None:
+        super().__init__(env)
+        space = env.observation_space(env.default_params)
+        if not isinstance(space, Box) or len(space.shape) != 1:
+            raise ValueError(f"mask_observation needs a flat Box observation: {env.name} has {space}")
+        self.indices = _valid_indices(indices, space.shape[0])
+
+    def reset(self, key: Key, params: PyTree) -> tuple[Array, PyTree]:
+        observation, state = self.env.reset(key, params)
+        return self._keep(observation), state
+
+    def step_env(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> StepResult:
+        observation, *rest = self.env.step_env(key, env_state, action, params)
+        return (self._keep(observation), *rest)
+
+    def observation_space(self, params: PyTree) -> Box:
+        space = self.env.observation_space(params)
+        assert isinstance(space, Box)
+        kept = list(self.indices)
+        low, high = (np.broadcast_to(np.asarray(bound), space.shape)[kept] for bound in (space.low, space.high))
+        return Box(low, high, (len(kept),), space.dtype)
+
+    def _keep(self, observation: Array) -> Array:
+        return jnp.stack([observation[index] for index in self.indices])
+
+
+def _valid_indices(indices: Iterable[int], size: int) -> tuple[int, ...]:
+    kept = tuple(indices) if isinstance(indices, Iterable) else (indices,)
+    integers = all(isinstance(index, int) and 0 <= index < size for index in kept)
+    if not kept or not integers or len(set(kept)) != len(kept):
+        raise ValueError(f"mask_observation ({indices!r}) must name different elements to keep, each from 0 to {size - 1}")
+    return kept

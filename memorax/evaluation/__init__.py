@@ -1,0 +1,9 @@
+"""Statistics over seeds, and learning curves."""
+
+from __future__ import annotations
+
+from memorax.evaluation.plot import plot_runs
+from memorax.evaluation.runs import read_config, read_metrics
+from memorax.evaluation.statistics import Interval, mean_interval
+
+__all__ = ["Interval", "mean_interval", "plot_runs", "read_config", "read_metrics"]

@@ -1,0 +1,117 @@
+"""Progress on the terminal: a dashboard, or plain lines where the output is no terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from memorax.loggers.logger import Logger, Row, RunDescription
+
+PLACE = ("seed", "step", "seconds")
+OUTCOMES = ("return", "loss")
+"""How the names of metrics end that a plain line has room for."""
+BRIEF = ("training", "evaluating", "saving")
+"""What is not worth a plain line."""
+
+
+class TerminalLogger(Logger):
+    """Shows the progress, steps per second, the time left, and each metric as its mean over seeds."""
+
+    def __init__(self, folder: Path | None = None, console: Console | None = None) -> None:
+        super().__init__(folder)
+        self._console = console or Console()
+        self._live: Live | None = None
+        self._run: RunDescription | None = None
+        self._status = ""
+        self._step = 0
+        self._steps_per_second = math.nan
+        self._metrics: dict[str, tuple[float, float]] = {}
+
+    def start(self, run: RunDescription) -> None:
+        """Open the dashboard."""
+        self._run = run
+        self._step = run.step
+        if not self._console.is_terminal:
+            self._print(f"{run.title}: {run.total_steps:,} steps, {_seeds(run.num_seeds)}")
+
+    def log(self, rows: Sequence[Row], steps_per_second: float) -> None:
+        """Show the rows; a metric without a value in them keeps the last one it had."""
+        self._step = int(rows[0]["step"])
+        self._steps_per_second = steps_per_second
+        for name in rows[0]:
+            values = [float(row[name]) for row in rows if not math.isnan(row[name])]
+            if name not in PLACE and values:
+                mean = sum(values) / len(values)
+                spread = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
+                self._metrics[name] = mean, spread
+        if self._run is not None and not self._console.is_terminal:
+            self._print(self._plain_line(self._run))
+
+    def status(self, text: str) -> None:
+        """Show what the loop is doing."""
+        if not self._console.is_terminal:
+            if text != self._status and text not in BRIEF:
+                self._print(text)
+        elif self._live is None:
+            self._live = Live(console=self._console, get_renderable=self._dashboard, refresh_per_second=4)
+            self._live.start()
+        self._status = text
+
+    def close(self) -> None:
+        """Leave the last picture standing."""
+        if self._live is not None:
+            self._status = ""
+            self._live.stop()
+            self._live = None
+
+    def _print(self, text: str) -> None:
+        print(text, file=self._console.file, flush=True)
+
+    def _plain_line(self, run: RunDescription) -> str:
+        parts = [
+            f"step {self._step:,}/{run.total_steps:,}",
+            f"{self._steps_per_second:,.0f} steps/s",
+            f"{self._time_left(run)} left",
+            *(f"{name} {mean:.4g}" for name, (mean, _) in self._metrics.items() if name.endswith(OUTCOMES)),
+        ]
+        return "  ".join(parts)
+
+    def _dashboard(self) -> Group:
+        status = Spinner("dots", self._status) if self._status else Text("")
+        if self._run is None:
+            return Group(status)
+        run = self._run
+        progress = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=run.total_steps, completed=self._step, width=40)
+        speed = "" if math.isnan(self._steps_per_second) else f"{self._steps_per_second:,.0f} steps/s"
+        left = "" if math.isnan(self._steps_per_second) else f"{self._time_left(run)} left"
+        progress.add_row(bar, f"{self._step:,} / {run.total_steps:,} steps", speed, left)
+        metrics = Table.grid(padding=(0, 2))
+        for name, (mean, spread) in self._metrics.items():
+            over_seeds = f"± {spread:.3g}" if run.num_seeds > 1 else ""
+            metrics.add_row(Text(name.replace("_", " "), style="cyan"), f"{mean:.4g}", Text(over_seeds, style="dim"))
+        title = Text(f"{run.title}  ({_seeds(run.num_seeds)})", style="bold")
+        return Group(title, progress, metrics, status)
+
+    def _time_left(self, run: RunDescription) -> str:
+        return _duration((run.total_steps - self._step) * run.num_seeds / self._steps_per_second)
+
+
+def _seeds(number: int) -> str:
+    return "1 seed" if number == 1 else f"{number} seeds, mean ± standard deviation over them"
+
+
+def _duration(seconds: float) -> str:
+    """`3h05m`, `5m20s` or `20s`."""
+    seconds = round(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+    return f"{seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"

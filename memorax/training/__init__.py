@@ -1,0 +1,25 @@
+"""The training loop, from Python and for the command line.
+
+`train(agent, total_steps=100_000, num_seeds=4, folder="runs/mine")` trains any agent; `run_config(TrainConfig(...))` also
+builds it.
+"""
+
+from __future__ import annotations
+
+from memorax.training.config import TrainConfig, build_agent
+from memorax.training.interruption import Interrupted
+from memorax.training.loop import TrainingResult, train
+from memorax.training.run import Evaluation, evaluate_run, load_run, resume_run, run_config
+
+__all__ = [
+    "Evaluation",
+    "Interrupted",
+    "TrainConfig",
+    "TrainingResult",
+    "build_agent",
+    "evaluate_run",
+    "load_run",
+    "resume_run",
+    "run_config",
+    "train",
+]

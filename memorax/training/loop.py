@@ -1,0 +1,287 @@
+"""The training loop: compiled chunks for all seeds at once, and between them evaluation, metrics and checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from memorax.algorithms.algorithm import Algorithm
+from memorax.loggers import FileLogger, Logger, RunDescription, TerminalLogger
+from memorax.training.checkpoints import Checkpoints
+from memorax.training.folder import checkpoints_folder, create_folder, open_folder, write_config
+from memorax.training.interruption import Interrupted, Interruption
+from memorax.training.schedule import Schedule, make_schedule
+from memorax.training.summary import (
+    EPISODE_COLUMNS,
+    Episodes,
+    Row,
+    count_episodes,
+    episode_row,
+    metrics_row,
+    summarize,
+)
+from memorax.types import Array, Key, Metrics, PyTree
+
+EVALUATION_PREFIX = "evaluation_"
+DEFAULT_EVALUATION_LENGTH = 1024
+LONGEST_NAP = 0.05
+LARGEST_SEED = 2**31
+
+Agent = Algorithm[Any, Any]
+Chunk = Callable[[Key, PyTree], tuple[Key, PyTree, tuple[Episodes, Metrics]]]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Where a run ended.
+
+    Attributes:
+        key: the keys to go on from, `[num_seeds]`.
+        state: the agents' states, leaves `[num_seeds, ...]`.
+        step: environment steps taken in each seed.
+        metrics: the last row of each seed; empty where there was nothing left to do.
+    """
+
+    key: Key
+    state: PyTree
+    step: int
+    metrics: list[Row]
+
+
+def train(
+    agent: Agent,
+    total_steps: int,
+    seed: int = 0,
+    num_seeds: int = 1,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    log_interval: int | None = None,
+    evaluation_interval: int | None = None,
+    evaluation_steps: int | None = None,
+    checkpoint_seconds: float = 30.0,
+    loggers: Sequence[Logger] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> TrainingResult:
+    """Train an agent.
+
+    The same arguments give the same result, bit for bit on the same device, whether or not the run was killed and
+    resumed in between. A signal (Ctrl-C or SIGTERM) stops the run after the chunk that is running.
+
+    Args:
+        agent: what learns.
+        total_steps: environment steps in each seed, over all its environments; rounded up to whole iterations.
+        seed: of the first agent; the others have the next ones.
+        num_seeds: agents trained side by side in one program.
+        folder: where metrics and checkpoints go; nowhere by default.
+        resume: go on with the run in `folder` from its last intact checkpoint.
+        log_interval: environment steps between two rows of metrics; by default about a hundredth of the run.
+        evaluation_interval: environment steps between two evaluations; by default a twentieth of the run.
+        evaluation_steps: environment steps in an evaluation, over all environments; by default 1024 in each. Episodes
+            that do not end within it do not count.
+        checkpoint_seconds: least time between two checkpoints, in seconds; there is one at the end in any case.
+        loggers: where metrics go; by default the terminal and, with a folder, a CSV file.
+        config: settings to write to the folder, as JSON holds them.
+
+    Returns:
+        The keys and states at the end.
+
+    Raises:
+        ValueError: if a number is not positive, or the folder holds another run.
+        OSError: if the disk is full; the last checkpoint stays intact.
+        Interrupted: after a signal, once everything is saved.
+    """
+    schedule = make_schedule(agent.steps_per_iteration, total_steps, log_interval, evaluation_interval)
+    if num_seeds < 1:
+        raise ValueError(f"num_seeds ({num_seeds}) must be at least 1")
+    if not 0 <= seed <= LARGEST_SEED - num_seeds:
+        raise ValueError(f"seed ({seed}) must lie between 0 and {LARGEST_SEED - num_seeds}")
+    if evaluation_steps is not None and evaluation_steps < 1:
+        raise ValueError(f"evaluation_steps ({evaluation_steps}) must be at least 1: it counts environment steps")
+    if folder is None and resume:
+        raise ValueError("resume needs the folder of the run to go on with")
+    path = None if folder is None else Path(folder)
+    if path is not None:
+        if resume:
+            open_folder(path)
+        else:
+            create_folder(path)
+        write_config(path, config or {})
+    if loggers is None:
+        loggers = [TerminalLogger(path), *([FileLogger(path)] if path is not None else [])]
+    evaluation_steps = evaluation_steps or DEFAULT_EVALUATION_LENGTH * agent.cfg.num_envs
+    run = _Run(agent, schedule, seed, num_seeds, path, evaluation_steps, checkpoint_seconds, loggers)
+    try:
+        with Interruption(run.stopping) as interruption:
+            return run.train(config or {}, interruption)
+    finally:
+        run.close()
+
+
+class _Run:
+    """One run: what stays the same in it."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        schedule: Schedule,
+        seed: int,
+        num_seeds: int,
+        folder: Path | None,
+        evaluation_steps: int,
+        checkpoint_seconds: float,
+        loggers: Sequence[Logger],
+    ) -> None:
+        self.agent = agent
+        self.schedule = schedule
+        self.seeds = np.arange(seed, seed + num_seeds)
+        self.folder = folder
+        self.checkpoint_seconds = checkpoint_seconds
+        self.loggers = loggers
+        self.checkpoints = None if folder is None else Checkpoints(checkpoints_folder(folder))
+        self.chunks: dict[int, Chunk] = {}
+        self.evaluate = jax.jit(lambda *arguments: _evaluate(agent, evaluation_steps, *arguments))
+
+    def close(self) -> None:
+        for logger in self.loggers:
+            logger.close()
+        if self.checkpoints is not None:
+            self.checkpoints.close()
+
+    def stopping(self) -> None:
+        self._status("stopping after this chunk; once more to stop at once")
+
+    def train(self, config: Mapping[str, Any], interruption: Interruption) -> TrainingResult:
+        steps_per_iteration = self.agent.steps_per_iteration
+        key, state, iteration, seconds = self._begin()
+        self._start_loggers(config, key, state, iteration * steps_per_iteration)
+        rows: list[Row] = []
+        started = saved = time.monotonic()
+        while length := self.schedule.next_chunk(iteration):
+            chunk = self._compiled(length, key, state)
+            if interruption.signal is not None:
+                break
+            self._status("training")
+            chunk_started = time.monotonic()
+            key, state, kept = chunk(key, state)
+            _wait(kept)
+            speed = length * steps_per_iteration * len(self.seeds) / (time.monotonic() - chunk_started)
+            iteration += length
+            evaluation = self._evaluate(state, iteration)
+            elapsed = seconds + time.monotonic() - started
+            rows = self._rows(jax.device_get(kept), evaluation, iteration * steps_per_iteration, elapsed)
+            for logger in self.loggers:
+                logger.log(rows, speed)
+            if time.monotonic() - saved >= self.checkpoint_seconds:
+                self._save(key, state, iteration, elapsed)
+                saved = time.monotonic()
+        self._save(key, state, iteration, seconds + time.monotonic() - started)
+        if interruption.signal is not None:
+            raise Interrupted(interruption.signal, self.folder, iteration * steps_per_iteration)
+        return TrainingResult(key, state, iteration * steps_per_iteration, rows)
+
+    def _begin(self) -> tuple[Key, PyTree, int, float]:
+        """Keys and states to start from, iterations taken and seconds they took."""
+        init = jax.jit(jax.vmap(self.agent.init))
+        keys = jax.vmap(jax.random.key)(self.seeds)
+        if self.checkpoints is not None and self.checkpoints.steps:
+            self._status("restoring")
+            checkpoint = self.checkpoints.restore(jax.eval_shape(init, keys))
+            if checkpoint is not None:
+                key, state = checkpoint.tree
+                return key, state, checkpoint.step // self.agent.steps_per_iteration, checkpoint.seconds
+        self._status("initialising")
+        key, state = init(keys)
+        # A member may start with two names for one array (a target network), which cannot be donated twice.
+        return key, jax.tree.map(jnp.copy, state), 0, 0.0
+
+    def _start_loggers(self, config: Mapping[str, Any], key: Key, state: PyTree, step: int) -> None:
+        _, metrics = jax.eval_shape(self._chunk(1), key, state)[2]
+        description = RunDescription(
+            title=str(self.folder or type(self.agent).__name__),
+            columns=(
+                *("seed", "step", "seconds"),
+                *EPISODE_COLUMNS,
+                *(f"{EVALUATION_PREFIX}{name}" for name in EPISODE_COLUMNS),
+                *sorted(metrics),
+            ),
+            step=step,
+            total_steps=self.schedule.total * self.agent.steps_per_iteration,
+            num_seeds=len(self.seeds),
+            config=config,
+        )
+        for logger in self.loggers:
+            logger.start(description)
+
+    def _chunk(self, iterations: int) -> Chunk:
+        num_steps = iterations * self.agent.steps_per_iteration
+        return jax.vmap(lambda key, state: self.agent.train(key, state, num_steps=num_steps, keep=summarize))
+
+    def _compiled(self, iterations: int, key: Key, state: PyTree) -> Chunk:
+        if iterations not in self.chunks:
+            self._status("compiling")
+            function = jax.jit(self._chunk(iterations), donate_argnums=1)
+            self.chunks[iterations] = function.lower(key, state).compile()
+        return self.chunks[iterations]
+
+    def _evaluate(self, state: PyTree, iteration: int) -> Episodes | None:
+        if not self.schedule.evaluates(iteration):
+            return None
+        self._status("evaluating")
+        episodes = self.evaluate(self.seeds, np.uint32(iteration), state)
+        _wait(episodes)
+        return jax.device_get(episodes)
+
+    def _rows(
+        self, kept: tuple[Episodes, Metrics], evaluation: Episodes | None, step: int, seconds: float
+    ) -> list[Row]:
+        episodes, metrics = kept
+        none = dict.fromkeys((f"{EVALUATION_PREFIX}{name}" for name in EPISODE_COLUMNS), np.nan)
+        return [
+            {
+                "seed": int(seed),
+                "step": step,
+                "seconds": round(seconds, 3),
+                **episode_row(episodes, index),
+                **(none if evaluation is None else episode_row(evaluation, index, EVALUATION_PREFIX)),
+                **metrics_row(metrics, index),
+            }
+            for index, seed in enumerate(self.seeds)
+        ]
+
+    def _save(self, key: Key, state: PyTree, iteration: int, seconds: float) -> None:
+        if self.checkpoints is not None:
+            self._status("saving")
+            self.checkpoints.save(iteration * self.agent.steps_per_iteration, seconds, (key, state))
+
+    def _status(self, text: str) -> None:
+        for logger in self.loggers:
+            logger.status(text)
+
+
+def _evaluate(agent: Agent, num_steps: int, seeds: Array, iteration: Array, states: PyTree) -> Episodes:
+    """Sums over the episodes of an evaluation, `[seeds]`; the keys of training are left alone."""
+
+    def evaluate(seed: Array, state: PyTree) -> Episodes:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), iteration)
+        return count_episodes(agent.evaluate(key, state, num_steps)[1])
+
+    return jax.vmap(evaluate)(seeds, states)
+
+
+def _wait(arrays: PyTree) -> None:
+    """Wait until arrays are computed, in naps, so that signals are handled meanwhile.
+
+    Each nap is a hundredth of the time waited so far: none of the speed is lost.
+    """
+    started = time.monotonic()
+    leaf = jax.tree.leaves(arrays)[0]
+    while not leaf.is_ready():
+        time.sleep(min(LONGEST_NAP, 1e-4 + (time.monotonic() - started) / 100))
+    jax.block_until_ready(arrays)

@@ -1,0 +1,155 @@
+"""Whole runs: from settings to a folder, resumed, and evaluated."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from memorax.evaluation.plot import plot_runs
+from memorax.loggers import Logger, make_loggers
+from memorax.training.checkpoints import Checkpoints
+from memorax.training.config import TrainConfig, build_agent, config_to_json
+from memorax.training.folder import checkpoints_folder, default_folder, load_config
+from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, TrainingResult, train
+from memorax.types import Array, PyTree
+
+LEARNING_CURVE = "learning_curve.png"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How a trained agent does.
+
+    Attributes:
+        step: environment steps it was trained for.
+        seeds: the seeds, in the order of the next two.
+        returns: of each seed, those of the episodes that ended.
+        lengths: of each seed, their lengths.
+    """
+
+    step: int
+    seeds: list[int]
+    returns: list[np.ndarray]
+    lengths: list[np.ndarray]
+
+
+def run_config(
+    config: TrainConfig[Any], folder: str | Path | None = None, loggers: Sequence[Logger] | None = None
+) -> tuple[Path, TrainingResult]:
+    """Train the agent a config describes, in a new run folder, and draw its learning curve there.
+
+    Args:
+        config: the settings.
+        folder: the run folder; by default one in `runs/` named after the settings and the time.
+        loggers: in place of those the config names.
+
+    Returns:
+        The folder and where the run ended.
+
+    Raises:
+        ValueError: if the settings do not fit together, or the folder holds another run.
+    """
+    path = default_folder(config) if folder is None else Path(folder)
+    return path, _train(config, path, resume=False, loggers=loggers)
+
+
+def resume_run(
+    folder: str | Path, total_steps: int | None = None, loggers: Sequence[Logger] | None = None
+) -> TrainingResult:
+    """Go on with the run in a folder.
+
+    Args:
+        folder: the run folder.
+        total_steps: train for longer than the config says.
+        loggers: in place of those the config names.
+
+    Raises:
+        ValueError: if there is no run in the folder or it cannot be resumed.
+    """
+    config = load_config(Path(folder))
+    if total_steps is not None:
+        config = dataclasses.replace(config, total_steps=total_steps)
+    return _train(config, Path(folder), resume=True, loggers=loggers)
+
+
+def load_run(folder: str | Path) -> tuple[TrainConfig[Any], Any, int, PyTree]:
+    """The agent of a run and its states at the last intact checkpoint.
+
+    Returns:
+        `(config, agent, step, states)` with leaves `[num_seeds, ...]`.
+
+    Raises:
+        ValueError: if there is no run in the folder, or no checkpoint.
+    """
+    config = load_config(Path(folder))
+    agent = build_agent(config)
+    location = checkpoints_folder(Path(folder))
+    if not location.is_dir():
+        raise ValueError(f"{folder} holds no checkpoint yet: go on with it by `memorax resume {folder}`")
+    checkpoints = Checkpoints(location)
+    keys = jax.vmap(jax.random.key)(np.arange(config.seed, config.seed + config.num_seeds))
+    checkpoint = checkpoints.restore(jax.eval_shape(jax.vmap(agent.init), keys))
+    checkpoints.close()
+    if checkpoint is None:
+        raise ValueError(f"{folder} holds no checkpoint yet: go on with it by `memorax resume {folder}`")
+    return config, agent, checkpoint.step, checkpoint.tree[1]
+
+
+def evaluate_run(
+    folder: str | Path, num_steps: int | None = None, seed: int = 0, deterministic: bool = True
+) -> Evaluation:
+    """Evaluate the agents of a run as they are at its last intact checkpoint.
+
+    Args:
+        folder: the run folder.
+        num_steps: environment steps for each seed, over all environments; by default 1024 in each.
+        seed: of the evaluation.
+        deterministic: act greedily; otherwise as in training.
+
+    Raises:
+        ValueError: if there is no run in the folder, or no checkpoint, or no episode ended.
+    """
+    config, agent, step, states = load_run(folder)
+    num_steps = DEFAULT_EVALUATION_LENGTH * agent.cfg.num_envs if num_steps is None else num_steps
+
+    def evaluate(key: Array, state: PyTree) -> tuple[Array, Array, Array]:
+        info = agent.evaluate(key, state, num_steps, deterministic)[1].info
+        return info["returned_episode"], info["returned_episode_returns"], info["returned_episode_lengths"]
+
+    keys = jax.random.split(jax.random.key(seed), config.num_seeds)
+    ended, returns, lengths = jax.device_get(jax.jit(jax.vmap(evaluate))(keys, states))
+    if not ended.reshape(config.num_seeds, -1).any(axis=1).all():
+        raise ValueError(f"num_steps ({num_steps}) must be larger: in some seed no episode ended within it")
+    return Evaluation(
+        step=step,
+        seeds=list(range(config.seed, config.seed + config.num_seeds)),
+        returns=[returns[i][ended[i]] for i in range(config.num_seeds)],
+        lengths=[lengths[i][ended[i]] for i in range(config.num_seeds)],
+    )
+
+
+def _train(
+    config: TrainConfig[Any], folder: Path, resume: bool, loggers: Sequence[Logger] | None
+) -> TrainingResult:
+    result = train(
+        build_agent(config),
+        total_steps=config.total_steps,
+        seed=config.seed,
+        num_seeds=config.num_seeds,
+        folder=folder,
+        resume=resume,
+        log_interval=config.log_interval,
+        evaluation_interval=config.evaluation_interval,
+        evaluation_steps=config.evaluation_steps,
+        checkpoint_seconds=config.checkpoint_seconds,
+        loggers=make_loggers(config.loggers, folder) if loggers is None else loggers,
+        config=config_to_json(config),
+    )
+    if "file" in config.loggers:
+        plot_runs([folder], folder / LEARNING_CURVE)
+    return result

@@ -1,0 +1,69 @@
+"""What the training loop keeps of an iteration: sums over episodes and scalar metrics, never observations."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from memorax.types import Array, Metrics, Transition
+
+Row = dict[str, float | int]
+"""One row of metrics: a seed at a step. A value that does not exist (no episode has ended) is NaN."""
+
+EPISODE_COLUMNS = ("return", "length", "episodes")
+
+
+@struct.dataclass
+class Episodes:
+    """Sums over the episodes that ended.
+
+    Attributes:
+        count: how many.
+        returns: the sum of their undiscounted returns.
+        lengths: the sum of their lengths in steps.
+    """
+
+    count: Array
+    returns: Array
+    lengths: Array
+
+
+def count_episodes(transition: Transition) -> Episodes:
+    """Sum over the episodes that end within transitions `[B, T, ...]`."""
+    ended = transition.info["returned_episode"]
+    return Episodes(
+        count=jnp.sum(ended, dtype=jnp.int32),
+        returns=jnp.sum(jnp.where(ended, transition.info["returned_episode_returns"], 0.0)),
+        lengths=jnp.sum(jnp.where(ended, transition.info["returned_episode_lengths"], 0), dtype=jnp.float32),
+    )
+
+
+def summarize(transition: Transition, metrics: Metrics) -> tuple[Episodes, Metrics]:
+    """Reduce one iteration; the `keep` of the training loop."""
+    return count_episodes(transition), metrics
+
+
+def episode_row(episodes: Episodes, seed: int, prefix: str = "") -> Row:
+    """Mean return and length of one seed's episodes.
+
+    Args:
+        episodes: leaves `[seeds, iterations]` or `[seeds]`.
+        seed: index of the seed.
+        prefix: what the columns' names start with.
+    """
+    count = int(np.sum(episodes.count[seed]))
+    returns = float(np.sum(episodes.returns[seed], dtype=np.float64))
+    lengths = float(np.sum(episodes.lengths[seed], dtype=np.float64))
+    means = (returns / count, lengths / count) if count else (np.nan, np.nan)
+    return {f"{prefix}{name}": value for name, value in zip(EPISODE_COLUMNS, (*means, count), strict=True)}
+
+
+def metrics_row(metrics: Metrics, seed: int) -> Row:
+    """One seed's metrics `[seeds, iterations]`, averaged over iterations; those that are NaN do not count."""
+    row: Row = {}
+    for name in sorted(metrics):
+        values = np.asarray(metrics[name][seed], np.float64)
+        values = values[~np.isnan(values)]
+        row[name] = float(values.mean()) if values.size else np.nan
+    return row

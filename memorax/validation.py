@@ -1,0 +1,35 @@
+"""Checks of numbers where a user's value enters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _concrete(config: Any, name: str) -> float | None:
+    """A field's value if it is a Python number; arrays (a hyperparameter that is mapped over) are not checked."""
+    value = getattr(config, name)
+    return value if isinstance(value, int | float) else None
+
+
+def require_positive(config: Any, *names: str) -> None:
+    """Raise a `ValueError` naming the first of the fields that is not greater than zero."""
+    for name in names:
+        value = _concrete(config, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} ({value}) must be greater than 0")
+
+
+def require_not_negative(config: Any, *names: str) -> None:
+    """Raise a `ValueError` naming the first of the fields that is less than zero."""
+    for name in names:
+        value = _concrete(config, name)
+        if value is not None and not value >= 0:
+            raise ValueError(f"{name} ({value}) must not be negative")
+
+
+def require_fraction(config: Any, *names: str) -> None:
+    """Raise a `ValueError` naming the first of the fields outside `[0, 1]`."""
+    for name in names:
+        value = _concrete(config, name)
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name} ({value}) must lie between 0 and 1")

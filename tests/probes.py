@@ -1,0 +1,152 @@
+"""Tiny environments whose values and best returns are known in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from memorax.environments.environment import Environment
+from memorax.environments.spaces import Box, Discrete, Space
+from memorax.types import Array, Key, PyTree
+
+NO = jnp.asarray(False)
+
+
+@dataclass(frozen=True)
+class Probe(Environment):
+    """Scalar observations; state `(time, cue)`; subclasses say what a step shows, pays and ends."""
+
+    num_actions: int = 2
+
+    def reset(self, key: Key, params: PyTree) -> tuple[Array, PyTree]:
+        state = (jnp.zeros((), jnp.int32), jnp.where(jax.random.bernoulli(key), 1.0, -1.0), jnp.zeros((), jnp.int32))
+        return self.observe(*state), state
+
+    def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        time, cue, previous = env_state
+        reward, terminated, truncated = self.outcome(time, cue, previous, action)
+        state = (time + 1, cue, jnp.asarray(action, jnp.int32))
+        return self.observe(*state), state, jnp.asarray(reward, jnp.float32), terminated, truncated, {}
+
+    def observe(self, time: Array, cue: Array, previous: Array) -> Array:
+        return jnp.zeros((1,))
+
+    def outcome(self, time: Array, cue: Array, previous: Array, action: Array) -> tuple[Array, Array, Array]:
+        raise NotImplementedError
+
+    def observation_space(self, params: PyTree) -> Space:
+        return Box(-1.0, 1.0, (1,))
+
+    def action_space(self, params: PyTree) -> Space:
+        return Discrete(self.num_actions)
+
+
+class ConstantValue(Probe):
+    """One step, reward 1: the value is 1."""
+
+    def outcome(self, time: Array, cue: Array, previous: Array, action: Array) -> tuple[Array, Array, Array]:
+        return jnp.ones(()), ~NO, NO
+
+
+class ObservationValue(Probe):
+    """One step whose reward is the observation: the value is the observation."""
+
+    def observe(self, time: Array, cue: Array, previous: Array) -> Array:
+        return cue[None]
+
+    def outcome(self, time: Array, cue: Array, previous: Array, action: Array) -> tuple[Array, Array, Array]:
+        return cue, ~NO, NO
+
+
+class Discounting(Probe):
+    """Two steps, reward 1 at the end: the values are gamma and 1."""
+
+    def observe(self, time: Array, cue: Array, previous: Array) -> Array:
+        return time.astype(jnp.float32)[None]
+
+    def outcome(self, time: Array, cue: Array, previous: Array, action: Array) -> tuple[Array, Array, Array]:
+        return (time == 1).astype(jnp.float32), time == 1, NO
+
+
+class ActionMatters(Probe):
+    """One step, the reward is the action: the best return is 1."""
+
+    def outcome(self, time: Array, cue: Array, previous: Array, action: Array) -> tuple[Array, Array, Array]:
+        return action.astype(jnp.float32), ~NO, NO
+
+
+class ActionTimesObservation(Probe):
+    """One step, reward 1 where the action agrees with the observation and -1 elsewhere: the best return is 1."""
+
+    def observe(self, time: Array, cue: Array, previous: Array) -> Array:
+        return cue[None]
+
+    def outcome(self, time: Array, cue: Array, previous: Array, action: Array) -> tuple[Array, Array, Array]:
+        return jnp.where(action == (cue > 0), 1.0, -1.0), ~NO, NO
+
+
+@dataclass(frozen=True)
+class CueRecall(Probe):
+    """A cue at the first step, asked for `delay` steps later: with a memory the best return is 1, without one 0."""
+
+    delay: int = 4
+
+    def observe(self, time: Array, cue: Array, previous: Array) -> Array:
+        return jnp.where(time == 0, cue, 0.0)[None]
+
+    def outcome(self, time: Array, cue: Array, previous: Array, action: Array) -> tuple[Array, Array, Array]:
+        asked = time == self.delay
+        return jnp.where(asked, jnp.where(action == (cue > 0), 1.0, -1.0), 0.0), asked, NO
+
+
+@dataclass(frozen=True)
+class PreviousActionNeeded(Probe):
+    """Reward 1 for another action than the one before, -1 for the same: only who knows its last action gets 8."""
+
+    length: int = 8
+
+    def outcome(self, time: Array, cue: Array, previous: Array, action: Array) -> tuple[Array, Array, Array]:
+        changed = (action != previous) | (time == 0)
+        return jnp.where(changed, 1.0, -1.0), time == self.length - 1, NO
+
+
+@dataclass(frozen=True)
+class EndlessReward(Probe):
+    """Reward 1 for ever, cut off by a time limit: the value is 1 / (1 - gamma)."""
+
+    limit: int = 5
+
+    def outcome(self, time: Array, cue: Array, previous: Array, action: Array) -> tuple[Array, Array, Array]:
+        return jnp.ones(()), NO, time == self.limit - 1
+
+
+class TwoEpisodes(Probe):
+    """Episodes of two steps back to back: a cue, then its sign as reward. With a memory the values are gamma x cue and
+    cue whatever the episode before showed; a memory that leaks or is cut one step off gets them wrong.
+    """
+
+    def observe(self, time: Array, cue: Array, previous: Array) -> Array:
+        return jnp.where(time == 0, cue, 0.0)[None]
+
+    def outcome(self, time: Array, cue: Array, previous: Array, action: Array) -> tuple[Array, Array, Array]:
+        return jnp.where(time == 1, cue, 0.0), time == 1, NO
+
+
+@dataclass(frozen=True)
+class ContinuousTarget(Probe):
+    """One step, reward minus the squared distance of the action to half the observation: the best return is 0."""
+
+    def observe(self, time: Array, cue: Array, previous: Array) -> Array:
+        return cue[None]
+
+    def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        time, cue, previous = env_state
+        reward = -jnp.square(action[0] - 0.5 * cue)
+        state = (time + 1, cue, previous)
+        return self.observe(*state), state, reward, ~NO, NO, {}
+
+    def action_space(self, params: PyTree) -> Space:
+        return Box(-1.0, 1.0, (1,))
