@@ -32,7 +32,7 @@ def gradient_step(
         one was skipped, else 0).
     """
     (loss, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(params)
-    gradient_norm = optax.global_norm(gradients)
+    gradient_norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(gradient_norm)
     updates, new_optimizer_state = optimizer.update(gradients, optimizer_state, params)
     stepped = (optax.apply_updates(params, updates), new_optimizer_state)

@@ -224,6 +224,7 @@ def _discounted(discounts: Array, next_values: Array) -> Array:
 
 def _backward_sum(terms: Array, decays: Array, done: Array) -> Array:
     """`sums[t] = terms[t] + decays[t] * sums[t + 1]`, restarted where `done`."""
+    decays = jnp.where(done, 0.0, decays)
 
     def step(later: Array, inputs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         term, decay, cut = inputs

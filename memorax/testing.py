@@ -155,7 +155,7 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) ->
     steps = agent.steps_per_iteration
     key, state = agent.init(jax.random.key(seed))
     _equal("the same key initialises alike", (key, state), agent.init(jax.random.key(seed)))
-    _acting_equals_learning(agent, key, state, tolerance)
+    check_acting_equals_learning(agent, seed, tolerance)
 
     def train(num_steps: int, times: int) -> tuple[PyTree, PyTree]:
         key, state = agent.init(jax.random.key(seed))
@@ -190,8 +190,18 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) ->
     _same_shapes("mapped and single training agree on shapes", jax.tree.map(lambda x: x[0], states), alone)
 
 
-def _acting_equals_learning(agent: Algorithm, key: Array, state: PyTree, tolerance: float) -> None:
-    """Roll out, then compute the same over the whole sequence: same outputs, carry and log-probabilities."""
+def check_acting_equals_learning(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) -> None:
+    """Check that an agent's network gives the same step by step, as it acts, as over a whole rollout, as it learns.
+
+    Args:
+        agent: the agent.
+        seed: of its keys.
+        tolerance: largest absolute difference allowed in float32, of outputs, carries and log-probabilities.
+
+    Raises:
+        AssertionError: naming the truth that does not hold.
+    """
+    key, state = agent.init(jax.random.key(seed))
     network = next(iter(agent.networks.values()))
     params = agent.acting_params(state)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import hypothesis.strategies as st
@@ -101,7 +102,12 @@ def mapped(function, trajectories: Trajectories, names: str, *arguments) -> np.n
     """`function` compiled and mapped over the trajectories."""
     sequences = [jnp.asarray(getattr(trajectories, name)) for name in names.split()]
     sequences = [x if x.dtype == bool else x.astype(jnp.float32) for x in sequences]
-    return jax.jit(jax.vmap(lambda *x: function(*x, *arguments)))(*sequences)
+    return compiled(function, arguments)(*sequences)
+
+
+@functools.cache
+def compiled(function, arguments):
+    return jax.jit(jax.vmap(lambda *x: function(*x, *arguments)))
 
 
 def close(actual, desired) -> None:

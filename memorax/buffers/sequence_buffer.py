@@ -12,7 +12,7 @@ one is written as a whole and never torn.
 
 A *window* is `burn_in + sequence_length + 1` consecutive steps of one environment, anywhere from its oldest chunk to
 its newest. The last of them is the successor of the one before, so that no observation need be stored twice. A window
-starts with a chunk, where the carry is known, or at any step where there is no carry to know (its pytree has no leaves).
+starts with a chunk, where the carry is known, or at any step where there is no carry to know (its pytree is empty).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from memorax.training.run import LEARNING_CURVE
 TORSOS = ("gru", "mlp")
 
 
-def demo_config(torso: str) -> TrainConfig[PPOConfig]:
+def demo_config(torso: str) -> TrainConfig:
     """The settings of the demonstration: recall what was seen four steps ago."""
     return TrainConfig(
         environment="popgym::RepeatPreviousEasy",

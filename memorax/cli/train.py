@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+import dataclasses
+import math
+import typing
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from memorax.algorithms import ALGORITHMS
+from memorax.loggers import Row
 from memorax.training import TrainConfig, run_config
 from memorax.training.config import look_up
 
@@ -23,32 +26,39 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def parse(arguments: list[str]) -> tuple[TrainConfig[Any], Path | None]:
+def parse(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
     """Read the settings; which there are depends on the algorithm, whose hyperparameters are flags of their own.
+
+    Returns:
+        The config, and the run folder if one is given.
 
     Raises:
         ValueError: if a setting is not valid.
     """
     algorithm = algorithm_named(arguments)
     _, config_class = look_up("algorithm", algorithm, ALGORITHMS)
+    hyperparameters = unchecked(config_class)
+    settings = unchecked(TrainConfig, hyperparameters=hyperparameters)
 
-    def settings(config: Any = TrainConfig(algorithm=algorithm), folder: Path | None = None) -> Any:
-        """Read them.
+    def command(config: Any = settings(hyperparameters(), algorithm=algorithm), folder: Path | None = None) -> Any:
+        """Train an agent.
 
         Args:
             folder: the run folder; by default one in runs/ named after the settings and the time.
         """
         return config, folder
 
-    # The type of the hyperparameters is known only now.
-    settings.__annotations__["config"] = TrainConfig[config_class]  # type: ignore[valid-type]
-    return tyro.cli(
-        settings,
+    # Known only now, so it cannot stand in the signature.
+    command.__annotations__["config"] = settings
+    config, folder = tyro.cli(
+        command,
         prog="memorax train",
-        description=f"Train an agent. These are the settings for --algorithm {algorithm}; each algorithm has its own.",
+        description=f"Train an agent. These are the settings with --algorithm {algorithm}; each has its own.",
         args=arguments,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+        config=(tyro.conf.OmitArgPrefixes,),
     )
+    chosen = config_class(**vars(config.hyperparameters))
+    return TrainConfig(**{**vars(config), "hyperparameters": chosen}), folder
 
 
 def algorithm_named(arguments: list[str]) -> str:
@@ -61,9 +71,30 @@ def algorithm_named(arguments: list[str]) -> str:
     return DEFAULT_ALGORITHM
 
 
-def report(folder: Path, rows: list[dict[str, float | int]]) -> None:
-    """Say where everything is."""
-    if rows:
-        returns = [row["evaluation_return"] for row in rows]
+def unchecked(config_class: type, **types: type) -> type:
+    """A dataclass like another one that accepts any value, so that it is the config itself that refuses.
+
+    Args:
+        config_class: the other one.
+        types: those of fields, in place of their own.
+    """
+    hints = typing.get_type_hints(config_class, include_extras=True) | types
+    fields = [
+        (
+            field.name,
+            hints[field.name],
+            dataclasses.field(default=field.default, default_factory=field.default_factory),  # type: ignore[call-overload]
+        )
+        for field in dataclasses.fields(config_class)
+    ]
+    return dataclasses.make_dataclass(config_class.__name__, fields, namespace={"__doc__": config_class.__doc__})
+
+
+def report(folder: Path, rows: list[Row]) -> None:
+    """Say how it went and where everything is."""
+    if not rows:
+        print("the run was complete already: --total-steps trains it for longer")
+    returns = [row["evaluation_return"] for row in rows if not math.isnan(row["evaluation_return"])]
+    if returns:
         print(f"evaluation return {sum(returns) / len(returns):.4g}, mean over {len(returns)} seed(s)")
-    print(f"everything is in {folder}", file=sys.stdout)
+    print(f"everything is in {folder}")

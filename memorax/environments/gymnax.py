@@ -142,7 +142,7 @@ def _convert(space: Any, name: str) -> Space:
         return Box(_bound(space.low, dtype), _bound(space.high, dtype), tuple(space.shape), dtype)
     if isinstance(space, gymnax_spaces.Dict):
         return Dict({key: _convert(inner, name) for key, inner in space.spaces.items()})
-    raise ValueError(f"gymnax::{name} has a space that is not supported: {space}")
+    raise ValueError(f"gymnax::{name} has a space that is not supported: {type(space).__name__}")
 
 
 def _bound(bound: Any, dtype: Any) -> np.ndarray:

@@ -50,9 +50,9 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
         close = suggest(suite_name, SUITES) or _suggest_anywhere(env_id)
         raise ValueError(f"unknown suite {suite_name!r} in {id!r} (valid: {', '.join(SUITES)}){close}")
     suite = load(suite_name)
-    if env_id not in suite.ids():
-        names = {known: f"{suite_name}::{known}" for known in suite.ids()}
-        close = suggest(id, names.values()) or f" (valid: {', '.join(names)})"
+    known = [f"{suite_name}::{name}" for name in suite.ids()]
+    if id not in known:
+        close = suggest(env_id, known) or f" (valid: {', '.join(known)})"
         raise ValueError(f"unknown environment {id!r}{close}")
     wrappers = {keyword: kwargs.pop(keyword) for keyword in WRAPPERS if keyword in kwargs}
     env, env_params = suite.make(env_id, **kwargs)
@@ -84,14 +84,11 @@ def load(name: str) -> Suite:
         if error.name is not None and error.name.partition(".")[0] == "memorax":
             raise
         raise ImportError(
-            f"the {name} environments need the package {error.name!r}: pip install \"memorax[{name}]\""
+            f'the {name} environments need the package {error.name!r}: pip install "memorax[{name}]"'
         ) from error
 
 
 def _suggest_anywhere(env_id: str) -> str:
     """The closest ids of every suite that is installed."""
-    names = {known: f"{suite}::{known}" for suite, ids in registered().items() if isinstance(ids, list) for known in ids}
-    close = suggest(env_id, names)
-    for known, full in names.items():
-        close = close.replace(repr(known), repr(full))
-    return close
+    listing = registered().items()
+    return suggest(env_id, [f"{suite}::{name}" for suite, ids in listing if isinstance(ids, list) for name in ids])

@@ -16,6 +16,8 @@ from memorax.evaluation.statistics import mean_interval
 SAME_SETTING = ("seed", "num_seeds", "loggers", "checkpoint_seconds")
 """Settings in which runs of one line may differ."""
 
+PICTURES = (".png", ".pdf", ".svg", ".jpg")
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -50,7 +52,6 @@ def plot_runs(folders: Sequence[str | Path], output: str | Path, metric: str | N
         ValueError: if a folder holds no metrics or not this one, or if the kind of picture is unknown.
     """
     # Here rather than above: they are slow to import. The figure draws without a display and without pyplot's state.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
@@ -61,9 +62,8 @@ def plot_runs(folders: Sequence[str | Path], output: str | Path, metric: str | N
     metric = metric or _default_metric(tables)
     curves = group_curves(paths, tables, metric)
     output = Path(output)
-    kinds = FigureCanvasAgg.get_supported_filetypes()
-    if output.suffix[1:] not in kinds:
-        raise ValueError(f"output ({output}) must end in one of {', '.join(sorted(kinds))}")
+    if output.suffix not in PICTURES:
+        raise ValueError(f"output ({output}) must end in one of {', '.join(PICTURES)}")
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for curve in curves:

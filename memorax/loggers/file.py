@@ -39,9 +39,10 @@ class FileLogger(Logger):
         kept = _kept_bytes(self.path, header, run.step)
         # Unbuffered: a line is with the operating system once it is written, whatever happens to this process.
         self._file = open(self.path, "r+b" if kept else "wb", buffering=0)  # noqa: SIM115 - closed by close()
-        self._file.truncate(kept)
-        self._file.seek(kept)
-        if not kept:
+        if kept:
+            self._file.truncate(kept)
+            self._file.seek(kept)
+        else:
             self._write(header)
 
     def log(self, rows: Sequence[Row], steps_per_second: float) -> None:

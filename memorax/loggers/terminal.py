@@ -57,13 +57,17 @@ class TerminalLogger(Logger):
 
     def status(self, text: str) -> None:
         """Show what the loop is doing."""
+        self._status = text
         if not self._console.is_terminal:
-            if text != self._status and text not in BRIEF:
+            if text not in BRIEF:
                 self._print(text)
-        elif self._live is None:
+            return
+        if self._live is None:
             self._live = Live(console=self._console, get_renderable=self._dashboard, refresh_per_second=4)
             self._live.start()
-        self._status = text
+        if text not in BRIEF:
+            # What follows may hold up the thread that draws.
+            self._live.refresh()
 
     def close(self) -> None:
         """Leave the last picture standing."""

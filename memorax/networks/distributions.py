@@ -1,7 +1,8 @@
 """Policies as distributions: those of `numpyro` with what acting and learning need besides.
 
 Each has `sample(key)`, `log_prob(action)`, `entropy()` and `mode`. The batch shape is read off the parameters, so that
-a distribution may leave `jax.vmap` or `jax.lax.scan` with further leading axes.
+a distribution may leave `jax.vmap` or `jax.lax.scan` with further leading axes. Parameters are not validated, since
+that would behave differently inside and outside of compiled code.
 """
 
 from __future__ import annotations
@@ -31,15 +32,11 @@ class Categorical(Distribution):
 
     def __init__(self, logits: Array) -> None:
         self.logits = logits
-        super().__init__(jnp.shape(logits)[:-1])
+        super().__init__(jnp.shape(logits)[:-1], validate_args=False)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
         return jnp.shape(self.logits)[:-1]
-
-    @property
-    def support(self) -> constraints.Constraint:
-        return constraints.integer_interval(0, jnp.shape(self.logits)[-1] - 1)
 
     @property
     def mode(self) -> Array:
@@ -52,10 +49,10 @@ class Categorical(Distribution):
 
     def log_prob(self, value: Array) -> Array:
         """Log-probability of the actions `value` `[...]`."""
-        num_actions = jnp.shape(self.logits)[-1]
+        log_probs = _with_axes(jax.nn.log_softmax(self.logits), jnp.ndim(value) + 1)
         # A selection differentiates into a selection, a lookup would into a scatter.
-        chosen = jax.nn.one_hot(value, num_actions, dtype=bool)
-        return jnp.sum(jnp.where(chosen, jax.nn.log_softmax(self.logits), 0.0), axis=-1)
+        chosen = jax.nn.one_hot(value, log_probs.shape[-1], dtype=bool)
+        return jnp.sum(jnp.where(chosen, log_probs, 0.0), axis=-1)
 
     def entropy(self) -> Array:
         """`-sum p log p`, where an impossible action counts nothing."""
@@ -78,15 +75,11 @@ class MultiCategorical(Distribution):
     def __init__(self, logits: Array, action_dims: Sequence[int]) -> None:
         self.logits = logits
         self.action_dims = tuple(action_dims)
-        super().__init__(jnp.shape(logits)[:-1], (len(self.action_dims),))
+        super().__init__(jnp.shape(logits)[:-1], (len(self.action_dims),), validate_args=False)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
         return jnp.shape(self.logits)[:-1]
-
-    @property
-    def support(self) -> constraints.Constraint:
-        return constraints.independent(constraints.integer_interval(0, np.asarray(self.action_dims) - 1), 1)
 
     @property
     def choices(self) -> list[Categorical]:
@@ -125,12 +118,11 @@ class DiagonalGaussian(Distribution):
 
     arg_constraints = {"loc": constraints.real_vector, "log_scale": constraints.real_vector}  # noqa: RUF012
     reparametrized_params = ["loc", "log_scale"]  # noqa: RUF012
-    support = constraints.real_vector
 
     def __init__(self, loc: Array, log_scale: Array) -> None:
         self.loc = loc
         self.log_scale = log_scale
-        super().__init__(jnp.shape(loc)[:-1], jnp.shape(loc)[-1:])
+        super().__init__(jnp.shape(loc)[:-1], jnp.shape(loc)[-1:], validate_args=False)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -144,8 +136,7 @@ class DiagonalGaussian(Distribution):
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw `[*sample_shape, ..., A]`, differentiable by the parameters."""
         noise = jax.random.normal(key, (*sample_shape, *jnp.shape(self.loc)), self.loc.dtype)
-        lead = tuple(range(len(sample_shape)))
-        return jnp.expand_dims(self.loc, lead) + jnp.expand_dims(jnp.exp(self.log_scale), lead) * noise
+        return _with_axes(self.loc, noise.ndim) + _with_axes(jnp.exp(self.log_scale), noise.ndim) * noise
 
     def log_prob(self, value: Array) -> Array:
         """Log-density of `value` `[..., A]`."""
@@ -181,15 +172,11 @@ class SquashedDiagonalGaussian(Distribution):
         self.log_scale = log_scale
         self.low = low
         self.high = high
-        super().__init__(jnp.shape(loc)[:-1], jnp.shape(loc)[-1:])
+        super().__init__(jnp.shape(loc)[:-1], jnp.shape(loc)[-1:], validate_args=False)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
         return jnp.shape(self.loc)[:-1]
-
-    @property
-    def support(self) -> constraints.Constraint:
-        return constraints.independent(constraints.interval(self.low, self.high), 1)
 
     @property
     def mode(self) -> Array:
@@ -233,18 +220,28 @@ class SquashedDiagonalGaussian(Distribution):
         return DiagonalGaussian(self.loc, self.log_scale).entropy() + jnp.sum(mean, axis=-1)
 
     def _squash(self, unsquashed: Array) -> Array:
-        return self.low + (self.high - self.low) * (0.5 + 0.5 * jnp.tanh(unsquashed))
+        low, high = _with_axes(self.low, unsquashed.ndim), _with_axes(self.high, unsquashed.ndim)
+        # Weights that are exactly 0 and 1 where tanh saturates, so that no rounding leaves the bounds.
+        weight = 0.5 + 0.5 * jnp.tanh(unsquashed)
+        return (1.0 - weight) * low + weight * high
 
     def _unsquash(self, value: Array) -> Array:
-        squashed = 2.0 * (value - self.low) / (self.high - self.low) - 1.0
+        low, high = _with_axes(self.low, jnp.ndim(value)), _with_axes(self.high, jnp.ndim(value))
+        squashed = 2.0 * (value - low) / (high - low) - 1.0
         return jnp.arctanh(jnp.clip(squashed, -LARGEST_TANH, LARGEST_TANH))
 
     def _log_stretch(self, unsquashed: Array) -> Array:
         """Logarithm of the derivative of `_squash`; `log(1 - tanh(x)^2)` in the form that does not cancel."""
         log_slope = 2.0 * (math.log(2.0) - unsquashed - jax.nn.softplus(-2.0 * unsquashed))
-        return log_slope + jnp.log(0.5 * (self.high - self.low))
+        return log_slope + _with_axes(jnp.log(0.5 * (self.high - self.low)), unsquashed.ndim)
 
 
 def _normal_log_density(value: Array, loc: Array, log_scale: Array) -> Array:
+    loc, log_scale = _with_axes(loc, jnp.ndim(value)), _with_axes(log_scale, jnp.ndim(value))
     standardised = (value - loc) * jnp.exp(-log_scale)
     return -0.5 * jnp.square(standardised) - log_scale - 0.5 * math.log(2 * math.pi)
+
+
+def _with_axes(parameter: Array, ndim: int) -> Array:
+    """A parameter with leading axes of one, `ndim` in all: what is drawn may have more axes than the parameters."""
+    return jnp.expand_dims(parameter, tuple(range(ndim - jnp.ndim(parameter))))

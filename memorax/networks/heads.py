@@ -47,6 +47,7 @@ class Categorical(nn.Module):
         logits = _linear(self.action_dim, POLICY_SCALE, self.dtype)(features)  # (B, T, A)
         return distributions.Categorical(logits.astype(jnp.float32))
 
+    @nn.nowrap
     def check_action_space(self, space: Space) -> None:
         """Raise a ValueError if the head does not fit `space`."""
         space = _require(self, space, Discrete, policy_head)
@@ -69,6 +70,7 @@ class MultiCategorical(nn.Module):
         logits = _linear(sum(self.action_dims), POLICY_SCALE, self.dtype)(features)  # (B, T, sum of A)
         return distributions.MultiCategorical(logits.astype(jnp.float32), self.action_dims)
 
+    @nn.nowrap
     def check_action_space(self, space: Space) -> None:
         """Raise a ValueError if the head does not fit `space`."""
         space = _require(self, space, MultiDiscrete, policy_head)
@@ -96,6 +98,7 @@ class Gaussian(nn.Module):
         log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.action_dim,))
         return distributions.DiagonalGaussian(loc, jnp.broadcast_to(log_std, loc.shape))
 
+    @nn.nowrap
     def check_action_space(self, space: Space) -> None:
         """Raise a ValueError if the head does not fit `space`."""
         space = _require(self, space, Box, policy_head)
@@ -137,6 +140,7 @@ class SquashedGaussian(nn.Module):
         high = jnp.broadcast_to(jnp.asarray(self.high, jnp.float32), loc.shape)
         return distributions.SquashedDiagonalGaussian(loc, log_std, low, high)
 
+    @nn.nowrap
     def check_action_space(self, space: Space) -> None:
         """Raise a ValueError if the head does not fit `space`, bounds included where the space has any."""
         space = _require(self, space, Box, policy_head)
@@ -160,6 +164,7 @@ class VNetwork(nn.Module):
         """Values `[B, T]`, float32."""
         return _linear(1, VALUE_SCALE, self.dtype)(features).astype(jnp.float32)[..., 0]
 
+    @nn.nowrap
     def check_action_space(self, space: Space) -> None:
         """Do nothing: the value of a timestep fits every action space."""
 
@@ -180,6 +185,7 @@ class DiscreteQNetwork(nn.Module):
         """Action values `[B, T, A]`, float32."""
         return _linear(self.action_dim, VALUE_SCALE, self.dtype)(features).astype(jnp.float32)
 
+    @nn.nowrap
     def check_action_space(self, space: Space) -> None:
         """Raise a ValueError if the head does not fit `space`."""
         space = _require(self, space, Discrete, q_head)
@@ -205,6 +211,7 @@ class ContinuousQNetwork(nn.Module):
             hidden = nn.relu(_linear(width, math.sqrt(2.0), self.dtype)(hidden))
         return _linear(1, VALUE_SCALE, self.dtype)(hidden).astype(jnp.float32)[..., 0]
 
+    @nn.nowrap
     def check_action_space(self, space: Space) -> None:
         """Raise a ValueError if the head does not fit `space`."""
         _require(self, space, Box, q_head)
@@ -242,12 +249,12 @@ def q_head(space: Space) -> nn.Module:
     return _default_head("action-value", Q_HEADS, space)
 
 
-def _default_head(kind: str, table: dict[type[Space], Callable[[Any], nn.Module]], space: Space) -> nn.Module:
+def _default_head(values: str, table: dict[type[Space], Callable[[Any], nn.Module]], space: Space) -> nn.Module:
     if type(space) not in table or (isinstance(space, Box) and len(space.shape) != 1):
-        names = ", ".join(space_type.__name__ for space_type in table)
+        *others, last = (kind.__name__ for kind in table)
         raise ValueError(
-            f"there is no {kind} head for the action space {_describe(space)}: "
-            f"the action space must be one of {names}, a Box with one axis"
+            f"there is no {values} head for the action space {_describe(space)}: "
+            f"it must be {', '.join(others)} or {last} with one axis"
         )
     return table[type(space)](space)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
+import os
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -13,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from memorax.types import Array, PyTree
 
 KEPT = 2
+FACTS_FILE = "facts.json"
+STATE_FOLDER = "state"
+BLOCK = 1 << 20
 DISK_FULL = ("no space left on device", "disk quota exceeded")
 
 
@@ -40,7 +46,8 @@ class Checkpoints:
     """The checkpoints in a folder, of which the last two are kept.
 
     Each is a folder named by its step. It is written under another name, flushed to the disk and then renamed, so that
-    a process killed at any moment leaves no half of one. The checksum of every array is stored beside it.
+    a process killed at any moment leaves no half of one. The checksums of its files lie in it and are compared before
+    anything is read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,43 +55,45 @@ class Checkpoints:
         import orbax.checkpoint as orbax
 
         self.folder = folder
-        self._orbax = orbax
-        self._damaged: list[int] = []
-        options = orbax.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
-        with _quiet():
-            self._manager = orbax.CheckpointManager(folder.absolute(), options=options)
+        self._checkpointer = orbax.Checkpointer(orbax.StandardCheckpointHandler())
+        self._args = orbax.args
+        self._damaged: list[Path] = []
 
     @property
     def steps(self) -> list[int]:
         """The steps there is a complete checkpoint of, in order."""
-        return sorted(self._manager.all_steps())
+        return sorted(int(path.parent.name) for path in self.folder.glob(f"*/{FACTS_FILE}") if path.parent.name.isdigit())
 
     def save(self, step: int, seconds: float, tree: PyTree) -> None:
         """Write a checkpoint; one of the same step is left as it is.
+
+        Args:
+            step: environment steps taken in each seed.
+            seconds: how long the run took so far.
+            tree: pytree of arrays.
 
         Raises:
             OSError: if the disk is full; the checkpoints before stay as they are.
         """
         while self._damaged:
-            self._manager.delete(self._damaged.pop())
+            shutil.rmtree(self._damaged.pop())
         if step in self.steps:
             return
-        arrays = to_arrays(tree)
-        facts = {"step": step, "seconds": seconds, "arrays": _manifest(arrays)}
-        # Orbax refuses arrays without elements; there is nothing in them to save.
-        filled = {name: array for name, array in arrays.items() if array.size}
-        args = self._orbax.args
-        items = args.Composite(tree=args.StandardSave(filled), facts=args.JsonSave(facts))
+        partial = self.folder / f"{step}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
         try:
-            with _quiet():
-                self._manager.save(step, args=items, force=True)
+            self._write(partial, {"step": step, "seconds": seconds}, to_arrays(tree))
+            os.replace(partial, self.folder / str(step))
+            _flush(self.folder)
         except Exception as error:  # What is raised depends on the storage library below.
-            self._remove_unfinished()
+            shutil.rmtree(partial, ignore_errors=True)
             if not _is_disk_full(error):
                 raise
             raise OSError(
                 errno.ENOSPC, "no space left on the disk for a checkpoint: free some and resume", str(self.folder)
             ) from error
+        for old in self.steps[:-KEPT]:
+            shutil.rmtree(self.folder / str(old))
 
     def restore(self, template: PyTree) -> Checkpoint | None:
         """Read the last checkpoint that is intact.
@@ -100,46 +109,55 @@ class Checkpoints:
         """
         damage = []
         for step in reversed(self.steps):
-            try:
-                with _quiet():
-                    facts, arrays = self._read(step)
-            except Exception as error:  # Damage surfaces as nearly any exception; all mean the same here.
-                self._damaged.append(step)
-                damage.append(f"{self.folder / str(step)} ({_first_line(error)})")
+            path = self.folder / str(step)
+            damaged = find_damage(path)
+            if damaged is not None:
+                self._damaged.append(path)
+                damage.append(str(damaged))
                 continue
-            return Checkpoint(facts["step"], facts["seconds"], from_arrays(template, arrays, self.folder / str(step)))
+            facts = json.loads((path / FACTS_FILE).read_text())
+            tree = from_arrays(template, self._read(path, facts), path)
+            return Checkpoint(facts["step"], facts["seconds"], tree)
         if damage:
             raise ValueError(
-                f"no intact checkpoint: {', '.join(damage)} cannot be read. "
+                f"no intact checkpoint: {', '.join(damage)} damaged. "
                 f"Remove {self.folder} to start the run from its beginning"
             )
         return None
 
-    def close(self) -> None:
-        """Release what orbax holds."""
+    def _write(self, path: Path, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        path.mkdir(parents=True)
+        # Orbax refuses arrays without elements; there is nothing in them to save.
+        filled = {name: array for name, array in arrays.items() if array.size}
         with _quiet():
-            self._manager.close()
+            self._checkpointer.save((path / STATE_FOLDER).absolute(), args=self._args.StandardSave(filled))
+        facts["arrays"] = {name: [list(array.shape), array.dtype.name] for name, array in arrays.items()}
+        facts["files"] = _checksums(path)
+        with open(path / FACTS_FILE, "w") as file:
+            json.dump(facts, file)
+            file.flush()
+            os.fsync(file.fileno())
+        _flush(path)
 
-    def _read(self, step: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        args = self._orbax.args
-        facts = self._manager.restore(step, args=args.Composite(facts=args.JsonRestore())).facts
-        empty = {
-            name: np.zeros(shape, dtype) for name, (shape, dtype, _) in facts["arrays"].items() if 0 in shape
-        }
-        filled = {
-            name: np.empty(shape, np.dtype(dtype))
-            for name, (shape, dtype, _) in facts["arrays"].items()
-            if name not in empty
-        }
-        arrays = self._manager.restore(step, args=args.Composite(tree=args.StandardRestore(filled))).tree
-        arrays = {name: np.asarray(array) for name, array in {**arrays, **empty}.items()}
-        if _manifest(arrays) != facts["arrays"]:
-            raise ValueError("its checksums do not match")
-        return facts, arrays
+    def _read(self, path: Path, facts: dict[str, Any]) -> dict[str, np.ndarray]:
+        arrays = {name: np.zeros(shape, np.dtype(dtype)) for name, (shape, dtype) in facts["arrays"].items()}
+        filled = {name: array for name, array in arrays.items() if array.size}
+        with _quiet():
+            restored = self._checkpointer.restore(
+                (path / STATE_FOLDER).absolute(), args=self._args.StandardRestore(filled)
+            )
+        return {name: np.asarray(restored.get(name, array)) for name, array in arrays.items()}
 
-    def _remove_unfinished(self) -> None:
-        for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(path, ignore_errors=True)
+
+def find_damage(path: Path) -> Path | None:
+    """A file of a checkpoint that is missing or not as it was written, if there is one."""
+    try:
+        recorded = json.loads((path / FACTS_FILE).read_text())["files"]
+    except (ValueError, KeyError, TypeError):
+        return path / FACTS_FILE
+    found = _checksums(path)
+    damaged = [name for name, checksum in recorded.items() if found.get(name) != checksum]
+    return path / damaged[0] if damaged else None
 
 
 def to_arrays(tree: PyTree) -> dict[str, np.ndarray]:
@@ -174,8 +192,8 @@ def from_arrays(template: PyTree, arrays: dict[str, np.ndarray], path: Path) -> 
 
 def _restore_leaf(template: Array, array: np.ndarray) -> Array:
     if jax.dtypes.issubdtype(template.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(template))
-    return jax.numpy.array(array)
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(jnp.empty((), template.dtype)))
+    return jnp.array(array)
 
 
 def _key_data(leaf: Array) -> Array:
@@ -186,14 +204,27 @@ def _describe(array: Any) -> str:
     return f"{np.dtype(array.dtype).name}{list(array.shape)}"
 
 
-def _manifest(arrays: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-    """Shape, type and checksum of each array."""
-    return {
-        name: [list(array.shape), array.dtype.name, zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data)]
-        if array.size
-        else [list(array.shape), array.dtype.name, 0]
-        for name, array in arrays.items()
-    }
+def _checksums(path: Path) -> dict[str, int]:
+    """The checksum of every file of a checkpoint but the one they are written to."""
+    files = (file for file in path.rglob("*") if file.is_file() and file.name != FACTS_FILE)
+    return {str(file.relative_to(path)): _checksum(file) for file in files}
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+def _flush(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_disk_full(error: BaseException) -> bool:
@@ -204,10 +235,6 @@ def _is_disk_full(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 
 @contextlib.contextmanager

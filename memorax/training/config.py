@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import flax.linen as nn
 import optax
@@ -20,11 +20,8 @@ from memorax.training.options import EnvironmentOptions
 from memorax.types import PyTree
 from memorax.validation import require_positive
 
-Hyperparameters = TypeVar("Hyperparameters")
-
-
 @dataclasses.dataclass(frozen=True)
-class TrainConfig(Generic[Hyperparameters]):
+class TrainConfig:
     """The settings of a run.
 
     Attributes:
@@ -48,7 +45,7 @@ class TrainConfig(Generic[Hyperparameters]):
         loggers: where metrics go.
     """
 
-    hyperparameters: Hyperparameters = None  # type: ignore[assignment]
+    hyperparameters: Any = None
     environment: str = "popgym::RepeatPreviousEasy"
     environment_options: EnvironmentOptions = dataclasses.field(default_factory=dict)
     algorithm: str = "ppo"
@@ -90,7 +87,7 @@ def look_up(kind: str, name: str, members: dict[str, Any]) -> Any:
     return members[name]
 
 
-def build_agent(config: TrainConfig[Any]) -> Algorithm[Any, Any]:
+def build_agent(config: TrainConfig) -> Algorithm[Any, Any]:
     """Make the agent a config describes.
 
     Raises:
@@ -109,12 +106,12 @@ def build_agent(config: TrainConfig[Any]) -> Algorithm[Any, Any]:
     return algorithm.build(config.hyperparameters, env, env_params, make_network, optimizer)
 
 
-def config_to_json(config: TrainConfig[Any]) -> dict[str, Any]:
+def config_to_json(config: TrainConfig) -> dict[str, Any]:
     """The settings as JSON holds them."""
     return dataclasses.asdict(config)
 
 
-def config_from_json(settings: dict[str, Any], origin: str) -> TrainConfig[Any]:
+def config_from_json(settings: dict[str, Any], origin: str) -> TrainConfig:
     """The inverse of `config_to_json`.
 
     Args:
@@ -148,7 +145,7 @@ def _check_fields(settings: Iterable[str], config_class: type, origin: str) -> N
             )
 
 
-def _feature_extractor(config: TrainConfig[Any], env: Environment, env_params: PyTree) -> FeatureExtractor:
+def _feature_extractor(config: TrainConfig, env: Environment, env_params: PyTree) -> FeatureExtractor:
     reward_space = Box(-float("inf"), float("inf"), (1,))
     return FeatureExtractor(
         observation_extractor=observation_encoder(env.observation_space(env_params), config.features),

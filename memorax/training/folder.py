@@ -15,7 +15,7 @@ from memorax.training.config import TrainConfig, config_from_json
 from memorax.version import __version__
 
 
-def default_folder(config: TrainConfig[Any]) -> Path:
+def default_folder(config: TrainConfig) -> Path:
     """`runs/<environment>-<algorithm>-<torso>-<date>-<time>`, not yet made."""
     environment = re.sub(r"[^\w.]+", "-", config.environment)
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -64,7 +64,7 @@ def open_folder(folder: Path) -> dict[str, Any]:
     return content["config"]
 
 
-def load_config(folder: Path) -> TrainConfig[Any]:
+def load_config(folder: Path) -> TrainConfig:
     """The config of the run in a folder.
 
     Raises:

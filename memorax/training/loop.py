@@ -145,14 +145,13 @@ class _Run:
         self.checkpoint_seconds = checkpoint_seconds
         self.loggers = loggers
         self.checkpoints = None if folder is None else Checkpoints(checkpoints_folder(folder))
-        self.chunks: dict[int, Chunk] = {}
+        self.traced: dict[int, jax.stages.Traced] = {}
+        self.compiled: dict[int, Chunk] = {}
         self.evaluate = jax.jit(lambda *arguments: _evaluate(agent, evaluation_steps, *arguments))
 
     def close(self) -> None:
         for logger in self.loggers:
             logger.close()
-        if self.checkpoints is not None:
-            self.checkpoints.close()
 
     def stopping(self) -> None:
         self._status("stopping after this chunk; once more to stop at once")
@@ -160,6 +159,8 @@ class _Run:
     def train(self, config: Mapping[str, Any], interruption: Interruption) -> TrainingResult:
         steps_per_iteration = self.agent.steps_per_iteration
         key, state, iteration, seconds = self._begin()
+        if not self.schedule.next_chunk(iteration):
+            return TrainingResult(key, state, iteration * steps_per_iteration, [])
         self._start_loggers(config, key, state, iteration * steps_per_iteration)
         rows: list[Row] = []
         started = saved = time.monotonic()
@@ -202,7 +203,8 @@ class _Run:
         return key, jax.tree.map(jnp.copy, state), 0, 0.0
 
     def _start_loggers(self, config: Mapping[str, Any], key: Key, state: PyTree, step: int) -> None:
-        _, metrics = jax.eval_shape(self._chunk(1), key, state)[2]
+        length = self.schedule.next_chunk(step // self.agent.steps_per_iteration)
+        _, metrics = self._traced(length, key, state).out_info[2]
         description = RunDescription(
             title=str(self.folder or type(self.agent).__name__),
             columns=(
@@ -219,16 +221,20 @@ class _Run:
         for logger in self.loggers:
             logger.start(description)
 
-    def _chunk(self, iterations: int) -> Chunk:
-        num_steps = iterations * self.agent.steps_per_iteration
-        return jax.vmap(lambda key, state: self.agent.train(key, state, num_steps=num_steps, keep=summarize))
+    def _traced(self, iterations: int, key: Key, state: PyTree) -> jax.stages.Traced:
+        if iterations not in self.traced:
+            self._status("tracing")
+            num_steps = iterations * self.agent.steps_per_iteration
+            chunk = jax.vmap(lambda key, state: self.agent.train(key, state, num_steps=num_steps, keep=summarize))
+            self.traced[iterations] = jax.jit(chunk, donate_argnums=1).trace(key, state)
+        return self.traced[iterations]
 
     def _compiled(self, iterations: int, key: Key, state: PyTree) -> Chunk:
-        if iterations not in self.chunks:
+        if iterations not in self.compiled:
+            traced = self._traced(iterations, key, state)
             self._status("compiling")
-            function = jax.jit(self._chunk(iterations), donate_argnums=1)
-            self.chunks[iterations] = function.lower(key, state).compile()
-        return self.chunks[iterations]
+            self.compiled[iterations] = traced.lower().compile()
+        return self.compiled[iterations]
 
     def _evaluate(self, state: PyTree, iteration: int) -> Episodes | None:
         if not self.schedule.evaluates(iteration):

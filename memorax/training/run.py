@@ -39,7 +39,7 @@ class Evaluation:
 
 
 def run_config(
-    config: TrainConfig[Any], folder: str | Path | None = None, loggers: Sequence[Logger] | None = None
+    config: TrainConfig, folder: str | Path | None = None, loggers: Sequence[Logger] | None = None
 ) -> tuple[Path, TrainingResult]:
     """Train the agent a config describes, in a new run folder, and draw its learning curve there.
 
@@ -77,7 +77,7 @@ def resume_run(
     return _train(config, Path(folder), resume=True, loggers=loggers)
 
 
-def load_run(folder: str | Path) -> tuple[TrainConfig[Any], Any, int, PyTree]:
+def load_run(folder: str | Path) -> tuple[TrainConfig, Any, int, PyTree]:
     """The agent of a run and its states at the last intact checkpoint.
 
     Returns:
@@ -88,13 +88,8 @@ def load_run(folder: str | Path) -> tuple[TrainConfig[Any], Any, int, PyTree]:
     """
     config = load_config(Path(folder))
     agent = build_agent(config)
-    location = checkpoints_folder(Path(folder))
-    if not location.is_dir():
-        raise ValueError(f"{folder} holds no checkpoint yet: go on with it by `memorax resume {folder}`")
-    checkpoints = Checkpoints(location)
     keys = jax.vmap(jax.random.key)(np.arange(config.seed, config.seed + config.num_seeds))
-    checkpoint = checkpoints.restore(jax.eval_shape(jax.vmap(agent.init), keys))
-    checkpoints.close()
+    checkpoint = Checkpoints(checkpoints_folder(Path(folder))).restore(jax.eval_shape(jax.vmap(agent.init), keys))
     if checkpoint is None:
         raise ValueError(f"{folder} holds no checkpoint yet: go on with it by `memorax resume {folder}`")
     return config, agent, checkpoint.step, checkpoint.tree[1]
@@ -134,7 +129,7 @@ def evaluate_run(
 
 
 def _train(
-    config: TrainConfig[Any], folder: Path, resume: bool, loggers: Sequence[Logger] | None
+    config: TrainConfig, folder: Path, resume: bool, loggers: Sequence[Logger] | None
 ) -> TrainingResult:
     result = train(
         build_agent(config),

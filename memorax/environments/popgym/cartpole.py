@@ -10,6 +10,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from memorax.types import Array, Key
@@ -78,5 +79,5 @@ def has_failed(state: CartPoleState) -> Array:
 
 def check_max_episode_length(max_episode_length: int) -> None:
     """Raise a ValueError unless `max_episode_length` is a positive integer."""
-    if not isinstance(max_episode_length, int) or max_episode_length < 1:
+    if not isinstance(max_episode_length, int | np.integer) or max_episode_length < 1:
         raise ValueError(f"max_episode_length ({max_episode_length!r}) must be a positive integer")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from memorax.types import Array, Key
 
@@ -39,5 +40,5 @@ def remove_card(deck: Array, suit: Array) -> Array:
 
 def check_num_decks(num_decks: int) -> None:
     """Raise a ValueError unless `num_decks` is a positive integer."""
-    if not isinstance(num_decks, int) or num_decks < 1:
+    if not isinstance(num_decks, int | np.integer) or num_decks < 1:
         raise ValueError(f"num_decks ({num_decks!r}) must be a positive integer")

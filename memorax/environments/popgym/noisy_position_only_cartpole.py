@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from memorax.environments.environment import Environment, StepResult
@@ -46,16 +47,14 @@ class NoisyPositionOnlyCartPole(Environment):
 
     def __init__(self, max_episode_length: int = 200, noise_sigma: float = 0.1) -> None:
         check_max_episode_length(max_episode_length)
-        if not isinstance(noise_sigma, int | float) or not noise_sigma >= 0:
+        if not isinstance(noise_sigma, int | float | np.number) or not noise_sigma >= 0:
             raise ValueError(f"noise_sigma ({noise_sigma!r}) must be a number that is not negative")
         self.max_episode_length = max_episode_length
         self.noise_sigma = noise_sigma
 
     @property
     def default_params(self) -> NoisyPositionOnlyCartPoleParams:
-        return NoisyPositionOnlyCartPoleParams(
-            max_episode_length=self.max_episode_length, noise_sigma=self.noise_sigma
-        )
+        return NoisyPositionOnlyCartPoleParams(max_episode_length=self.max_episode_length, noise_sigma=self.noise_sigma)
 
     def reset(self, key: Key, params: NoisyPositionOnlyCartPoleParams) -> tuple[Array, CartPoleState]:
         state_key, noise_key = jax.random.split(key)

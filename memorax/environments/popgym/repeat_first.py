@@ -72,7 +72,7 @@ class RepeatFirst(Environment):
         """`step_env`, given the suit that is drawn."""
         scale = jnp.asarray(1.0 / (DECK_SIZE * params.num_decks - 1), jnp.float32)
         reward = jnp.where(action == env_state.first_suit, scale, -scale)
-        state = env_state.replace(deck=remove_card(env_state.deck, suit))
+        state = RepeatFirstState(deck=remove_card(env_state.deck, suit), first_suit=env_state.first_suit)
         terminated = jnp.sum(state.deck) == 0
         return suit, state, reward, terminated, jnp.zeros_like(terminated), {}
 

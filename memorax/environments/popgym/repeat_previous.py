@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from memorax.environments.environment import Environment, StepResult
@@ -53,7 +54,7 @@ class RepeatPrevious(Environment):
 
     def __init__(self, num_decks: int = 1, k: int = 4) -> None:
         check_num_decks(num_decks)
-        if not isinstance(k, int) or not 1 <= k < DECK_SIZE * num_decks:
+        if not isinstance(k, int | np.integer) or not 1 <= k < DECK_SIZE * num_decks:
             raise ValueError(f"k ({k!r}) must be an integer from 1 to 52 * num_decks - 1 ({DECK_SIZE * num_decks - 1})")
         self.num_decks = num_decks
         self.k = k

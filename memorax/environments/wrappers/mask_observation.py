@@ -30,7 +30,8 @@ class MaskObservation(Wrapper):
         super().__init__(env)
         space = env.observation_space(env.default_params)
         if not isinstance(space, Box) or len(space.shape) != 1:
-            raise ValueError(f"mask_observation needs a flat Box observation: {env.name} has {space}")
+            kind = f"a Box of shape {space.shape}" if isinstance(space, Box) else f"a {type(space).__name__}"
+            raise ValueError(f"mask_observation needs a Box observation of one axis: {env.name} has {kind}")
         self.indices = _valid_indices(indices, space.shape[0])
 
     def reset(self, key: Key, params: PyTree) -> tuple[Array, PyTree]:
@@ -54,7 +55,9 @@ class MaskObservation(Wrapper):
 
 def _valid_indices(indices: Iterable[int], size: int) -> tuple[int, ...]:
     kept = tuple(indices) if isinstance(indices, Iterable) else (indices,)
-    integers = all(isinstance(index, int) and 0 <= index < size for index in kept)
+    integers = all(isinstance(index, int | np.integer) and 0 <= index < size for index in kept)
     if not kept or not integers or len(set(kept)) != len(kept):
-        raise ValueError(f"mask_observation ({indices!r}) must name different elements to keep, each from 0 to {size - 1}")
+        raise ValueError(
+            f"mask_observation ({indices!r}) must name different elements to keep, each from 0 to {size - 1}"
+        )
     return kept

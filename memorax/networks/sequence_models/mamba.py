@@ -1,0 +1,135 @@
+"""Mamba: a selective state space model."""
+
+from __future__ import annotations
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from memorax.networks.sequence_models.memoroid import MemoroidCell
+from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
+from memorax.networks.sequence_models.ops.state_space_duality import state_space_duality
+from memorax.types import Array, Key
+
+
+@struct.dataclass
+class MambaCarry:
+    """What Mamba remembers, float32.
+
+    Attributes:
+        window: the last inputs of the convolution, `[B, d_conv - 1, d_inner + 2 * d_state]`.
+        state: `[B, num_heads, head_dim, d_state]`.
+    """
+
+    window: Array
+    state: Array
+
+
+class MambaCell(MemoroidCell):
+    """Mamba-2 block (Gu & Dao, 2023, "Mamba"; Dao & Gu, 2024, "Transformers are SSMs", Section 7), one group.
+
+        z, xBC, dt = split(W_in u_t)
+        x, B, C = split(silu(conv(xBC)))                           a causal depthwise convolution
+        dt = softplus(dt + dt_bias)                                one per head
+        S_t = exp(-dt exp(A_log)) S_{t-1} + dt x B^T               `[head_dim, d_state]` per head
+        y_t = W_out RMSNorm((S_t C + D x) * silu(z))
+
+    `dt` starts log-uniform in `[dt_min, dt_max]` and `exp(A_log)` uniform in `A_init_range`, so that memories start
+    between about one step and a thousand. The defaults are smaller than those of language models (`d_state` 128,
+    `head_dim` 64 there).
+
+    Attributes:
+        features: size of the outputs.
+        d_state: state size per channel, N.
+        d_conv: width of the convolution.
+        expand: `d_inner = expand * features` channels.
+        head_dim: channels per head, P; must divide `d_inner`.
+        dt_min, dt_max, A_init_range: initialization.
+        chunk_length: steps computed at once; a matter of speed alone.
+        dtype: of the projections; the recurrence is float32.
+        param_dtype: of the parameters.
+    """
+
+    features: int
+    d_state: int = 16
+    d_conv: int = 4
+    expand: int = 2
+    head_dim: int = 16
+    dt_min: float = 1e-3
+    dt_max: float = 1e-1
+    A_init_range: tuple[float, float] = (1.0, 16.0)
+    chunk_length: int = 32
+    dtype: jnp.dtype | None = None
+    param_dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        for name in ("features", "d_state", "d_conv", "expand", "head_dim", "chunk_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"MambaCell {name} ({getattr(self, name)}) must be at least 1")
+        if self.expand * self.features % self.head_dim:
+            raise ValueError(
+                f"MambaCell head_dim ({self.head_dim}) must divide expand * features ({self.expand * self.features})"
+            )
+        super().__post_init__()
+
+    @property
+    def d_inner(self) -> int:
+        """Number of channels."""
+        return self.expand * self.features
+
+    @property
+    def num_heads(self) -> int:
+        """Number of heads."""
+        return self.d_inner // self.head_dim
+
+    @nn.compact
+    def __call__(self, inputs: Array, done: Array, carry: MambaCarry) -> tuple[MambaCarry, Array]:
+        """Run over a sequence; see `MemoroidCell`."""
+        num_heads, d_inner, d_xbc = self.num_heads, self.d_inner, self.d_inner + 2 * self.d_state
+        a_log = self.param("A_log", self._a_log, (num_heads,), self.param_dtype)
+        dt_bias = self.param("dt_bias", self._dt_bias, (num_heads,), self.param_dtype)
+        d = self.param("D", nn.initializers.ones, (num_heads,), self.param_dtype)
+        conv_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=0, out_axis=())
+        conv_kernel = self.param("conv_kernel", conv_init, (self.d_conv, d_xbc), self.param_dtype)
+        conv_bias = self.param("conv_bias", nn.initializers.zeros, (d_xbc,), self.param_dtype)
+
+        projected = self._dense(d_inner + d_xbc + num_heads, "in_proj")(inputs)
+        z, xbc, dt = jnp.split(projected, [d_inner, d_inner + d_xbc], axis=-1)
+        window, xbc = causal_convolution(xbc, conv_kernel, done, carry.window)
+        xbc = nn.silu(xbc.astype(jnp.float32) + conv_bias[None, None])
+        x, b, c = jnp.split(xbc, [d_inner, d_inner + self.d_state], axis=-1)
+        x = x.reshape(*x.shape[:2], num_heads, self.head_dim)
+        dt = nn.softplus(dt.astype(jnp.float32) + dt_bias[None, None])
+        log_decay = -dt * jnp.exp(a_log)[None, None]
+        state, y = state_space_duality(log_decay, b, dt[..., None] * x, c, done, carry.state, self.chunk_length)
+        y = y + d[None, None, :, None] * x
+        y = y.reshape(z.shape).astype(z.dtype) * nn.silu(z)
+        y = nn.RMSNorm(dtype=self.dtype, param_dtype=self.param_dtype, name="norm")(y)
+        return MambaCarry(window, state), self._dense(self.features, "out_proj")(y)
+
+    @nn.nowrap
+    def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> MambaCarry:
+        """The zero window and the zero state."""
+        batch_size = input_shape[0]
+        return MambaCarry(
+            window=jnp.zeros((batch_size, self.d_conv - 1, self.d_inner + 2 * self.d_state)),
+            state=jnp.zeros((batch_size, self.num_heads, self.head_dim, self.d_state)),
+        )
+
+    @nn.nowrap
+    def _dense(self, features: int, name: str) -> nn.Dense:
+        return nn.Dense(features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+
+    @nn.nowrap
+    def _a_log(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        low, high = self.A_init_range
+        return jnp.log(jax.random.uniform(key, shape, dtype, low, high))
+
+    @nn.nowrap
+    def _dt_bias(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        dt = jnp.exp(jax.random.uniform(key, shape, dtype, math.log(self.dt_min), math.log(self.dt_max)))
+        return dt + jnp.log(-jnp.expm1(-dt))  # softplus of this is dt

@@ -1,0 +1,97 @@
+"""The diagonal linear recurrence, with resets."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from memorax.types import Array, where
+
+
+def linear_recurrence(decay: Array, inputs: Array, done: Array, initial_state: Array) -> tuple[Array, Array]:
+    """Run `h_t = decay_t * h_{t-1} + inputs_t`, elementwise, with `h_{t-1} = 0` where `done_t`.
+
+    Real or complex. Time comes first. Computed in the dtype of `initial_state`, whatever that of the inputs; the
+    backward pass is the same recurrence run backwards. On a CPU it is a plain scan, elsewhere an associative scan,
+    which has depth `O(log T)`.
+
+    Args:
+        decay: `[T, B, ...]`, or `[...]` where it is the same at every step.
+        inputs: `[T, B, ...]`.
+        done: `[T, B]` bool.
+        initial_state: `[B, ...]`.
+
+    Returns:
+        `(final_state, states)`: `[B, ...]` and `[T, B, ...]`. Nothing from before a reset, not even a NaN,
+        reaches what follows it.
+    """
+    decay, inputs = decay.astype(initial_state.dtype), inputs.astype(initial_state.dtype)
+    if inputs.shape[0] == 1:
+        decay = _every_step(decay, inputs)[0]
+        state = _reset(done[0], decay * _reset(done[0], initial_state)) + inputs[0]
+        return state, state[None]
+    states = _linear_recurrence(decay, inputs, done, initial_state)
+    return states[-1], states
+
+
+@jax.custom_vjp
+def _linear_recurrence(decay: Array, inputs: Array, done: Array, initial_state: Array) -> Array:
+    if jax.default_backend() == "cpu":
+        return _plain_scan(decay, inputs, done, initial_state)
+    return _associative_scan(decay, inputs, done, initial_state)
+
+
+def _forward(decay: Array, inputs: Array, done: Array, initial_state: Array) -> tuple[Array, tuple]:
+    states = _linear_recurrence(decay, inputs, done, initial_state)
+    return states, (decay, done, initial_state, states)
+
+
+def _backward(residuals: tuple, d_states: Array) -> tuple:
+    decay, done, initial_state, states = residuals
+    # What h_t receives: its own cotangent, and decay_{t+1} times what h_{t+1} receives unless that step reset.
+    reset_after = jnp.concatenate([done[1:], jnp.ones_like(done[:1])])[::-1]
+    decay_after = jnp.concatenate([decay[1:], decay[:1]])[::-1] if decay.ndim == states.ndim else decay
+    d_inputs = _linear_recurrence(decay_after, d_states[::-1], reset_after, jnp.zeros_like(initial_state))[::-1]
+    previous = _reset(done, jnp.concatenate([initial_state[None], states[:-1]]))
+    d_decay = d_inputs * previous
+    if decay.ndim < states.ndim:
+        d_decay = d_decay.sum((0, 1))
+    d_initial = _reset(done[0], _every_step(decay, states)[0] * d_inputs[0])
+    return d_decay, d_inputs, None, d_initial
+
+
+_linear_recurrence.defvjp(_forward, _backward)
+
+
+def _plain_scan(decay: Array, inputs: Array, done: Array, initial_state: Array) -> Array:
+    varying = decay.ndim == inputs.ndim
+
+    def body(state: Array, xs: tuple[Array, Array, Array | None]) -> tuple[Array, Array]:
+        inputs, done, step_decay = xs
+        state = (decay[None] if step_decay is None else step_decay) * _reset(done, state) + inputs
+        return state, state
+
+    return jax.lax.scan(body, initial_state, (inputs, done, decay if varying else None))[1]
+
+
+def _associative_scan(decay: Array, inputs: Array, done: Array, initial_state: Array) -> Array:
+    decay = _every_step(decay, inputs)
+    first = inputs[0] + _reset(done[0], decay[0] * _reset(done[0], initial_state))
+    inputs = jnp.concatenate([first[None], inputs[1:]])
+
+    def combine(a: tuple[Array, Array, Array], b: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        (reset_a, decay_a, state_a), (reset_b, decay_b, state_b) = a, b
+        # Selecting, not multiplying by zero, keeps a NaN from before a reset out of what follows.
+        return reset_a | reset_b, decay_a * decay_b, where(reset_b, state_b, decay_b * state_a + state_b)
+
+    return jax.lax.associative_scan(combine, (done, decay, inputs))[2]
+
+
+def _every_step(decay: Array, inputs: Array) -> Array:
+    if decay.ndim == inputs.ndim:
+        return decay
+    return jnp.broadcast_to(jnp.expand_dims(decay, (0, 1)), inputs.shape)
+
+
+def _reset(done: Array, state: Array) -> Array:
+    return where(done, jnp.zeros_like(state), state)

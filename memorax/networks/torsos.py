@@ -1,0 +1,30 @@
+"""The torsos the command line and the benchmarks know by name: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import flax.linen as nn
+
+from memorax.networks.encoders import MLP
+from memorax.networks.sequence_models import (
+    RNN,
+    LRUCell,
+    MambaCell,
+    Memoroid,
+    MinGRUCell,
+    SelfAttention,
+    SequenceModelWrapper,
+)
+
+TORSOS: dict[str, Callable[[int], nn.Module]] = {
+    "mlp": lambda features: SequenceModelWrapper(MLP(features)),
+    "rnn": lambda features: RNN(nn.SimpleCell(features)),
+    "gru": lambda features: RNN(nn.GRUCell(features)),
+    "lstm": lambda features: RNN(nn.OptimizedLSTMCell(features)),
+    "lru": lambda features: Memoroid(LRUCell(features)),
+    "mingru": lambda features: Memoroid(MinGRUCell(features)),
+    "mamba": lambda features: Memoroid(MambaCell(features)),
+    "attention": lambda features: SelfAttention(features, num_heads=4, context_length=128),
+}
+"""A torso for a number of features, by name; "mlp" has no memory."""

@@ -1,0 +1,118 @@
+"""What is DQN's own."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from memorax.algorithms import DQN, DQNConfig
+from memorax.buffers import SequenceBuffer
+from memorax.networks import TORSOS, unroll
+from tests.catalogue import CONFIGS, FEATURES, make_agent
+from tests.probes import CueRecall, EndlessReward
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_updates": 0}, "num_updates (0) must be greater than 0"),
+        ({"tau": 1.5}, "tau (1.5) must lie between 0 and 1"),
+        ({"learning_starts": -1}, "learning_starts (-1) must not be negative"),
+    ],
+)
+def test_config_errors_name_field_value_and_remedy(fields: dict, message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        DQNConfig(**fields)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("double", [True, False])
+def test_the_loss_is_that_of_the_papers(double: bool) -> None:
+    """Against a loop over every step of every window."""
+    cfg = dataclasses.replace(CONFIGS["dqn"], double=double)
+    agent = make_agent("dqn", EndlessReward(limit=3), None, TORSOS["gru"](FEATURES), cfg)
+    key, state = agent.warmup(*agent.init(jax.random.key(0)), 256)
+    target_params = jax.tree.map(lambda x: x + 0.1, state.params)
+    steps, carry = agent.buffer.sample(key, state.buffer)
+    loss, _ = agent._loss(state.params, target_params, steps, carry)
+    _, online = unroll(agent.q_network, state.params, steps.timesteps, carry)
+    _, target = unroll(agent.q_network, target_params, steps.timesteps, carry)
+    losses = []
+    for n in range(cfg.batch_size):
+        for t in range(cfg.burn_in, cfg.burn_in + cfg.sequence_length):
+            if steps.truncated[n, t]:
+                continue
+            action = np.argmax((online if double else target)[n, t + 1])
+            goal = steps.reward[n, t] + cfg.gamma * (1 - steps.terminated[n, t]) * target[n, t + 1, action]
+            error = abs(float(online[n, t, steps.action[n, t]] - goal))
+            losses.append(0.5 * error**2 if error <= 1 else error - 0.5)
+    assert 0 < len(losses) < cfg.batch_size * cfg.sequence_length
+    np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
+
+
+def test_warmup_fills_the_buffer_and_learns_nothing() -> None:
+    agent = make_agent("dqn", CueRecall(), None, TORSOS["gru"](FEATURES))
+    key, state = agent.init(jax.random.key(0))
+    params = jax.tree.map(np.asarray, state.params)
+    assert not bool(agent.buffer.can_sample(state.buffer))
+    key, state = agent.warmup(key, state, 100)
+    assert int(state.step) == 112, "rounded up to whole rollouts of 4 x 4 steps"
+    assert bool(agent.buffer.can_sample(state.buffer))
+    assert int(state.updates) == 0
+    jax.tree.map(np.testing.assert_array_equal, params, state.params)
+
+
+def test_learning_waits_for_learning_starts() -> None:
+    cfg = dataclasses.replace(CONFIGS["dqn"], learning_starts=64)
+    agent = make_agent("dqn", CueRecall(), None, TORSOS["gru"](FEATURES), cfg)
+    _, state, metrics = agent.train(*agent.init(jax.random.key(0)), 80, keep=lambda transition, metrics: metrics)
+    waiting = np.isnan(metrics["q_loss"])
+    np.testing.assert_array_equal(waiting, [True, True, True, False, False])
+    assert int(state.updates) == 2 * cfg.num_updates
+
+
+def test_the_buffer_is_taken_over_and_not_copied() -> None:
+    agent = make_agent("dqn", CueRecall(), None, TORSOS["gru"](FEATURES))
+    key, state = agent.warmup(*agent.init(jax.random.key(0)), 64)
+    _, after, _ = agent.train(key, state, 16)
+    assert all(x.is_deleted() for x in jax.tree.leaves(state.buffer.experience))
+    assert not any(x.is_deleted() for x in jax.tree.leaves((state.params, after)))
+
+
+def test_the_target_network_follows_in_updates() -> None:
+    cfg = dataclasses.replace(CONFIGS["dqn"], target_update_period=3, num_updates=1, learning_starts=0)
+    agent = make_agent("dqn", CueRecall(), None, TORSOS["gru"](FEATURES), cfg)
+    key, state = agent.warmup(*agent.init(jax.random.key(0)), 64)
+
+    def follows(state) -> bool:
+        return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (state.params, state.target_params))))
+
+    followed = []
+    for _ in range(6):
+        key, state, _ = agent.train(key, state, 1)
+        followed.append(follows(state))
+    assert followed == [False, False, True, False, False, True]
+
+
+def test_buffer_and_epsilon_schedule_can_be_given() -> None:
+    template = make_agent("dqn", CueRecall(), None, TORSOS["gru"](FEATURES))
+    buffer = SequenceBuffer(capacity=256, sequence_length=8, batch_size=2)
+    agent = DQN(
+        cfg=template.cfg,
+        env=template.env,
+        env_params=None,
+        q_network=template.q_network,
+        optimizer=optax.adam(1e-3),
+        buffer=buffer,
+        epsilon_schedule=optax.constant_schedule(0.0),
+    )
+    key, state = agent.init(jax.random.key(0))
+    _, trajectory = agent.act(key, state)
+    _, q_values = unroll(agent.q_network, state.params, trajectory.timesteps, state.worker.carry)
+    np.testing.assert_array_equal(trajectory.action, jnp.argmax(q_values, axis=-1))
+    assert agent.buffer is buffer

@@ -1,0 +1,92 @@
+"""Every part of the library, listed once: the laws run over these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import optax
+
+import memorax
+from memorax.algorithms import ALGORITHMS, Algorithm, DQNConfig, PPOConfig
+from memorax.environments.environment import Environment
+from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space
+from memorax.networks import (
+    MLP,
+    RNN,
+    TORSOS,
+    FeatureExtractor,
+    LRUCell,
+    MambaCell,
+    Memoroid,
+    MinGRUCell,
+    Network,
+    OneHot,
+    SelfAttention,
+    SequenceModelWrapper,
+    heads,
+)
+
+FEATURES = 8
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "memoryless": lambda: SequenceModelWrapper(MLP(FEATURES)),
+    "elman": lambda: RNN(nn.SimpleCell(FEATURES)),
+    "gru": lambda: RNN(nn.GRUCell(FEATURES)),
+    "mgu": lambda: RNN(nn.MGUCell(FEATURES)),
+    "lstm": lambda: RNN(nn.LSTMCell(FEATURES)),
+    "optimized_lstm": lambda: RNN(nn.OptimizedLSTMCell(FEATURES)),
+    "lru": lambda: Memoroid(LRUCell(FEATURES)),
+    "mingru": lambda: Memoroid(MinGRUCell(FEATURES)),
+    "mamba": lambda: Memoroid(MambaCell(FEATURES)),
+    "attention": lambda: SelfAttention(FEATURES, num_heads=2, context_length=7),
+    "attention_longer_than_the_sequence": lambda: SelfAttention(FEATURES, num_heads=1, context_length=64),
+    **{f"torso_{name}": lambda make=make: make(FEATURES) for name, make in TORSOS.items()},
+}
+
+HEADS: dict[str, tuple[nn.Module, Space]] = {
+    "categorical": (heads.Categorical(3), Discrete(3)),
+    "multi_categorical": (heads.MultiCategorical((2, 3)), MultiDiscrete((2, 3))),
+    "gaussian": (heads.Gaussian(2), Box(-1.0, 1.0, (2,))),
+    "squashed_gaussian": (heads.SquashedGaussian(2, -2.0, 2.0), Box(-2.0, 2.0, (2,))),
+}
+"""Policy heads, each with an action space it fits."""
+
+ENVIRONMENTS: list[str] = [
+    *(f"popgym::{name}" for name in memorax.environments.registered()["popgym"]),
+    "gymnax::CartPole-v1",
+    "gymnax::Pendulum-v1",
+    "gymnax::MountainCarContinuous-v0",
+    "gymnax::Catch-bsuite",
+    "gymnax::Breakout-MinAtar",
+]
+
+CONFIGS: dict[str, Any] = {
+    "ppo": PPOConfig(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=2),
+    "dqn": DQNConfig(
+        num_envs=4, num_steps=4, buffer_size=512, batch_size=4, burn_in=2, sequence_length=6, learning_starts=32
+    ),
+}
+"""A small config of every algorithm."""
+
+
+def make_agent(
+    algorithm: str, env: Environment, env_params: Any, torso: nn.Module, cfg: Any = None, **optimizer: Any
+) -> Algorithm:
+    """A small agent that also sees its previous action and reward."""
+    action_space = env.action_space(env_params)
+    discrete = isinstance(action_space, Discrete)
+
+    def make_network(head: nn.Module) -> Network:
+        extractor = FeatureExtractor(
+            observation_extractor=MLP(FEATURES, activation=jnp.tanh),
+            action_extractor=OneHot(action_space.n) if discrete else None,
+            reward_extractor=MLP(4),
+            done_extractor=MLP(4),
+        )
+        return Network(extractor, torso, head)
+
+    transformation = optax.adam(optimizer.get("learning_rate", 3e-3))
+    return ALGORITHMS[algorithm][0].build(cfg or CONFIGS[algorithm], env, env_params, make_network, transformation)

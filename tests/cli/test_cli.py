@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import memorax.cli.train
+from memorax.algorithms import DQNConfig, PPOConfig
+from memorax.cli import COMMANDS, main
+from memorax.cli.errors import one_line
+from memorax.cli.train import parse
+from memorax.evaluation import read_metrics
+from memorax.training import Interrupted, TrainConfig, build_agent
+from tests.training.small import CONFIG, STEPS
+
+SMALL = [
+    *("--environment", CONFIG.environment, "--torso", "mlp", "--features", "4"),
+    *("--num-envs", "2", "--num-steps", "16", "--num-minibatches", "2", "--update-epochs", "1"),
+    *("--total-steps", str(4 * STEPS), "--num-seeds", "2", "--evaluation-steps", "128", "--loggers", "file"),
+]
+
+
+def test_every_setting_is_a_flag() -> None:
+    config, folder = parse(
+        [
+            *("--environment", "gymnax::CartPole-v1", "--environment-options", "max_steps_in_episode=200"),
+            *("mask_observation=(0,2)", "--torso", "lstm", "--features", "32", "--num-envs", "16", "--target-kl", "0.02"),
+            *("--learning-rate", "1e-3", "--no-clip-vloss", "--previous-action", "--folder", "runs/mine"),
+        ]
+    )
+    assert folder == Path("runs/mine")
+    assert config == TrainConfig(
+        environment="gymnax::CartPole-v1",
+        environment_options={"max_steps_in_episode": 200, "mask_observation": (0, 2)},
+        hyperparameters=PPOConfig(num_envs=16, target_kl=0.02, clip_vloss=False),
+        torso="lstm",
+        features=32,
+        learning_rate=1e-3,
+        previous_action=True,
+    )
+
+
+def test_each_algorithm_has_its_own_flags() -> None:
+    for arguments in (["--algorithm", "dqn", "--tau", "0.5"], ["--algorithm=dqn", "--tau", "0.5"]):
+        assert parse(arguments) == (TrainConfig(algorithm="dqn", hyperparameters=DQNConfig(tau=0.5)), None)
+    assert parse([]) == (TrainConfig(), None)
+
+
+def test_trains_resumes_evaluates_and_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    assert main(["train", *SMALL, "--folder", str(folder)]) == 0
+    assert capsys.readouterr().out.endswith(f"everything is in {folder}\n")
+    assert read_metrics(folder)["step"][-1] == 4 * STEPS
+    assert main(["resume", str(folder)]) == 0
+    assert "complete already" in capsys.readouterr().out
+    assert main(["evaluate", str(folder), "--num-steps", "256"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"{folder} after {4 * STEPS} steps: mean return and its 95 % interval"
+    assert [line.split(":")[0] for line in lines] == ["seed 0", "seed 1", "all"]
+    assert main(["plot", str(folder), "--output", str(tmp_path / "curve.png")]) == 0
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["train", *SMALL, "--folder", str(folder)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: folder ({folder}) holds another run: go on with it by `memorax resume {folder}`, "
+        "or choose another folder\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "unknown command 'trian': did you mean 'train'?"),
+        (["train", "--algorithm", "pppo"], "unknown algorithm 'pppo': did you mean 'ppo'?"),
+        (["train", "--torso", "gruu"], "unknown torso 'gruu': did you mean 'gru'?"),
+        (["train", "--environment", "popgym::RepeatPreviousEsay"], "did you mean 'popgym::RepeatPreviousEasy'"),
+        (["train", "--environment", "nowhere::CartPole"], "unknown suite 'nowhere'"),
+        (["train", "--total-steps", "-5"], "total_steps (-5) must be"),
+        (["train", "--num-seeds", "0"], "num_seeds (0) must be"),
+        (["train", "--num-envs", "6"], "num_envs (6) must be divisible by num_minibatches (4)"),
+        (["train", "--evaluation-interval", "0"], "evaluation_interval (0) must be"),
+        (["train", "--loggers", "paper"], "unknown logger 'paper'"),
+        (["train", "--folder", "/dev/null"], "folder (/dev/null) is a file"),
+        (["resume", "nowhere"], "nowhere holds no config.json: name the folder of a run"),
+        (["evaluate", "nowhere"], "nowhere holds no config.json: name the folder of a run"),
+        (["plot", "nowhere"], "nowhere holds no metrics.csv: name the folder of a run"),
+        (["plot"], "no run to plot"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("error: ")
+    assert output.err.count("\n") == 1
+    assert message in output.err
+
+
+def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def buggy(arguments: list[str]) -> int:
+        return int("not a number")
+
+    monkeypatch.setattr(memorax.cli.train, "main", buggy)
+    with pytest.raises(ValueError, match="invalid literal"):
+        main(["train"])
+
+
+def test_who_raised_decides() -> None:
+    def catch(function: object, *arguments: object) -> BaseException:
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - which it is, is what is asked
+            function(*arguments)  # type: ignore[operator]
+        return raised.value
+
+    assert one_line(catch(PPOConfig, 0)) == "num_envs (0) must be greater than 0"
+    assert one_line(catch(build_agent, None)) is None
+    assert one_line(OSError(errno.ENOSPC, "no space left on the disk", "runs/x")) == "no space left on the disk (runs/x)"
+
+
+@pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
+def test_an_interrupted_run_says_how_to_go_on(
+    number: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: list[str]) -> int:
+        raise Interrupted(number, Path("runs/mine"), 1024)
+
+    monkeypatch.setattr(memorax.cli.train, "main", interrupted)
+    assert main(["train"]) == code
+    assert capsys.readouterr().err == "stopped after 1024 steps: go on with `memorax resume runs/mine`\n"
+
+
+def test_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    words = capsys.readouterr().out.split()
+    assert {"popgym::RepeatPreviousEasy", "ppo", "dqn", "gru", "mlp", "mamba", "terminal"} <= set(words)
+
+
+def test_help_needs_nothing_heavy() -> None:
+    """Prints every command, and starts at once."""
+    program = (
+        "import sys; from memorax.cli import main; code = main(['--help']); "
+        "sys.exit(code or bool({'jax', 'numpy', 'tyro', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
+    assert all(f"  {command} " in done.stdout for command in COMMANDS)

@@ -1,0 +1,132 @@
+"""The auto-reset: what `step` makes of `step_env` and `reset`, alone and in a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+from memorax.environments import Environment, make
+from memorax.environments.environment import StepResult
+from memorax.environments.spaces import Box, Discrete, Space
+from memorax.types import Array, Key, PyTree
+
+
+@struct.dataclass
+class CounterState:
+    """A number drawn at the reset, and what has been added to it since."""
+
+    start: Array
+    steps: Array
+    total: Array
+
+
+class Counter(Environment):
+    """Counts steps; action 1 ends the episode by a failure that leaves NaN behind, the third step by a time limit."""
+
+    def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
+        start = jax.random.uniform(key)
+        state = CounterState(start=start, steps=jnp.zeros((), jnp.int32), total=jnp.zeros(()))
+        return self.observe(state), state
+
+    def step_env(self, key: Key, env_state: CounterState, action: PyTree, params: PyTree) -> StepResult:
+        failed = action == 1
+        total = jnp.where(failed, jnp.nan, env_state.total + env_state.start)
+        state = CounterState(start=env_state.start, steps=env_state.steps + 1, total=total)
+        # Both ends at once are left for the batch to tell apart, and the reward for it to make a float.
+        return self.observe(state), state, jnp.asarray(2, jnp.int32), failed, state.steps >= 3, {"steps": state.steps}
+
+    def observe(self, state: CounterState) -> PyTree:
+        return {"start": state.start, "rest": jnp.stack([state.steps.astype(jnp.float32), state.total])}
+
+    def observation_space(self, params: PyTree) -> Space:
+        return Box(-jnp.inf, jnp.inf, (2,))
+
+    def action_space(self, params: PyTree) -> Space:
+        return Discrete(2)
+
+
+def has_nan(tree: PyTree) -> bool:
+    return any(bool(jnp.isnan(leaf).any()) for leaf in jax.tree.leaves(tree))
+
+
+def assert_trees_equal(left: PyTree, right: PyTree) -> None:
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def test_a_step_inside_an_episode_is_step_env() -> None:
+    env = Counter()
+    reset, step, step_env = jax.jit(env.reset), jax.jit(env.step), jax.jit(env.step_env)
+    _, state = reset(jax.random.key(0), None)
+    observation, after, _, terminated, truncated, info = step(jax.random.key(1), state, jnp.asarray(0), None)
+    expected_observation, expected_state, *_ = step_env(jax.random.key(2), state, jnp.asarray(0), None)
+    assert_trees_equal((observation, after), (expected_observation, expected_state))
+    assert_trees_equal(info["final_observation"], expected_observation)
+    assert int(info["steps"]) == 1
+    assert not bool(terminated) and not bool(truncated)
+
+
+@pytest.mark.parametrize(("steps", "action"), [(0, 1), (2, 0)], ids=["terminated", "truncated"])
+def test_the_end_of_an_episode_starts_the_next(steps: int, action: int) -> None:
+    env = Counter()
+    reset, step, step_env = jax.jit(env.reset), jax.jit(env.step), jax.jit(env.step_env)
+    _, state = reset(jax.random.key(0), None)
+    state = state.replace(steps=jnp.asarray(steps, jnp.int32))
+    final, *_ = step_env(jax.random.key(1), state, jnp.asarray(action), None)
+    observation, after, _, terminated, truncated, info = step(jax.random.key(1), state, jnp.asarray(action), None)
+    assert (bool(terminated), bool(truncated)) == (action == 1, steps == 2)
+    assert_trees_equal(info["final_observation"], final)
+    assert float(after.start) != float(state.start)
+    assert int(after.steps) == 0
+    assert_trees_equal(observation, env.observe(after))
+    assert not has_nan((observation, after))
+
+
+def test_environments_of_a_batch_end_and_start_apart() -> None:
+    batch = Counter().vectorize(4)
+    observation, state = jax.jit(batch.reset)(jax.random.key(0), None)
+    assert len(set(observation["start"].tolist())) == 4
+    state = state.replace(steps=jnp.asarray([0, 0, 2, 2], jnp.int32))
+    actions = jnp.asarray([0, 1, 0, 1])
+    observation, after, reward, terminated, truncated, info = jax.jit(batch.step)(
+        jax.random.key(1), state, actions, None
+    )
+    assert terminated.tolist() == [False, True, False, True]
+    assert truncated.tolist() == [False, False, True, False]  # a failure at the time limit is a failure
+    assert reward.dtype == jnp.float32
+    assert after.steps.tolist() == [1, 0, 0, 0]
+    assert (after.start == state.start).tolist() == [True, False, False, False]
+    assert len(set(after.start.tolist())) == 4
+    assert not has_nan((observation, after))
+    expected = jax.jit(jax.vmap(lambda s, a: Counter().step_env(jax.random.key(2), s, a, None)[0]))(state, actions)
+    assert_trees_equal(info["final_observation"], expected)
+    assert jnp.isnan(info["final_observation"]["rest"][:, 1]).tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize("make_key", [jax.random.key, jax.random.PRNGKey], ids=["typed", "old-style"])
+@pytest.mark.parametrize(
+    "id", ["popgym::RepeatPreviousEasy", "popgym::NoisyPositionOnlyCartPoleEasy", "gymnax::CartPole-v1"]
+)
+def test_either_kind_of_key_serves(id: str, make_key: Any) -> None:
+    env, params = make(id)
+    batch = env.vectorize(2)
+    first, state = jax.eval_shape(batch.reset, make_key(0), params)
+    observation, after, *_ = jax.eval_shape(batch.step, make_key(1), state, jnp.zeros((2,), jnp.int32), params)
+    assert (observation, after) == (first, state)
+
+
+@pytest.mark.parametrize(
+    "id", ["popgym::RepeatPreviousEasy", "popgym::PositionOnlyCartPoleEasy", "gymnax::CartPole-v1"]
+)
+def test_a_compiled_step_is_compiled_once(id: str) -> None:
+    env, params = make(id)
+    batch = env.vectorize(2)
+    step = jax.jit(batch.step)
+    _, state = jax.jit(batch.reset)(jax.random.key(0), params)
+    for seed in range(3):
+        _, state, *_ = step(jax.random.key(seed), state, jnp.zeros((2,), jnp.int32), params)
+    assert step._cache_size() == 1

@@ -1,0 +1,121 @@
+"""Making environments by name, and the one line that says what is wrong with a name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from memorax.environments import Environment, make, registered
+from memorax.environments.make import SUITES
+from memorax.environments.wrappers import MaskObservation
+
+
+def test_make_returns_the_environment_and_its_parameters() -> None:
+    env, params = make("popgym::RepeatPreviousEasy", num_decks=2)
+    assert isinstance(env, Environment)
+    assert params == env.default_params
+    assert params.num_decks == 2
+
+
+@pytest.mark.parametrize(
+    ("id", "message"),
+    [
+        (
+            "popgym::RepeatPreviosEasy",
+            "unknown environment 'popgym::RepeatPreviosEasy': did you mean 'popgym::RepeatPreviousEasy'",
+        ),
+        (
+            "popgym::repeatfirsthard",
+            "unknown environment 'popgym::repeatfirsthard': did you mean 'popgym::RepeatFirstHard'",
+        ),
+        ("popgym::", "unknown environment 'popgym::' (valid: popgym::NoisyPositionOnlyCartPoleEasy, "),
+        (
+            "popgim::RepeatFirstEasy",
+            "unknown suite 'popgim' in 'popgim::RepeatFirstEasy' (valid: gymnax, popgym): did you mean 'popgym'?",
+        ),
+        (
+            "popgym::RepeatFirst",
+            "unknown environment 'popgym::RepeatFirst': did you mean "
+            "'popgym::RepeatFirstEasy' or 'popgym::RepeatFirstMedium' or 'popgym::RepeatFirstHard'?",
+        ),
+        ("gymnax::CartPole", "unknown environment 'gymnax::CartPole': did you mean 'gymnax::CartPole-v1'?"),
+        (
+            "CartPole-v1",
+            "environment 'CartPole-v1' names no suite (valid: 'suite::Id'): did you mean 'gymnax::CartPole-v1'?",
+        ),
+        (
+            "RepeatFirstEasy",
+            "environment 'RepeatFirstEasy' names no suite (valid: 'suite::Id'): did you mean 'popgym::RepeatFirstEasy'",
+        ),
+        ("zzzz", "environment 'zzzz' names no suite (valid: 'suite::Id')"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_closest(id: str, message: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        make(id)
+    assert str(raised.value).startswith(message)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("id", "settings", "message"),
+    [
+        (
+            "popgym::RepeatPreviousEasy",
+            {"num_deck": 2},
+            "popgym::RepeatPreviousEasy has no option 'num_deck': did you mean 'num_decks'? "
+            "(valid: k, mask_observation, num_decks)",
+        ),
+        (
+            "gymnax::Pendulum-v1",
+            {"max_steps": 3},
+            "gymnax::Pendulum-v1 has no option 'max_steps': did you mean 'max_steps_in_episode'? "
+            "(valid: dt, g, l, m, mask_observation, max_speed, max_steps_in_episode, max_torque)",
+        ),
+    ],
+)
+def test_an_unknown_option_is_answered_with_the_valid_ones(id: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        make(id, **settings)
+    assert str(raised.value) == message
+
+
+def test_registered_lists_every_suite() -> None:
+    listing = registered()
+    assert set(listing) == set(SUITES)
+    assert "RepeatPreviousEasy" in listing["popgym"]
+    assert "CartPole-v1" in listing["gymnax"]
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    """Let `package` look as if it were not installed."""
+    monkeypatch.delitem(sys.modules, "memorax.environments.gymnax", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+
+
+def test_a_missing_extra_names_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "gymnax")
+    hint = "the gymnax environments need the package 'gymnax': pip install \"memorax[gymnax]\""
+    with pytest.raises(ImportError) as raised:
+        make("gymnax::CartPole-v1")
+    assert str(raised.value) == hint
+    assert registered()["gymnax"] == hint
+    assert isinstance(registered()["popgym"], list)
+
+
+def test_a_wrapper_is_applied_by_keyword() -> None:
+    env, params = make("gymnax::CartPole-v1", mask_observation=(0, 2), max_steps_in_episode=7)
+    assert isinstance(env, MaskObservation)
+    assert env.observation_space(params).shape == (2,)
+    assert env.name == "CartPole-v1"
+    assert params.max_steps_in_episode == 7
+    assert env.default_params == params
+
+
+def test_importing_environments_imports_no_suite() -> None:
+    code = "import sys, memorax.environments; print(sorted({'gymnax', 'gymnasium', 'popgym'} & set(sys.modules)))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"

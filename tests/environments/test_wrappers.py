@@ -1,0 +1,96 @@
+"""Wrappers keep the protocol and change only what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from memorax.environments import Environment, make
+from memorax.environments.spaces import Box
+from memorax.environments.wrappers import MaskObservation, Wrapper
+
+CARTPOLE = "gymnax::CartPole-v1"
+
+
+class Rewarded(Wrapper):
+    """The smallest wrapper: it doubles the reward."""
+
+    def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        observation, state, reward, *rest = self.env.step_env(key, env_state, action, params)
+        return (observation, state, 2 * reward, *rest)
+
+
+def test_a_wrapper_passes_on_what_it_does_not_change() -> None:
+    env, params = make("popgym::PositionOnlyCartPoleEasy")
+    wrapped = Rewarded(env)
+    assert isinstance(wrapped, Environment)
+    assert wrapped.name == env.name
+    assert wrapped.default_params == params
+    assert wrapped.action_space(params) == env.action_space(params)
+    np.testing.assert_array_equal(wrapped.observation_space(params).high, env.observation_space(params).high)
+    _, state = theirs = jax.jit(env.reset)(jax.random.key(0), params)
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(wrapped.reset)(jax.random.key(0), params), theirs)
+    ours = jax.jit(wrapped.step)(jax.random.key(1), state, jnp.asarray(1), params)
+    theirs = jax.jit(env.step)(jax.random.key(1), state, jnp.asarray(1), params)
+    assert float(ours[2]) == 2 * float(theirs[2])
+    jax.tree.map(np.testing.assert_array_equal, ours[:2] + ours[3:], theirs[:2] + theirs[3:])
+
+
+@pytest.mark.parametrize("indices", [(0, 2), [2, 0], (3,)])
+def test_mask_observation_keeps_the_named_elements(indices: Any) -> None:
+    env, params = make(CARTPOLE)
+    masked = MaskObservation(env, indices)
+    kept = np.asarray(indices)
+    inner, state = jax.jit(env.reset)(jax.random.key(0), params)
+    outer, _ = jax.jit(masked.reset)(jax.random.key(0), params)
+    np.testing.assert_array_equal(outer, inner[kept])
+    space = masked.observation_space(params)
+    assert isinstance(space, Box)
+    assert space.shape == outer.shape == (len(indices),)
+    np.testing.assert_array_equal(space.high, env.observation_space(params).high[kept])
+
+    state = state.replace(theta=jnp.asarray(0.5))  # the pole has fallen: the step ends the episode
+    inner, _, _, terminated, _, inner_info = jax.jit(env.step)(jax.random.key(1), state, jnp.asarray(0), params)
+    outer, _, _, _, _, outer_info = jax.jit(masked.step)(jax.random.key(1), state, jnp.asarray(0), params)
+    assert bool(terminated)
+    np.testing.assert_array_equal(outer, inner[kept])
+    np.testing.assert_array_equal(outer_info["final_observation"], inner_info["final_observation"][kept])
+
+
+def test_masks_nest() -> None:
+    env, params = make(CARTPOLE, mask_observation=(3, 2, 0))
+    masked = MaskObservation(env, (2,))
+    outer, state = jax.jit(masked.reset)(jax.random.key(0), params)
+    np.testing.assert_array_equal(outer, state.x[None])
+
+
+def test_bounds_shared_by_all_elements_are_kept() -> None:
+    env, params = make("gymnax::MemoryChain-bsuite")
+    space = MaskObservation(env, (1,)).observation_space(params)
+    np.testing.assert_array_equal(space.high, [2.0])
+
+
+@pytest.mark.parametrize("indices", [(0, 4), (-1,), (), (1, 1), (0.5,), "position", 2])
+def test_indices_that_name_no_elements_are_refused(indices: Any) -> None:
+    if indices == 2:
+        indices = 7  # a single number is read as one index, and this one is out of range
+    with pytest.raises(ValueError) as raised:
+        make(CARTPOLE, mask_observation=indices)
+    assert str(raised.value) == f"mask_observation ({indices!r}) must name different elements to keep, each from 0 to 3"
+
+
+@pytest.mark.parametrize(
+    ("id", "has"),
+    [
+        ("popgym::RepeatFirstEasy", "RepeatFirst has a Discrete"),
+        ("gymnax::Breakout-MinAtar", "Breakout-MinAtar has a Box of shape (10, 10, 4)"),
+    ],
+)
+def test_observations_that_are_no_flat_box_are_refused(id: str, has: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        make(id, mask_observation=(0,))
+    assert str(raised.value) == f"mask_observation needs a Box observation of one axis: {has}"

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import errno
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from memorax.loggers import FileLogger, RunDescription, make_loggers
+
+COLUMNS = ("seed", "step", "seconds", "return")
+
+
+def describe(step: int, columns: tuple[str, ...] = COLUMNS) -> RunDescription:
+    return RunDescription("title", columns, step, total_steps=40, num_seeds=2)
+
+
+def rows(step: int) -> list[dict[str, float | int]]:
+    return [{"seed": seed, "step": step, "seconds": 0.1, "return": math.nan if seed else step / 3} for seed in (0, 1)]
+
+
+def write(folder: Path, start: int, *steps: int) -> Path:
+    logger = FileLogger(folder)
+    logger.start(describe(start))
+    for step in steps:
+        logger.log(rows(step), 1.0)
+    logger.close()
+    return folder / "metrics.csv"
+
+
+def test_pandas_reads_it_in_one_line(tmp_path: Path) -> None:
+    table = pd.read_csv(write(tmp_path, 0, 10, 20))
+    assert tuple(table.columns) == COLUMNS
+    assert table["step"].tolist() == [10, 10, 20, 20]
+    assert table["return"].tolist()[::2] == [10 / 3, 20 / 3]
+    assert table["return"].isna().tolist() == [False, True] * 2
+
+
+def test_what_came_after_the_checkpoint_is_cut_off(tmp_path: Path) -> None:
+    whole = write(tmp_path, 0, 10, 20, 30).read_bytes()
+    path = write(tmp_path, 0, 10, 20)
+    with open(path, "ab") as file:
+        file.write(b"0,30,0.1,\n1,3")
+    assert write(tmp_path, 10, 20, 30).read_bytes() == whole
+    assert write(tmp_path, 0, 10, 20, 30).read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", [b"", b"seed,st", b"seed,step,seconds,return\n0,1"])
+def test_a_file_cut_anywhere_is_mended(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "metrics.csv").write_bytes(content)
+    table = pd.read_csv(write(tmp_path, 10, 20))
+    assert table["step"].tolist() == [20, 20]
+
+
+def test_other_columns_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, 0, 10)
+    with pytest.raises(ValueError, match="has the columns seed,step,seconds,return where this run logs seed,step,loss"):
+        FileLogger(tmp_path).start(describe(10, ("seed", "step", "loss")))
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").symlink_to("/dev/full")
+    logger = FileLogger(tmp_path)
+    with pytest.raises(OSError, match="no space left on the disk for metrics: free some and resume") as raised:
+        logger.start(describe(0))
+    assert raised.value.errno == errno.ENOSPC
+    logger.close()
+
+
+def test_loggers_are_made_by_name(tmp_path: Path) -> None:
+    assert isinstance(make_loggers(["file"], tmp_path)[0], FileLogger)
+    with pytest.raises(ValueError, match="unknown logger 'paper': choose from file, terminal"):
+        make_loggers(["paper"], tmp_path)
+    with pytest.raises(ValueError, match="the file logger needs a folder"):
+        make_loggers(["file"], None)

@@ -1,0 +1,88 @@
+"""The truths of `memorax.testing`, over everything in the catalogue."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import memorax
+from memorax import testing
+from memorax.algorithms import ALGORITHMS, PPO, PPOConfig
+from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, heads
+from tests.catalogue import CONFIGS, ENVIRONMENTS, FEATURES, HEADS, MODELS, make_agent
+from tests.probes import CueRecall, EndlessReward, Probe
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_sequence_model(name: str) -> None:
+    testing.check_sequence_model(MODELS[name](), FEATURES)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_environment(name: str) -> None:
+    testing.check_environment(*memorax.make(name))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("torso", ["mlp", "gru", "attention"])
+def test_algorithm(algorithm: str, torso: str) -> None:
+    testing.check_algorithm(make_agent(algorithm, CueRecall(delay=3), None, TORSOS[torso](FEATURES)))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("torso", TORSOS)
+def test_every_algorithm_updates_with_every_torso(algorithm: str, torso: str) -> None:
+    agent = make_agent(algorithm, EndlessReward(limit=3), None, TORSOS[torso](FEATURES))
+    testing.check_acting_equals_learning(agent)
+    key, state = agent.init(jax.random.key(0))
+    before = jax.tree.map(np.asarray, agent.acting_params(state))
+    key, state, metrics = agent.train(key, state, 64, keep=lambda transition, metrics: metrics)
+    after = agent.acting_params(state)
+    changed = jax.tree.map(lambda x, y: not np.array_equal(x, y), before, after)
+    assert any(jax.tree.leaves(changed))
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(after))
+    assert all(bool(jnp.isfinite(x[-1])) for x in jax.tree.leaves(metrics))
+
+
+class _WithActionSpace(Probe):
+    """A probe whose actions are drawn from any space; the reward is constant."""
+
+    def outcome(self, time, cue, previous, action):
+        return jnp.ones(()), time == 2, jnp.asarray(False)
+
+    def step_env(self, key, env_state, action, params):
+        return super().step_env(key, env_state, jnp.zeros(()), params)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_policy_head_acts_as_it_learns(name: str) -> None:
+    head, space = HEADS[name]
+
+    class Environment(_WithActionSpace):
+        def action_space(self, params):
+            return space
+
+    def network(head) -> Network:
+        extractor = FeatureExtractor(observation_extractor=MLP(FEATURES), action_extractor=MLP(FEATURES))
+        if space.shape == ():
+            extractor = FeatureExtractor(observation_extractor=MLP(FEATURES))
+        return Network(extractor, TORSOS["gru"](FEATURES), head)
+
+    optimizer = optax.adam(1e-3)
+    cfg = CONFIGS["ppo"]
+    agent = PPO(cfg, Environment(), None, network(head), network(heads.VNetwork()), optimizer, optimizer)
+    testing.check_algorithm(agent)
+
+
+@pytest.mark.parametrize("sequence_length", [1, 4, 8])
+@pytest.mark.parametrize("torso", ["mlp", "gru"])
+def test_ppo_learns_from_sequences_of_any_length(torso: str, sequence_length: int) -> None:
+    cfg = PPOConfig(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=1, sequence_length=sequence_length)
+    agent = make_agent("ppo", EndlessReward(limit=3), None, TORSOS[torso](FEATURES), cfg, learning_rate=0.0)
+    key, state, metrics = agent.train(*agent.init(jax.random.key(0)), 96, keep=lambda transition, metrics: metrics)
+    # Nothing is learned at a learning rate of zero: each sequence must find the carry it was acted with.
+    np.testing.assert_allclose(metrics["approx_kl"], 0.0, atol=1e-6)
+    np.testing.assert_array_equal(metrics["clip_fraction"], 0.0)

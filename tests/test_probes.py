@@ -1,0 +1,143 @@
+"""Every algorithm on environments whose answers are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from memorax.algorithms import DQN, PPO, Algorithm, DQNConfig, PPOConfig
+from memorax.environments.environment import Environment
+from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, OneHot, heads
+from memorax.networks.network import unroll
+from tests import probes
+
+GAMMA = 0.9
+
+
+def make(algorithm: str, env: Environment, torso: str, previous_action: bool = False) -> Algorithm:
+    def network(head: Any) -> Network:
+        extractor = FeatureExtractor(
+            observation_extractor=MLP(32, activation=jnp.tanh), action_extractor=OneHot(2) if previous_action else None
+        )
+        return Network(extractor, TORSOS[torso](32), head)
+
+    if algorithm == "ppo":
+        optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(3e-3))
+        cfg = PPOConfig(num_envs=8, num_steps=32, gamma=GAMMA, num_minibatches=2, ent_coef=0.003)
+        return PPO.build(cfg, env, None, network, optimizer)
+    cfg = DQNConfig(
+        num_envs=8,
+        num_steps=8,
+        gamma=GAMMA,
+        num_updates=4,
+        learning_starts=500,
+        target_update_period=50,
+        sequence_length=16,
+        exploration_steps=10_000,
+    )
+    return DQN.build(cfg, env, None, network, optax.adam(2e-3))
+
+
+def train(agent: Algorithm, num_steps: int) -> tuple[jax.Array, Any]:
+    key, state = agent.init(jax.random.key(0))
+    key, state, _ = agent.train(key, state, num_steps, keep=lambda transition, metrics: ())
+    return key, state
+
+
+def values(agent: Algorithm, key: jax.Array, state: Any) -> tuple[Any, np.ndarray]:
+    """A fresh rollout and the values along it: of the critic, or of the greedy action."""
+    before, trajectory = state, agent.act(key, state)[1]
+    if isinstance(agent, PPO):
+        network, params, carry = agent.critic_network, state.critic_params, state.critic_carry
+    else:
+        network, params, carry = agent.q_network, state.params, before.worker.carry
+    _, output = unroll(network, params, trajectory.timesteps, carry)
+    return trajectory, np.asarray(output if output.ndim == 2 else output.max(axis=-1))
+
+
+def mean_return(agent: Algorithm, key: jax.Array, state: Any) -> float:
+    _, transitions = agent.evaluate(key, state, 8 * 64)
+    info = transitions.info
+    return float((info["returned_episode_returns"] * info["returned_episode"]).sum() / info["returned_episode"].sum())
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_constant_value(algorithm: str) -> None:
+    agent = make(algorithm, probes.ConstantValue(), "mlp")
+    _, value = values(agent, *train(agent, 10_000))
+    np.testing.assert_allclose(value, 1.0, atol=0.02)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_value_of_the_observation(algorithm: str) -> None:
+    agent = make(algorithm, probes.ObservationValue(), "mlp")
+    trajectory, value = values(agent, *train(agent, 10_000))
+    np.testing.assert_allclose(value, trajectory.timesteps.observation[..., 0], atol=0.05)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_discounting(algorithm: str) -> None:
+    agent = make(algorithm, probes.Discounting(), "mlp")
+    trajectory, value = values(agent, *train(agent, 15_000))
+    np.testing.assert_allclose(value, np.where(trajectory.timesteps.observation[..., 0] > 0, 1.0, GAMMA), atol=0.05)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_action_matters(algorithm: str) -> None:
+    agent = make(algorithm, probes.ActionMatters(), "mlp")
+    assert mean_return(agent, *train(agent, 10_000)) == 1.0
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_action_depends_on_the_observation(algorithm: str) -> None:
+    agent = make(algorithm, probes.ActionTimesObservation(), "mlp")
+    assert mean_return(agent, *train(agent, 10_000)) == 1.0
+
+
+@pytest.mark.parametrize("torso", ["mlp", "gru"])
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_a_time_limit_is_not_a_failure(algorithm: str, torso: str) -> None:
+    agent = make(algorithm, probes.EndlessReward(), torso)
+    _, value = values(agent, *train(agent, 60_000))
+    np.testing.assert_allclose(value, 1 / (1 - GAMMA), rtol=0.03)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_two_episodes_back_to_back(algorithm: str) -> None:
+    agent = make(algorithm, probes.TwoEpisodes(), "gru")
+    trajectory, value = values(agent, *train(agent, 40_000))
+    observation, reward = np.asarray(trajectory.timesteps.observation[..., 0]), np.asarray(trajectory.reward)
+    # From the start of an episode on: the rollout may have begun in the middle of one.
+    expected = np.where(observation != 0, GAMMA * observation, reward)
+    np.testing.assert_allclose(value, expected, atol=0.1)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_cue_recall_needs_a_memory(algorithm: str) -> None:
+    agent = make(algorithm, probes.CueRecall(), "gru")
+    assert mean_return(agent, *train(agent, 60_000)) >= 0.9
+    memoryless = make(algorithm, probes.CueRecall(), "mlp")
+    assert mean_return(memoryless, *train(memoryless, 20_000)) < 0.5
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_previous_action_needed(algorithm: str) -> None:
+    agent = make(algorithm, probes.PreviousActionNeeded(), "mlp", previous_action=True)
+    assert mean_return(agent, *train(agent, 60_000)) >= 7.5
+
+
+def test_continuous_action() -> None:
+    def network(head: Any) -> Network:
+        return Network(FeatureExtractor(observation_extractor=MLP(32)), TORSOS["mlp"](32), head)
+
+    env = probes.ContinuousTarget()
+    for head in (heads.Gaussian(1, initial_log_std=-1.0), heads.SquashedGaussian(1, initial_log_std=-1.0)):
+        cfg = PPOConfig(num_envs=8, num_steps=32, num_minibatches=2, ent_coef=0.0)
+        optimizer = optax.adam(3e-3)
+        agent = PPO(cfg, env, None, network(head), network(heads.VNetwork()), optimizer, optimizer)
+        assert mean_return(agent, *train(agent, 30_000)) > -0.02

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from memorax.training.checkpoints import Checkpoints
+
+
+def make_tree(seed: int) -> dict[str, Any]:
+    """Every kind of leaf a state may have."""
+    key = jax.random.key(seed)
+    return {
+        "typed keys": jax.random.split(key, 3),
+        "raw key": jax.random.PRNGKey(seed),
+        "other key": jax.random.key(seed, impl="rbg"),
+        "params": [jax.random.normal(key, (50, 60)), (jax.random.normal(key, (7,)).astype(jnp.bfloat16),)],
+        "nan": jnp.array([jnp.nan, -0.0, jnp.inf]),
+        "complex": jnp.array([1 + 2j]),
+        "flags": jnp.array([True, False]),
+        "bytes": jnp.arange(5, dtype=jnp.uint8),
+        "count": jnp.asarray(seed, jnp.int32),
+        "empty": jnp.zeros((3, 0)),
+        "none": None,
+    }
+
+
+def assert_identical(one: Any, other: Any) -> None:
+    def bits(leaf: jax.Array) -> bytes:
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes()
+
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), one) == jax.tree.map(lambda x: (x.shape, x.dtype), other)
+    assert jax.tree.leaves(jax.tree.map(bits, one)) == jax.tree.leaves(jax.tree.map(bits, other))
+
+
+def saved(folder: Path, steps: tuple[int, ...]) -> Checkpoints:
+    checkpoints = Checkpoints(folder)
+    for step in steps:
+        checkpoints.save(step, step / 2, make_tree(step))
+    return checkpoints
+
+
+def largest_file(folder: Path) -> Path:
+    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def test_what_is_restored_is_what_was_saved_and_the_last_two_are_kept(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, (10, 20, 30))
+    assert checkpoints.steps == [20, 30]
+    checkpoint = Checkpoints(tmp_path).restore(jax.eval_shape(lambda: make_tree(0)))
+    assert checkpoint is not None
+    assert (checkpoint.step, checkpoint.seconds) == (30, 15.0)
+    assert_identical(checkpoint.tree, make_tree(30))
+
+
+def test_nothing_to_restore(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path).restore(make_tree(0)) is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_is_replaced(tmp_path: Path, damage: str) -> None:
+    saved(tmp_path, (10, 20))
+    path = largest_file(tmp_path / "20")
+    content = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    else:
+        content[len(content) // 2] ^= 0x55
+        path.write_bytes(content if damage == "changed" else content[: len(content) // 2])
+    checkpoints = Checkpoints(tmp_path)
+    checkpoint = checkpoints.restore(make_tree(0))
+    assert checkpoint is not None
+    assert checkpoint.step == 10
+    assert_identical(checkpoint.tree, make_tree(10))
+    checkpoints.save(20, 10.0, make_tree(20))
+    checkpoint = Checkpoints(tmp_path).restore(make_tree(0))
+    assert checkpoint is not None
+    assert_identical(checkpoint.tree, make_tree(20))
+
+
+def test_no_intact_checkpoint_is_one_line_with_the_remedy(tmp_path: Path) -> None:
+    saved(tmp_path, (10,))
+    path = largest_file(tmp_path / "10")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="no intact checkpoint: .*/10/.* damaged. Remove .* to start") as raised:
+        Checkpoints(tmp_path).restore(make_tree(0))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_half_written_checkpoint_is_not_taken_for_one(tmp_path: Path) -> None:
+    saved(tmp_path, (10,))
+    shutil.copytree(tmp_path / "10", tmp_path / "20.partial")
+    assert Checkpoints(tmp_path).steps == [10]
+    saved(tmp_path, (20,))
+    assert Checkpoints(tmp_path).steps == [10, 20]
+    assert not (tmp_path / "20.partial").exists()
+
+
+def test_the_state_of_another_agent_is_named(tmp_path: Path) -> None:
+    saved(tmp_path, (10,))
+    template = make_tree(0) | {"count": jnp.zeros((2,))}
+    with pytest.raises(ValueError, match=r"another agent: at count it has int32\[\] where this one has float32\[2\]"):
+        Checkpoints(tmp_path).restore(template)
+    template = make_tree(0) | {"new": jnp.zeros(())}
+    with pytest.raises(ValueError, match=r"at new it has nothing where this one has float32\[\]"):
+        Checkpoints(tmp_path).restore(template)
+
+
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = saved(tmp_path, (10,))
+
+    def full(path: Path, **arguments: Any) -> None:
+        path.mkdir()
+        raise ValueError("RESOURCE_EXHAUSTED: Error writing local file [OS error 28: No space left on device]")
+
+    monkeypatch.setattr(checkpoints._checkpointer, "save", full)
+    with pytest.raises(OSError, match="no space left on the disk for a checkpoint") as raised:
+        checkpoints.save(20, 1.0, make_tree(20))
+    assert raised.value.errno == errno.ENOSPC
+    assert [path.name for path in tmp_path.iterdir()] == ["10"]
+    checkpoint = Checkpoints(tmp_path).restore(make_tree(0))
+    assert checkpoint is not None
+    assert_identical(checkpoint.tree, make_tree(10))

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from memorax.evaluation import read_metrics
+from memorax.loggers import FileLogger, Logger, Row, RunDescription
+from memorax.training import Interrupted, TrainingResult, build_agent, evaluate_run, load_run, run_config, train
+from memorax.training.checkpoints import Checkpoints, to_arrays
+from memorax.training.config import config_to_json
+from memorax.training.folder import open_folder
+from memorax.training.loop import Agent
+from memorax.training.run import resume_run
+from tests.training.small import CONFIG, STEPS, metrics_without_time
+
+
+@pytest.fixture(scope="module")
+def agent() -> Agent:
+    return build_agent(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingResult]:
+    """An uninterrupted run."""
+    return run_config(CONFIG, tmp_path_factory.mktemp("runs") / "whole")
+
+
+def run(agent: Agent, folder: Path, loggers: Sequence[Logger] = (), resume: bool = False) -> TrainingResult:
+    """What `run_config` and `resume_run` do with `CONFIG`, without compiling everything again."""
+    return train(
+        agent,
+        CONFIG.total_steps,
+        seed=CONFIG.seed,
+        num_seeds=CONFIG.num_seeds,
+        folder=folder,
+        resume=resume,
+        log_interval=CONFIG.log_interval,
+        evaluation_interval=CONFIG.evaluation_interval,
+        evaluation_steps=CONFIG.evaluation_steps,
+        checkpoint_seconds=CONFIG.checkpoint_seconds,
+        loggers=[FileLogger(folder), *loggers],
+        config=config_to_json(CONFIG),
+    )
+
+
+def assert_same(one: TrainingResult, other: TrainingResult) -> None:
+    arrays, others = (to_arrays((result.key, result.state)) for result in (one, other))
+    assert arrays.keys() == others.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, others[name], err_msg=name)
+
+
+class Recorder(Logger):
+    """Keeps what it is told, and does something after a number of rows."""
+
+    def __init__(self, after: int = 0, action: Any = None) -> None:
+        super().__init__(None)
+        self.rows: list[Row] = []
+        self.after = after
+        self.action = action
+        self.closed = False
+        self.statuses: list[str] = []
+
+    def start(self, run: RunDescription) -> None:
+        self.run = run
+
+    def log(self, rows: Sequence[Row], steps_per_second: float) -> None:
+        self.rows.extend(rows)
+        if self.action is not None and len(self.rows) == self.after:
+            self.action()
+
+    def status(self, text: str) -> None:
+        self.statuses.append(text)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_run_leaves_config_metrics_checkpoints_and_a_picture(whole: tuple[Path, TrainingResult]) -> None:
+    folder, result = whole
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "metrics.csv",
+        "checkpoints",
+        "learning_curve.png",
+    }
+    table = read_metrics(folder)
+    assert table["seed"].tolist() == [3, 4] * 8
+    assert table["step"].tolist() == [STEPS * i for i in range(1, 9) for _ in range(2)]
+    assert (np.diff(table["seconds"]) >= 0).all()
+    evaluated = ~np.isnan(table["evaluation_return"])
+    assert sorted(set(table["step"][evaluated])) == [4 * STEPS, 8 * STEPS]
+    assert result.step == 8 * STEPS
+    assert np.asarray(result.state.step).tolist() == [8 * STEPS] * 2
+    assert result.metrics[1]["return"] == pytest.approx(table["return"][-1], nan_ok=True)
+    assert np.isfinite(table["policy_loss"]).all()
+
+
+def test_episodes_are_counted_as_they_end(agent: Agent) -> None:
+    recorder = Recorder()
+    train(agent, 512, seed=0, log_interval=STEPS, evaluation_steps=128, loggers=[recorder])
+    key, state = agent.init(jax.random.key(0))
+    _, _, transitions = agent.train(key, state, 512)
+    ended = np.asarray(transitions.info["returned_episode"])
+    returns = np.asarray(transitions.info["returned_episode_returns"])[ended]
+    assert sum(row["episodes"] for row in recorder.rows) == ended.sum() > 0
+    total = sum(row["episodes"] * row["return"] for row in recorder.rows if row["episodes"])
+    assert total == pytest.approx(returns.sum(), abs=1e-3)
+    assert recorder.closed
+
+
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
+    agent: Agent, tmp_path: Path, whole: tuple[Path, TrainingResult]
+) -> None:
+    folder = tmp_path / "run"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        stop = Recorder(4, lambda number=number: os.kill(os.getpid(), number))
+        with pytest.raises(Interrupted, match=f"go on with `memorax resume {folder}`") as raised:
+            run(agent, folder, [stop], resume=folder.exists())
+        assert raised.value.signal == number
+        assert any(text.startswith("stopping") for text in stop.statuses)
+    assert raised.value.step == 4 * STEPS
+    result = resume_run(folder)
+    assert_same(result, whole[1])
+    one, other = metrics_without_time(folder), metrics_without_time(whole[0])
+    assert list(one) == list(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_a_finished_run_is_resumed_to_do_nothing_or_to_go_on(
+    agent: Agent, tmp_path: Path, whole: tuple[Path, TrainingResult]
+) -> None:
+    folder = tmp_path / "run"
+    config = dataclasses.replace(CONFIG, total_steps=2 * STEPS)
+    train(agent, 2 * STEPS, seed=3, num_seeds=2, folder=folder, loggers=[FileLogger(folder)], config=config_to_json(config))
+    assert resume_run(folder).metrics == []
+    assert_same(resume_run(folder, total_steps=8 * STEPS), whole[1])
+    assert open_folder(folder)["total_steps"] == 8 * STEPS
+
+
+def test_evaluation_and_chunks_leave_training_alone(agent: Agent, whole: tuple[Path, TrainingResult]) -> None:
+    result = train(
+        agent, 8 * STEPS, seed=3, num_seeds=2, log_interval=STEPS, evaluation_interval=STEPS, loggers=[Recorder()]
+    )
+    assert_same(result, whole[1])
+
+
+def test_seeds_train_as_they_do_alone(agent: Agent, whole: tuple[Path, TrainingResult]) -> None:
+    recorder = Recorder()
+    result = train(agent, 8 * STEPS, seed=4, log_interval=STEPS, evaluation_steps=128, loggers=[recorder])
+    alone, together = to_arrays(result.state), to_arrays(whole[1].state)
+    for name, array in alone.items():
+        np.testing.assert_allclose(array[0], together[name][1], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_the_state_of_the_loop_does_not_grow(agent: Agent) -> None:
+    """What a chunk keeps is one number per iteration and metric."""
+    recorder = Recorder()
+    train(agent, 4 * STEPS, log_interval=2 * STEPS, evaluation_steps=128, loggers=[recorder])
+    live = len(jax.live_arrays())
+    train(agent, 16 * STEPS, log_interval=2 * STEPS, evaluation_steps=128, loggers=[recorder])
+    assert len(jax.live_arrays()) <= live
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(
+    agent: Agent, tmp_path: Path, whole: tuple[Path, TrainingResult]
+) -> None:
+    folder = tmp_path / "run"
+
+    def fail() -> None:
+        raise RuntimeError("as sudden as a kill")
+
+    with pytest.raises(RuntimeError, match="sudden"):
+        run(agent, folder, [Recorder(2, fail)])
+    with pytest.raises(ValueError, match="holds no checkpoint yet"):
+        load_run(folder)
+    assert_same(run(agent, folder, resume=True), whole[1])
+    assert len(read_metrics(folder)["step"]) == 16
+
+
+def test_a_full_disk_stops_the_run_and_it_can_be_resumed(
+    agent: Agent, tmp_path: Path, whole: tuple[Path, TrainingResult]
+) -> None:
+    folder = tmp_path / "run"
+
+    class FullDisk(FileLogger):
+        """Every write reaches a device that is always full."""
+
+        def log(self, rows: Sequence[Row], steps_per_second: float) -> None:
+            if rows[0]["step"] == 3 * STEPS:
+                self.close()
+                self._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed by close()
+            super().log(rows, steps_per_second)
+
+    with pytest.raises(OSError, match="no space left on the disk for metrics: free some and resume"):
+        run(agent, folder, [FullDisk(folder)])
+    assert Checkpoints(folder / "checkpoints").steps == [STEPS, 2 * STEPS]
+    assert_same(run(agent, folder, resume=True), whole[1])
+
+
+def test_evaluates_the_agents_of_a_run(whole: tuple[Path, TrainingResult]) -> None:
+    evaluation = evaluate_run(whole[0], num_steps=256)
+    assert (evaluation.step, evaluation.seeds) == (8 * STEPS, [3, 4])
+    assert all(len(returns) == len(lengths) > 0 for returns, lengths in zip(evaluation.returns, evaluation.lengths, strict=True))
+    again = evaluate_run(whole[0], num_steps=256)
+    np.testing.assert_array_equal(again.returns[0], evaluation.returns[0])
+    with pytest.raises(ValueError, match=r"num_steps \(2\) must be larger"):
+        evaluate_run(whole[0], num_steps=2)
+
+
+def test_bad_arguments_are_named(agent: Agent, tmp_path: Path, whole: tuple[Path, TrainingResult]) -> None:
+    for arguments, message in (
+        ({"total_steps": 0}, r"total_steps \(0\)"),
+        ({"total_steps": 1, "num_seeds": 0}, r"num_seeds \(0\)"),
+        ({"total_steps": 1, "seed": -1}, r"seed \(-1\)"),
+        ({"total_steps": 1, "evaluation_steps": 0}, r"evaluation_steps \(0\)"),
+        ({"total_steps": 1, "resume": True}, "resume needs the folder"),
+        ({"total_steps": 1, "folder": whole[0]}, "holds another run: go on with it by `memorax resume"),
+        ({"total_steps": 1, "folder": whole[0] / "config.json"}, "is a file: choose another folder"),
+        ({"total_steps": 1, "folder": tmp_path, "resume": True}, "holds no config.json"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(agent, **arguments)
+
+
+def test_an_agent_made_by_hand_is_resumed_from_python(agent: Agent, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    train(agent, 2 * STEPS, folder=folder, evaluation_steps=128, loggers=[FileLogger(folder)])
+    with pytest.raises(ValueError, match="holds a run whose agent was made in Python: go on with it by `memorax.training"):
+        resume_run(folder)
+    result = train(agent, 4 * STEPS, folder=folder, resume=True, evaluation_steps=128, loggers=[FileLogger(folder)])
+    assert_same(result, train(agent, 4 * STEPS, log_interval=STEPS, loggers=[]))
+    other = build_agent(dataclasses.replace(CONFIG, features=8))
+    with pytest.raises(ValueError, match="was saved by another agent"):
+        train(other, 8 * STEPS, folder=folder, resume=True, loggers=[])
+
+
+def test_a_run_of_another_version_is_not_resumed(tmp_path: Path, whole: tuple[Path, TrainingResult]) -> None:
+    text = (whole[0] / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"memorax": "', '"memorax": "9.'))
+    with pytest.raises(ValueError, match=r"was written by memorax 9\..*install memorax==9\."):
+        resume_run(tmp_path)
+    (tmp_path / "config.json").write_text(text[:100])
+    with pytest.raises(ValueError, match=r"config.json is not valid JSON .* mend it, or start the run again"):
+        resume_run(tmp_path)

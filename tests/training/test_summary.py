@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from memorax.training.summary import Episodes, count_episodes, episode_row, metrics_row
+from memorax.types import Transition
+
+
+def test_counts_only_episodes_that_ended() -> None:
+    info = {
+        "returned_episode": jnp.array([[False, True, False], [True, False, True]]),
+        "returned_episode_returns": jnp.array([[jnp.inf, 2.0, 2.0], [3.0, 3.0, -1.0]]),
+        "returned_episode_lengths": jnp.array([[9, 2, 2], [1, 1, 2]]),
+    }
+    none = jnp.zeros((2, 3), bool)
+    episodes = count_episodes(Transition(jnp.zeros((2, 3, 1)), none, jnp.zeros((2, 3)), none, none, info))
+    assert (int(episodes.count), float(episodes.returns), float(episodes.lengths)) == (3, 4.0, 5.0)
+
+
+def test_rows_average_over_episodes_and_iterations() -> None:
+    episodes = Episodes(
+        count=np.array([[1, 3], [0, 0]]), returns=np.array([[2.0, 6.0], [0, 0]]), lengths=np.array([[4.0, 4.0], [0, 0]])
+    )
+    assert episode_row(episodes, 0, "x_") == {"x_return": 2.0, "x_length": 2.0, "x_episodes": 4}
+    empty = episode_row(episodes, 1)
+    assert empty["episodes"] == 0
+    assert np.isnan([empty["return"], empty["length"]]).all()
+
+
+def test_metrics_of_iterations_that_did_not_learn_do_not_count() -> None:
+    metrics = {"b": np.array([[1.0, np.nan, 3.0]]), "a": np.array([[np.nan, np.nan, np.nan]])}
+    row = metrics_row(metrics, 0)
+    assert list(row) == ["a", "b"]
+    assert row["b"] == 2.0
+    assert np.isnan(row["a"])
