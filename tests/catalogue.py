@@ -18,32 +18,20 @@ from memorax.networks import (
     RNN,
     TORSOS,
     FeatureExtractor,
-    LRUCell,
-    MambaCell,
-    Memoroid,
-    MinGRUCell,
     Network,
     OneHot,
     SelfAttention,
-    SequenceModelWrapper,
     heads,
 )
 
 FEATURES = 8
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
-    "memoryless": lambda: SequenceModelWrapper(MLP(FEATURES)),
-    "elman": lambda: RNN(nn.SimpleCell(FEATURES)),
-    "gru": lambda: RNN(nn.GRUCell(FEATURES)),
+    **{name: lambda make=make: make(FEATURES) for name, make in TORSOS.items()},
     "mgu": lambda: RNN(nn.MGUCell(FEATURES)),
-    "lstm": lambda: RNN(nn.LSTMCell(FEATURES)),
-    "optimized_lstm": lambda: RNN(nn.OptimizedLSTMCell(FEATURES)),
-    "lru": lambda: Memoroid(LRUCell(FEATURES)),
-    "mingru": lambda: Memoroid(MinGRUCell(FEATURES)),
-    "mamba": lambda: Memoroid(MambaCell(FEATURES)),
-    "attention": lambda: SelfAttention(FEATURES, num_heads=2, context_length=7),
-    "attention_longer_than_the_sequence": lambda: SelfAttention(FEATURES, num_heads=1, context_length=64),
-    **{f"torso_{name}": lambda make=make: make(FEATURES) for name, make in TORSOS.items()},
+    "lstm_as_written_in_flax": lambda: RNN(nn.LSTMCell(FEATURES)),
+    "gru_with_another_activation": lambda: RNN(nn.GRUCell(FEATURES, activation_fn=nn.relu)),
+    "attention_shorter_than_the_sequence": lambda: SelfAttention(FEATURES, num_heads=2, context_length=7),
 }
 
 HEADS: dict[str, tuple[nn.Module, Space]] = {

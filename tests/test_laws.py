@@ -82,7 +82,7 @@ def test_every_policy_head_acts_as_it_learns(name: str) -> None:
 def test_ppo_learns_from_sequences_of_any_length(torso: str, sequence_length: int) -> None:
     cfg = PPOConfig(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=1, sequence_length=sequence_length)
     agent = make_agent("ppo", EndlessReward(limit=3), None, TORSOS[torso](FEATURES), cfg, learning_rate=0.0)
-    key, state, metrics = agent.train(*agent.init(jax.random.key(0)), 96, keep=lambda transition, metrics: metrics)
+    _, _, metrics = agent.train(*agent.init(jax.random.key(0)), 96, keep=lambda transition, metrics: metrics)
     # Nothing is learned at a learning rate of zero: each sequence must find the carry it was acted with.
     np.testing.assert_allclose(metrics["approx_kl"], 0.0, atol=1e-6)
     np.testing.assert_array_equal(metrics["clip_fraction"], 0.0)

@@ -327,7 +327,15 @@ def initialize(network: Network, key: Key, timestep: Timestep) -> tuple[PyTree, 
         timestep: one step, leaves `[B, ...]`; only its shapes are used.
     """
     params_key, carry_key = jax.random.split(key)
-    carry = network.initialize_carry(carry_key, timestep)
-    sequence = jax.tree.map(lambda x: x[:, None], timestep)
-    inputs = (sequence.observation, sequence.action, sequence.reward, sequence.done)
-    return network.init(params_key, *inputs, carry), carry
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0], 1, *x.shape[1:]), x.dtype), timestep)
+
+    # One seed after the other: on few cores the QR decompositions of orthogonal initialisers wait for each other for
+    # ever if they are batched (jaxlib's batched LAPACK kernels block the threads they need).
+    @jax.custom_batching.sequential_vmap
+    def parameters(key: Key) -> PyTree:
+        sequence = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        inputs = (sequence.observation, sequence.action, sequence.reward, sequence.done)
+        first_step = jax.tree.map(lambda x: x[:, 0], sequence)
+        return network.init(key, *inputs, network.initialize_carry(key, first_step))
+
+    return parameters(params_key), network.initialize_carry(carry_key, timestep)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from memorax.training import TrainConfig, run_config
 from memorax.training.config import look_up
 
 DEFAULT_ALGORITHM = "ppo"
+COMMAND = """What the command takes.
+
+Attributes:
+    config: the settings.
+    folder: the run folder; by default one in runs/ named after the settings and the time.
+"""
 
 
 def main(arguments: list[str]) -> int:
@@ -39,26 +46,22 @@ def parse(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
     _, config_class = look_up("algorithm", algorithm, ALGORITHMS)
     hyperparameters = unchecked(config_class)
     settings = unchecked(TrainConfig, hyperparameters=hyperparameters)
-
-    def command(config: Any = settings(hyperparameters(), algorithm=algorithm), folder: Path | None = None) -> Any:
-        """Train an agent.
-
-        Args:
-            folder: the run folder; by default one in runs/ named after the settings and the time.
-        """
-        return config, folder
-
-    # Known only now, so it cannot stand in the signature.
-    command.__annotations__["config"] = settings
-    config, folder = tyro.cli(
+    defaults = settings(hyperparameters(), algorithm=algorithm)
+    command = dataclasses.make_dataclass(
+        "Command",
+        [("config", settings, defaults), ("folder", Path | None, None)],
+        namespace={"__doc__": COMMAND},
+        frozen=True,
+    )
+    given: Any = tyro.cli(
         command,
         prog="memorax train",
         description=f"Train an agent. These are the settings with --algorithm {algorithm}; each has its own.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    chosen = config_class(**vars(config.hyperparameters))
-    return TrainConfig(**{**vars(config), "hyperparameters": chosen}), folder
+    chosen = config_class(**vars(given.config.hyperparameters))
+    return TrainConfig(**{**vars(given.config), "hyperparameters": chosen}), given.folder
 
 
 def algorithm_named(arguments: list[str]) -> str:
@@ -83,14 +86,16 @@ def unchecked(config_class: type, **types: type) -> type:
         (
             field.name,
             hints[field.name],
-            dataclasses.field(default=field.default, default_factory=field.default_factory),  # type: ignore[call-overload]
+            dataclasses.field(default=field.default, default_factory=field.default_factory),
         )
         for field in dataclasses.fields(config_class)
     ]
-    return dataclasses.make_dataclass(config_class.__name__, fields, namespace={"__doc__": config_class.__doc__})
+    return dataclasses.make_dataclass(
+        config_class.__name__, fields, namespace={"__doc__": config_class.__doc__}, frozen=True
+    )
 
 
-def report(folder: Path, rows: list[Row]) -> None:
+def report(folder: Path, rows: Sequence[Row]) -> None:
     """Say how it went and where everything is."""
     if not rows:
         print("the run was complete already: --total-steps trains it for longer")

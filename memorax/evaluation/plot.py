@@ -129,9 +129,7 @@ def _labels(settings: Sequence[dict[str, Any]]) -> list[str]:
     told_apart = [n for n in names if len({json.dumps(setting.get(n)) for setting in settings}) > 1]
     if not told_apart:
         told_apart = [name for name in ("algorithm", "torso", "run") if name in names]
-    return [
-        ", ".join(_named(name, setting[name]) for name in told_apart if name in setting) for setting in settings
-    ]
+    return [", ".join(_named(name, setting[name]) for name in told_apart if name in setting) for setting in settings]
 
 
 def _named(name: str, value: Any) -> str:

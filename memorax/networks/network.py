@@ -62,13 +62,13 @@ class Network(nn.Module):
             key: random key.
             timestep: one step, leaves `[B, ...]`; only its shapes are used.
         """
-        sequence = jax.tree.map(lambda x: x[:, None], timestep)
 
-        def features(sequence: Timestep) -> Array:
+        def features(timestep: Timestep) -> Array:
+            sequence = jax.tree.map(lambda x: x[:, None], timestep)
             inputs = (sequence.observation, sequence.action, sequence.reward, sequence.done)
-            return self.feature_extractor.init_with_output(key, *inputs)[0]
+            return self.feature_extractor.init_with_output(jax.random.key(0), *inputs)[0]
 
-        shape = jax.eval_shape(features, sequence).shape
+        shape = jax.eval_shape(features, timestep).shape
         return self.torso.initialize_carry(key, (shape[0], shape[-1]))
 
 

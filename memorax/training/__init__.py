@@ -1,7 +1,7 @@
 """The training loop, from Python and for the command line.
 
-`train(agent, total_steps=100_000, num_seeds=4, folder="runs/mine")` trains any agent; `run_config(TrainConfig(...))` also
-builds it.
+`train(agent, total_steps=100_000, num_seeds=4, folder="runs/mine")` trains any agent;
+`run_config(TrainConfig(...))` also builds it.
 """
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """The steps there is a complete checkpoint of, in order."""
-        return sorted(int(path.parent.name) for path in self.folder.glob(f"*/{FACTS_FILE}") if path.parent.name.isdigit())
+        return sorted(
+            int(path.parent.name) for path in self.folder.glob(f"*/{FACTS_FILE}") if path.parent.name.isdigit()
+        )
 
     def save(self, step: int, seconds: float, tree: PyTree) -> None:
         """Write a checkpoint; one of the same step is left as it is.
@@ -81,11 +83,17 @@ class Checkpoints:
             return
         partial = self.folder / f"{step}.partial"
         shutil.rmtree(partial, ignore_errors=True)
+        arrays = to_arrays(tree)
         try:
-            self._write(partial, {"step": step, "seconds": seconds}, to_arrays(tree))
+            partial.mkdir(parents=True)
+            # The storage library is loud about a disk that fills while it writes, so look first.
+            needed = sum(array.nbytes for array in arrays.values())
+            if shutil.disk_usage(partial).free < needed:
+                raise OSError(errno.ENOSPC, f"{needed:,} bytes needed")
+            self._write(partial, {"step": step, "seconds": seconds}, arrays)
             os.replace(partial, self.folder / str(step))
             _flush(self.folder)
-        except Exception as error:  # What is raised depends on the storage library below.
+        except Exception as error:  # What is raised depends on the storage library.
             shutil.rmtree(partial, ignore_errors=True)
             if not _is_disk_full(error):
                 raise
@@ -126,7 +134,6 @@ class Checkpoints:
         return None
 
     def _write(self, path: Path, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        path.mkdir(parents=True)
         # Orbax refuses arrays without elements; there is nothing in them to save.
         filled = {name: array for name, array in arrays.items() if array.size}
         with _quiet():
@@ -192,7 +199,7 @@ def from_arrays(template: PyTree, arrays: dict[str, np.ndarray], path: Path) -> 
 
 def _restore_leaf(template: Array, array: np.ndarray) -> Array:
     if jax.dtypes.issubdtype(template.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(jnp.empty((), template.dtype)))
+        return jax.random.wrap_key_data(jnp.array(array), impl=jax.random.key_impl(jnp.empty((), template.dtype)))
     return jnp.array(array)
 
 

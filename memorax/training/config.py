@@ -20,6 +20,7 @@ from memorax.training.options import EnvironmentOptions
 from memorax.types import PyTree
 from memorax.validation import require_positive
 
+
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """The settings of a run.
@@ -99,9 +100,7 @@ def build_agent(config: TrainConfig) -> Algorithm[Any, Any]:
         return Network(_feature_extractor(config, env, env_params), TORSOS[config.torso](config.features), head)
 
     # The epsilon that PPO's reference implementation uses (Huang et al., 2022, detail 3).
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.learning_rate, eps=1e-5)
-    )
+    optimizer = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.learning_rate, eps=1e-5))
     algorithm, _ = ALGORITHMS[config.algorithm]
     return algorithm.build(config.hyperparameters, env, env_params, make_network, optimizer)
 

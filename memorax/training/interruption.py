@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -31,14 +30,16 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """While entered, notes the first signal and calls `notify`; a second one ends the process as it usually would.
+    """While entered, notes the first signal; a second one ends the process as it usually would.
 
     Outside the main thread, where Python allows no handlers, it does nothing.
+
+    Attributes:
+        signal: the number of the signal that came, if one did.
     """
 
-    def __init__(self, notify: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         self.signal: int | None = None
-        self._notify = notify
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -57,4 +58,3 @@ class Interruption:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.signal = number
-        self._notify()

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.algorithms.algorithm import Algorithm
-from memorax.loggers import FileLogger, Logger, RunDescription, TerminalLogger
+from memorax.loggers import FileLogger, Logger, Row, RunDescription, TerminalLogger
 from memorax.training.checkpoints import Checkpoints
 from memorax.training.folder import checkpoints_folder, create_folder, open_folder, write_config
 from memorax.training.interruption import Interrupted, Interruption
@@ -21,7 +21,6 @@ from memorax.training.schedule import Schedule, make_schedule
 from memorax.training.summary import (
     EPISODE_COLUMNS,
     Episodes,
-    Row,
     count_episodes,
     episode_row,
     metrics_row,
@@ -32,6 +31,7 @@ from memorax.types import Array, Key, Metrics, PyTree
 EVALUATION_PREFIX = "evaluation_"
 DEFAULT_EVALUATION_LENGTH = 1024
 LONGEST_NAP = 0.05
+STOPPING = "stopping after this chunk; once more to stop at once, without saving"
 LARGEST_SEED = 2**31
 
 Agent = Algorithm[Any, Any]
@@ -118,8 +118,8 @@ def train(
     evaluation_steps = evaluation_steps or DEFAULT_EVALUATION_LENGTH * agent.cfg.num_envs
     run = _Run(agent, schedule, seed, num_seeds, path, evaluation_steps, checkpoint_seconds, loggers)
     try:
-        with Interruption(run.stopping) as interruption:
-            return run.train(config or {}, interruption)
+        with run.interruption:
+            return run.train(config or {})
     finally:
         run.close()
 
@@ -145,6 +145,7 @@ class _Run:
         self.checkpoint_seconds = checkpoint_seconds
         self.loggers = loggers
         self.checkpoints = None if folder is None else Checkpoints(checkpoints_folder(folder))
+        self.interruption = Interruption()
         self.traced: dict[int, jax.stages.Traced] = {}
         self.compiled: dict[int, Chunk] = {}
         self.evaluate = jax.jit(lambda *arguments: _evaluate(agent, evaluation_steps, *arguments))
@@ -153,10 +154,7 @@ class _Run:
         for logger in self.loggers:
             logger.close()
 
-    def stopping(self) -> None:
-        self._status("stopping after this chunk; once more to stop at once")
-
-    def train(self, config: Mapping[str, Any], interruption: Interruption) -> TrainingResult:
+    def train(self, config: Mapping[str, Any]) -> TrainingResult:
         steps_per_iteration = self.agent.steps_per_iteration
         key, state, iteration, seconds = self._begin()
         if not self.schedule.next_chunk(iteration):
@@ -166,12 +164,12 @@ class _Run:
         started = saved = time.monotonic()
         while length := self.schedule.next_chunk(iteration):
             chunk = self._compiled(length, key, state)
-            if interruption.signal is not None:
+            if self.interruption.signal is not None:
                 break
             self._status("training")
             chunk_started = time.monotonic()
             key, state, kept = chunk(key, state)
-            _wait(kept)
+            self._wait(kept)
             speed = length * steps_per_iteration * len(self.seeds) / (time.monotonic() - chunk_started)
             iteration += length
             evaluation = self._evaluate(state, iteration)
@@ -183,8 +181,8 @@ class _Run:
                 self._save(key, state, iteration, elapsed)
                 saved = time.monotonic()
         self._save(key, state, iteration, seconds + time.monotonic() - started)
-        if interruption.signal is not None:
-            raise Interrupted(interruption.signal, self.folder, iteration * steps_per_iteration)
+        if self.interruption.signal is not None:
+            raise Interrupted(self.interruption.signal, self.folder, iteration * steps_per_iteration)
         return TrainingResult(key, state, iteration * steps_per_iteration, rows)
 
     def _begin(self) -> tuple[Key, PyTree, int, float]:
@@ -241,7 +239,7 @@ class _Run:
             return None
         self._status("evaluating")
         episodes = self.evaluate(self.seeds, np.uint32(iteration), state)
-        _wait(episodes)
+        self._wait(episodes)
         return jax.device_get(episodes)
 
     def _rows(
@@ -266,6 +264,21 @@ class _Run:
             self._status("saving")
             self.checkpoints.save(iteration * self.agent.steps_per_iteration, seconds, (key, state))
 
+    def _wait(self, arrays: PyTree) -> None:
+        """Wait until arrays are computed, in naps, so that signals are handled and answered meanwhile.
+
+        Each nap is a hundredth of the time waited so far: none of the speed is lost.
+        """
+        started = time.monotonic()
+        answered = False
+        leaf = jax.tree.leaves(arrays)[0]
+        while not leaf.is_ready():
+            time.sleep(min(LONGEST_NAP, 1e-4 + (time.monotonic() - started) / 100))
+            if self.interruption.signal is not None and not answered:
+                self._status(STOPPING)
+                answered = True
+        jax.block_until_ready(arrays)
+
     def _status(self, text: str) -> None:
         for logger in self.loggers:
             logger.status(text)
@@ -279,15 +292,3 @@ def _evaluate(agent: Agent, num_steps: int, seeds: Array, iteration: Array, stat
         return count_episodes(agent.evaluate(key, state, num_steps)[1])
 
     return jax.vmap(evaluate)(seeds, states)
-
-
-def _wait(arrays: PyTree) -> None:
-    """Wait until arrays are computed, in naps, so that signals are handled meanwhile.
-
-    Each nap is a hundredth of the time waited so far: none of the speed is lost.
-    """
-    started = time.monotonic()
-    leaf = jax.tree.leaves(arrays)[0]
-    while not leaf.is_ready():
-        time.sleep(min(LONGEST_NAP, 1e-4 + (time.monotonic() - started) / 100))
-    jax.block_until_ready(arrays)

@@ -128,9 +128,7 @@ def evaluate_run(
     )
 
 
-def _train(
-    config: TrainConfig, folder: Path, resume: bool, loggers: Sequence[Logger] | None
-) -> TrainingResult:
+def _train(config: TrainConfig, folder: Path, resume: bool, loggers: Sequence[Logger] | None) -> TrainingResult:
     result = train(
         build_agent(config),
         total_steps=config.total_steps,

@@ -64,7 +64,7 @@ def make_schedule(
 
 
 def _default_chunk(total: int, longest: int) -> int:
-    """The chunk nearest to a hundredth of `total` that divides it, if one is at most 4 times smaller or 2 times larger."""
+    """The chunk nearest to a hundredth of `total` that divides it, from a quarter to twice of that."""
     target = min(math.ceil(total / 100), longest)
     candidates = [n for n in range(max(1, target // 4), min(2 * target, longest) + 1) if total % n == 0]
     return min(candidates, key=lambda n: abs(n - target), default=target)

@@ -8,9 +8,6 @@ from flax import struct
 
 from memorax.types import Array, Metrics, Transition
 
-Row = dict[str, float | int]
-"""One row of metrics: a seed at a step. A value that does not exist (no episode has ended) is NaN."""
-
 EPISODE_COLUMNS = ("return", "length", "episodes")
 
 
@@ -44,7 +41,7 @@ def summarize(transition: Transition, metrics: Metrics) -> tuple[Episodes, Metri
     return count_episodes(transition), metrics
 
 
-def episode_row(episodes: Episodes, seed: int, prefix: str = "") -> Row:
+def episode_row(episodes: Episodes, seed: int, prefix: str = "") -> dict[str, float | int]:
     """Mean return and length of one seed's episodes.
 
     Args:
@@ -59,9 +56,9 @@ def episode_row(episodes: Episodes, seed: int, prefix: str = "") -> Row:
     return {f"{prefix}{name}": value for name, value in zip(EPISODE_COLUMNS, (*means, count), strict=True)}
 
 
-def metrics_row(metrics: Metrics, seed: int) -> Row:
+def metrics_row(metrics: Metrics, seed: int) -> dict[str, float | int]:
     """One seed's metrics `[seeds, iterations]`, averaged over iterations; those that are NaN do not count."""
-    row: Row = {}
+    row = {}
     for name in sorted(metrics):
         values = np.asarray(metrics[name][seed], np.float64)
         values = values[~np.isnan(values)]

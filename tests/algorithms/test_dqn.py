@@ -90,7 +90,8 @@ def test_the_target_network_follows_in_updates() -> None:
     key, state = agent.warmup(*agent.init(jax.random.key(0)), 64)
 
     def follows(state) -> bool:
-        return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (state.params, state.target_params))))
+        same = jax.tree.map(np.array_equal, state.params, state.target_params)
+        return all(jax.tree.leaves(same))
 
     followed = []
     for _ in range(6):

@@ -28,7 +28,17 @@ def test_every_setting_is_a_flag() -> None:
     config, folder = parse(
         [
             *("--environment", "gymnax::CartPole-v1", "--environment-options", "max_steps_in_episode=200"),
-            *("mask_observation=(0,2)", "--torso", "lstm", "--features", "32", "--num-envs", "16", "--target-kl", "0.02"),
+            *(
+                "mask_observation=(0,2)",
+                "--torso",
+                "lstm",
+                "--features",
+                "32",
+                "--num-envs",
+                "16",
+                "--target-kl",
+                "0.02",
+            ),
             *("--learning-rate", "1e-3", "--no-clip-vloss", "--previous-action", "--folder", "runs/mine"),
         ]
     )
@@ -109,13 +119,15 @@ def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_who_raised_decides() -> None:
     def catch(function: object, *arguments: object) -> BaseException:
-        with pytest.raises(Exception) as raised:  # noqa: PT011 - which it is, is what is asked
+        with pytest.raises(Exception) as raised:
             function(*arguments)  # type: ignore[operator]
         return raised.value
 
     assert one_line(catch(PPOConfig, 0)) == "num_envs (0) must be greater than 0"
     assert one_line(catch(build_agent, None)) is None
-    assert one_line(OSError(errno.ENOSPC, "no space left on the disk", "runs/x")) == "no space left on the disk (runs/x)"
+    assert (
+        one_line(OSError(errno.ENOSPC, "no space left on the disk", "runs/x")) == "no space left on the disk (runs/x)"
+    )
 
 
 @pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])

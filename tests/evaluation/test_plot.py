@@ -44,7 +44,11 @@ def test_labels_say_what_differs(tmp_path: Path) -> None:
         make_run(tmp_path / "b", (0,), torso="mlp"),
         make_run(tmp_path / "c", (0,), hyperparameters={"gamma": 0.9}),
     ]
-    assert [curve.label for curve in curves(folders, "return")] == ["gru, gamma 0.99", "mlp, gamma 0.99", "gru, gamma 0.9"]
+    assert [curve.label for curve in curves(folders, "return")] == [
+        "gru, gamma 0.99",
+        "mlp, gamma 0.99",
+        "gru, gamma 0.9",
+    ]
     assert [curve.label for curve in curves(folders[:2], "return")] == ["gru", "mlp"]
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from memorax.algorithms import PPOConfig
 from memorax.evaluation import read_metrics
-from memorax.training import TrainConfig
+from memorax.loggers import FileLogger, Logger
+from memorax.training import TrainConfig, TrainingResult, train
+from memorax.training.checkpoints import to_arrays
+from memorax.training.config import config_to_json
+from memorax.training.loop import Agent
 
 STEPS = 32
 
@@ -33,3 +38,31 @@ def metrics_without_time(folder: Path) -> dict[str, np.ndarray]:
     table = read_metrics(folder)
     del table["seconds"]
     return table
+
+
+def run(
+    agent: Agent, config: TrainConfig, folder: Path, loggers: Sequence[Logger] = (), resume: bool = False
+) -> TrainingResult:
+    """What `run_config` and `resume_run` do, with an agent that has been compiled before."""
+    return train(
+        agent,
+        config.total_steps,
+        seed=config.seed,
+        num_seeds=config.num_seeds,
+        folder=folder,
+        resume=resume,
+        log_interval=config.log_interval,
+        evaluation_interval=config.evaluation_interval,
+        evaluation_steps=config.evaluation_steps,
+        checkpoint_seconds=config.checkpoint_seconds,
+        loggers=[FileLogger(folder), *loggers],
+        config=config_to_json(config),
+    )
+
+
+def assert_same(one: TrainingResult, other: TrainingResult) -> None:
+    """Check that two runs ended with the same keys and states, bit for bit."""
+    arrays, others = (to_arrays((result.key, result.state)) for result in (one, other))
+    assert arrays.keys() == others.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, others[name], err_msg=name)

@@ -90,7 +90,7 @@ def test_no_intact_checkpoint_is_one_line_with_the_remedy(tmp_path: Path) -> Non
     saved(tmp_path, (10,))
     path = largest_file(tmp_path / "10")
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="no intact checkpoint: .*/10/.* damaged. Remove .* to start") as raised:
+    with pytest.raises(ValueError, match=r"no intact checkpoint: .*/10/.* damaged\. Remove .* to start") as raised:
         Checkpoints(tmp_path).restore(make_tree(0))
     assert "\n" not in str(raised.value)
 

@@ -69,10 +69,7 @@ class SelfAttention(SequenceModel):
         queries, keys, values = jnp.split(heads, 3, axis=1)
         queries, keys = self.positional_embedding(queries, keys, positions)
 
-        cache = (carry.keys, carry.values)
-        cached_keys, cached_values = where(done[:, 0], tuple(jnp.zeros_like(x) for x in cache), cache)
-        keys = jnp.concatenate([cached_keys, keys.astype(carry.keys.dtype)], axis=2)
-        values = jnp.concatenate([cached_values, values.astype(carry.values.dtype)], axis=2)
+        keys, values = self._extend(carry.keys, keys, done), self._extend(carry.values, values, done)
         outputs = windowed_attention(
             queries,
             keys.astype(queries.dtype),
@@ -96,8 +93,17 @@ class SelfAttention(SequenceModel):
         )
 
     @nn.nowrap
+    def _extend(self, cache: Array, new: Array, done: Array) -> Array:
+        """`[B, H, context_length - 1 + T, D]`: what the new inputs may attend to."""
+        recent = cache[:, :, 1:]
+        recent = where(done[:, 0], jnp.zeros_like(recent), recent)
+        return jnp.concatenate([recent, new.astype(cache.dtype)], axis=2)
+
+    @nn.nowrap
     def _remember(self, keys: Array, values: Array, position: Array) -> SelfAttentionCarry:
         """Keep the last inputs, and of these the current episode's only."""
+        if keys.shape[2] == self.context_length:  # one step, whose cache was reset already
+            return SelfAttentionCarry(keys, values, position)
         ages = jnp.arange(self.context_length, 0, -1)
         current = (ages[None] <= position[:, None])[:, None, :, None]
         keys, values = (jnp.where(current, x[:, :, -self.context_length :], 0.0) for x in (keys, values))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.types import Array, where
 
 
@@ -79,14 +79,10 @@ def _chunked(
 def _carry_states(decay: Array, updates: Array, reset: Array, initial_state: Array) -> tuple[Array, Array]:
     """The state after the last chunk, and the state before each: `[B, H, P, N]` and `[B, C, H, P, N]`."""
 
-    def body(state: Array, xs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        decay, update, reset = xs
-        kept = where(reset, jnp.zeros_like(state), decay[:, :, None, None] * state)
-        return kept + update, state
-
-    chunks_first = (decay.swapaxes(0, 1), updates.swapaxes(0, 1), reset.T)
-    final_state, states = jax.lax.scan(body, initial_state, chunks_first)
-    return final_state, states.swapaxes(0, 1)
+    decay, updates = decay.swapaxes(0, 1)[..., None, None], updates.swapaxes(0, 1)
+    decay = jnp.broadcast_to(decay, updates.shape)
+    final_state, states = linear_recurrence(decay, updates, reset.T, initial_state)
+    return final_state, jnp.concatenate([initial_state[None], states[:-1]]).swapaxes(0, 1)
 
 
 def _separate_nonfinite(log_decay: Array, keys: Array, values: Array) -> tuple[Array, Array, Array, Array]:

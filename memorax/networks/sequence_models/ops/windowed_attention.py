@@ -38,8 +38,8 @@ def windowed_attention(
 
     Args:
         queries: `[B, H, T, D]`.
-        keys: `[B, H, context_length + T, D]`: of the inputs before the first query, oldest first, then of the
-            queries' own inputs.
+        keys: `[B, H, context_length - 1 + T, D]`: of the inputs before the first query, oldest first, then of the
+            queries' own inputs. With `T = 1` those of other episodes must be zero.
         values: as the keys.
         positions: `[B, T]`, how many inputs of its episode came before each query (see `count_positions`).
         context_length: size of the window.
@@ -51,8 +51,10 @@ def windowed_attention(
     time = queries.shape[2]
     length = min(time, context_length)
     queries = _blocks(queries, length)  # [B, H, N, Q, D]
-    values, poison = _separate_nonfinite(values)
-    poison = _windows(poison[..., None], time, context_length)[..., None, :, 0]  # [B, H, N, 1, K]
+    poison = jnp.zeros((1, 1, 1, 1, 1))
+    if time > 1:
+        values, poison = _separate_nonfinite(values)
+        poison = _windows(poison[..., None], time, context_length)[..., None, :, 0]  # [B, H, N, 1, K]
     keys, values = _windows(keys, time, context_length), _windows(values, time, context_length)  # [B, H, N, K, D]
     steps = np.arange(length)[:, None] + keys.shape[3] - length
     ages = steps - np.arange(keys.shape[3])[None]  # [Q, K]
@@ -75,10 +77,10 @@ def _blocks(x: Array, length: int) -> Array:
 
 
 def _windows(x: Array, time: int, context_length: int) -> Array:
-    """The keys each block of queries may see, ending with its own: `[B, H, context_length + T, D]` to 5 axes."""
+    """What each block of queries may see, ending with its own: `[B, H, context_length - 1 + T, D]` to 5 axes."""
     if time <= context_length:
-        return x[:, :, None, 1:]  # the oldest is out of reach even for the first query
-    blocks = _blocks(x, context_length)
+        return x[:, :, None]
+    blocks = _blocks(jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0))), context_length)
     return jnp.concatenate([blocks[:, :, :-1], blocks[:, :, 1:]], axis=3)
 
 

@@ -1,0 +1,123 @@
+"""What all algorithms share, beyond `memorax.testing.check_algorithm`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from memorax.algorithms import ALGORITHMS, PPO, PPOConfig
+from memorax.networks import MLP, RNN, TORSOS, FeatureExtractor, Network, SequenceModelWrapper, heads
+from tests.catalogue import FEATURES, make_agent
+from tests.probes import CueRecall, EndlessReward
+
+
+def equations(jaxpr: Jaxpr) -> Iterator[Any]:
+    """Every equation, those of inner functions included."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in jax.tree.leaves(equation.params, is_leaf=lambda x: isinstance(x, ClosedJaxpr | Jaxpr)):
+            if isinstance(value, ClosedJaxpr | Jaxpr):
+                yield from equations(value.jaxpr if isinstance(value, ClosedJaxpr) else value)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_initialising_many_seeds_batches_no_matrix_decomposition(algorithm: str) -> None:
+    """Batched QR decompositions side by side hang on two cores."""
+    agent = make_agent(algorithm, CueRecall(), None, TORSOS["lstm"](FEATURES))
+    traced = jax.make_jaxpr(jax.vmap(agent.init))(jax.random.split(jax.random.key(0), 3))
+    decompositions = [e for e in equations(traced.jaxpr) if e.primitive.name in ("geqrf", "householder_product", "qr")]
+    assert decompositions
+    assert all(variable.aval.ndim <= 2 for equation in decompositions for variable in equation.invars)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("num_steps", [0, -5])
+def test_a_loop_of_no_steps_is_an_error(algorithm: str, num_steps: int) -> None:
+    agent = make_agent(algorithm, CueRecall(), None, TORSOS["mlp"](FEATURES))
+    key, state = agent.init(jax.random.key(0))
+    for call in (agent.train, agent.warmup, agent.evaluate):
+        with pytest.raises(ValueError) as error:
+            call(key, state, num_steps)
+        assert str(error.value) == f"num_steps ({num_steps}) must be at least 1: it counts steps over all environments"
+
+
+def test_warmup_returns_its_arguments_where_nothing_is_replayed() -> None:
+    agent = make_agent("ppo", CueRecall(), None, TORSOS["gru"](FEATURES))
+    key, state = agent.init(jax.random.key(0))
+    assert agent.warmup(key, state, 1000) == (key, state)
+
+
+def test_a_head_that_does_not_fit_the_action_space_is_an_error() -> None:
+    def network(head: nn.Module) -> Network:
+        return Network(FeatureExtractor(MLP(FEATURES)), SequenceModelWrapper(MLP(FEATURES)), head)
+
+    optimizer = optax.adam(1e-3)
+    arguments = (PPOConfig(), CueRecall(), None)
+    with pytest.raises(ValueError, match=r"Categorical\(action_dim=5\) does not fit the action space Discrete\(2\)"):
+        PPO(*arguments, network(heads.Categorical(5)), network(heads.VNetwork()), optimizer, optimizer)
+    with pytest.raises(ValueError, match=r"Gaussian is for Box action spaces.*Discrete\(2\)"):
+        PPO(*arguments, network(heads.Gaussian(1)), network(heads.VNetwork()), optimizer, optimizer)
+
+
+class Growing(nn.Module):
+    """A torso whose carry grows."""
+
+    def initialize_carry(self, key: jax.Array, input_shape: tuple[int, ...]) -> jax.Array:
+        return jnp.zeros((input_shape[0], 1))
+
+    def __call__(self, inputs: jax.Array, done: jax.Array, carry: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.concatenate([carry, carry], axis=-1), inputs
+
+
+def test_a_torso_that_changes_the_shape_of_its_carry_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"the torso of actor_network must keep .* float32\[1, 1\] .* float32\[1, 2\]"):
+        make_agent("ppo", CueRecall(), None, Growing())
+
+
+def test_keep_reduces_each_iteration() -> None:
+    agent = make_agent("ppo", CueRecall(), None, TORSOS["gru"](FEATURES))
+    key, state = agent.init(jax.random.key(0))
+    _, _, transitions = agent.train(key, state, 96)
+    _, _, kept = agent.train(key, state, 96, keep=lambda transition, metrics: (transition.reward.sum(), metrics))
+    np.testing.assert_allclose(kept[0], transitions.reward.reshape(4, 3, 8).sum((0, 2)))
+    assert kept[1]["policy_loss"].shape == (3,)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_old_style_keys_work(algorithm: str) -> None:
+    agent = make_agent(algorithm, CueRecall(), None, TORSOS["gru"](FEATURES))
+    key, state = agent.init(jax.random.PRNGKey(0))
+    key, state, _ = agent.train(key, state, 1)
+    key, _ = agent.evaluate(key, state, 8)
+    assert key.dtype == jnp.uint32
+
+
+def test_evaluation_is_greedy_unless_asked_otherwise() -> None:
+    agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](FEATURES))
+    key, state = agent.init(jax.random.key(0))
+    greedy = agent.evaluate(key, state, 4 * 200)[1].action
+    sampled = agent.evaluate(key, state, 4 * 200, deterministic=False)[1].action
+    assert len(np.unique(greedy)) == 1, "the observation is constant"
+    assert 0.4 < np.asarray(sampled).mean() < 0.6
+
+
+def test_hyperparameters_can_be_mapped_over() -> None:
+    """An agent made inside `vmap` learns with the values it was given."""
+
+    def critic_loss(gamma: jax.Array) -> jax.Array:
+        cfg = PPOConfig(num_envs=4, num_steps=8, num_minibatches=2, gamma=gamma)
+        agent = make_agent("ppo", EndlessReward(), None, RNN(nn.GRUCell(FEATURES)), cfg)
+        _, _, losses = agent.train(*agent.init(jax.random.key(0)), 1, keep=lambda _, metrics: metrics["critic_loss"])
+        return losses[0]
+
+    losses = jax.vmap(critic_loss)(jnp.asarray([0.0, 0.9]))
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(losses[0], critic_loss(0.0), rtol=1e-5)

@@ -1,0 +1,116 @@
+"""What every sequence model must hold beyond `memorax.testing.check_sequence_model`: functions of (model, features)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from memorax.networks.sequence_models import SequenceModel
+
+
+def sequence(
+    model: SequenceModel, features: int, batch_size: int = 3, num_steps: int = 24, reset: float = 0.15
+) -> tuple:
+    """Random inputs and resets, and the carry at the start of an episode."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    inputs = jax.random.normal(keys[0], (batch_size, num_steps, features))
+    done = jax.random.bernoulli(keys[1], reset, (batch_size, num_steps))
+    return inputs, done, model.initialize_carry(keys[2], (batch_size, features))
+
+
+def step_by_step(model: SequenceModel, params: Any, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple:
+    """The model as it acts: one call per step, inside a scan."""
+
+    def step(carry: Any, xs: tuple) -> tuple:
+        carry, outputs = model.apply(params, xs[0][:, None], xs[1][:, None], carry)
+        return carry, outputs[:, 0]
+
+    carry, outputs = jax.lax.scan(step, carry, (inputs.swapaxes(0, 1), done.T))
+    return carry, outputs.swapaxes(0, 1)
+
+
+def check_random_chunks(model: SequenceModel, features: int) -> None:
+    """Any split of a sequence gives the outputs and the final carry of the whole."""
+    inputs, done, carry = sequence(model, features)
+    params = model.init(jax.random.key(1), inputs, done, carry)
+    final, whole = jax.jit(model.apply)(params, inputs, done, carry)
+    rng = np.random.default_rng(0)
+    cuts = [0, *sorted(rng.choice(np.arange(1, inputs.shape[1]), 3, replace=False)), inputs.shape[1]]
+    pieces = []
+    for begin, end in zip(cuts, cuts[1:], strict=False):
+        carry, outputs = model.apply(params, inputs[:, begin:end], done[:, begin:end], carry)
+        pieces.append(outputs)
+    np.testing.assert_allclose(jnp.concatenate(pieces, axis=1), whole, atol=1e-5)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), carry, final)
+
+
+def check_gradient(model: SequenceModel, features: int) -> None:
+    """The gradient, of parameters, inputs and carry, is that of the step-by-step form."""
+    inputs, done, carry = sequence(model, features)
+    params = model.init(jax.random.key(1), inputs, done, carry)
+    carry, _ = model.apply(params, inputs, done, carry)
+    weights = jax.random.normal(jax.random.key(2), inputs.shape[:2])[..., None]
+
+    def gradient(run: Any) -> Any:
+        def loss(params: Any, inputs: jax.Array, carry: Any) -> jax.Array:
+            final, outputs = run(params, inputs, done, carry)
+            floats = [x for x in jax.tree.leaves(final) if jnp.issubdtype(x.dtype, jnp.inexact)]
+            return jnp.sum(weights * outputs**2) + sum(jnp.sum(jnp.abs(x) ** 2) for x in floats)
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1, 2), allow_int=True))(params, inputs, carry)
+
+    def compare(whole: jax.Array, steps: jax.Array) -> None:
+        if whole.dtype != jax.dtypes.float0:
+            np.testing.assert_allclose(whole, steps, rtol=1e-4, atol=1e-4 * float(jnp.abs(steps).max()) + 1e-7)
+
+    whole = gradient(model.apply)
+    steps = gradient(lambda *arguments: step_by_step(model, *arguments))
+    jax.tree.map(compare, whole, steps)
+
+
+def check_long_sequence(model: SequenceModel, features: int, num_steps: int = 10_000) -> None:
+    """10 000 steps of one episode stay finite, and end as in one call where they came in two."""
+    inputs, done, carry = sequence(model, features, batch_size=1, num_steps=num_steps, reset=0.0)
+    params = model.init(jax.random.key(1), inputs[:, :2], done[:, :2], carry)
+    final, outputs = jax.jit(model.apply)(params, inputs, done, carry)
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves((final, outputs)))
+    cut = num_steps - 37
+    carry, _ = jax.jit(model.apply)(params, inputs[:, :cut], done[:, :cut], carry)
+    final_of_two, last = jax.jit(model.apply)(params, inputs[:, cut:], done[:, cut:], carry)
+    np.testing.assert_allclose(last, outputs[:, cut:], atol=1e-5)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), final_of_two, final)
+
+
+def check_bfloat16(model: SequenceModel, features: int) -> None:
+    """A model that computes in bfloat16 keeps float32 parameters and carry, and follows its float32 self."""
+    inputs, done, carry = sequence(model, features)
+    params = model.init(jax.random.key(1), inputs, done, carry)
+    final, outputs = jax.jit(model.apply)(params, inputs.astype(jnp.bfloat16), done, carry)
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(params))
+    for before, after in zip(jax.tree.leaves(carry), jax.tree.leaves(final), strict=True):
+        assert before.dtype == after.dtype
+        assert before.dtype in (jnp.float32, jnp.complex64, jnp.int32)
+    assert bool(jnp.isfinite(outputs).all())
+    _, steps = step_by_step(model, params, inputs.astype(jnp.bfloat16), done, carry)
+    np.testing.assert_allclose(outputs.astype(jnp.float32), steps.astype(jnp.float32), atol=0.1)
+    gradient = jax.grad(lambda params: jnp.mean(model.apply(params, inputs, done, carry)[1].astype(jnp.float32) ** 2))(
+        params
+    )
+    assert all(x.dtype == jnp.float32 and bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(gradient))
+
+
+def check_vmap_over_parameters(model: SequenceModel, features: int) -> None:
+    """Seeds in one program give what each gives alone, gradients included."""
+    inputs, done, carry = sequence(model, features, num_steps=6)
+    params = jax.vmap(lambda key: model.init(key, inputs, done, carry))(jax.random.split(jax.random.key(1), 2))
+
+    def loss(params: Any) -> jax.Array:
+        return jnp.sum(model.apply(params, inputs, done, carry)[1] ** 2)
+
+    together = jax.jit(jax.vmap(jax.value_and_grad(loss)))(params)
+    for seed in range(2):
+        alone = jax.jit(jax.value_and_grad(loss))(jax.tree.map(lambda x, seed=seed: x[seed], params))
+        jax.tree.map(lambda x, y, s=seed: np.testing.assert_allclose(x[s], y, rtol=1e-4, atol=1e-5), together, alone)

@@ -1,0 +1,110 @@
+"""Whole agents on whole tasks: `make test-slow`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import memorax
+from memorax.algorithms import DQN, PPO, Algorithm, DQNConfig, PPOConfig
+from memorax.networks import MLP, TORSOS, FeatureExtractor, Network
+from memorax.training.config import TrainConfig, build_agent
+from memorax.training.loop import train
+from tests.probes import CueRecall
+
+pytestmark = pytest.mark.slow
+
+
+def evaluation_returns(agent: Algorithm, states: Any, num_steps: int) -> np.ndarray:
+    """Mean greedy return of every seed, over the episodes that end within `num_steps`."""
+
+    def evaluate(key: jax.Array, state: Any) -> jax.Array:
+        info = agent.evaluate(key, state, num_steps)[1].info
+        ended = info["returned_episode"]
+        return jnp.sum(info["returned_episode_returns"] * ended) / jnp.sum(ended)
+
+    keys = jax.random.split(jax.random.key(99), states.step.shape[0])
+    return np.asarray(jax.jit(jax.vmap(evaluate))(keys, states))
+
+
+def train_seeds(agent: Algorithm, total_steps: int, num_seeds: int = 3) -> Any:
+    keys, states = jax.vmap(agent.init)(jax.random.split(jax.random.key(0), num_seeds))
+
+    def run(key: jax.Array, state: Any) -> Any:
+        return agent.train(key, state, total_steps, keep=lambda transition, metrics: ())[1]
+
+    return jax.jit(jax.vmap(run))(keys, states)
+
+
+def cartpole_without_velocities(torso: str) -> PPO:
+    env, env_params = memorax.make("gymnax::CartPole-v1", mask_observation=(0, 2))
+
+    def network(head: Any) -> Network:
+        extractor = FeatureExtractor(observation_extractor=MLP(64, activation=jnp.tanh))
+        return Network(extractor, TORSOS[torso](64), head)
+
+    cfg = PPOConfig(num_envs=8, num_steps=128, gae_lambda=0.98, update_epochs=10, num_minibatches=4, ent_coef=0.0)
+    optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(7e-4))
+    return PPO.build(cfg, env, env_params, network, optimizer)
+
+
+def test_ppo_lstm_balances_a_pole_whose_velocity_it_cannot_see() -> None:
+    agent = cartpole_without_velocities("lstm")
+    returns = evaluation_returns(agent, train_seeds(agent, 100_000), 8 * 2500)
+    assert returns.min() >= 450, returns
+
+
+def test_memoryless_ppo_cannot() -> None:
+    agent = cartpole_without_velocities("mlp")
+    returns = evaluation_returns(agent, train_seeds(agent, 100_000), 8 * 2500)
+    assert returns.max() < 150, returns
+
+
+def test_dqn_balances_a_pole() -> None:
+    env, env_params = memorax.make("gymnax::CartPole-v1")
+
+    def network(head: Any) -> Network:
+        return Network(FeatureExtractor(observation_extractor=MLP(64)), TORSOS["mlp"](64), head)
+
+    cfg = DQNConfig(
+        num_envs=8,
+        num_steps=2,
+        num_updates=4,
+        batch_size=64,
+        sequence_length=1,
+        buffer_size=50_000,
+        learning_starts=2_000,
+        target_update_period=500,
+        exploration_steps=30_000,
+        epsilon_end=0.02,
+    )
+    agent = DQN.build(cfg, env, env_params, network, optax.adam(optax.linear_schedule(1e-3, 0.0, 75_000)))
+    returns = evaluation_returns(agent, train_seeds(agent, 300_000), 8 * 2500)
+    assert returns.min() >= 475, returns
+
+
+def test_dqn_gru_recalls_a_cue() -> None:
+    def network(head: Any) -> Network:
+        extractor = FeatureExtractor(observation_extractor=MLP(32, activation=jnp.tanh))
+        return Network(extractor, TORSOS["gru"](32), head)
+
+    cfg = DQNConfig(num_envs=8, num_steps=8, num_updates=4, sequence_length=16, exploration_steps=10_000)
+    agent = DQN.build(cfg, CueRecall(delay=8), None, network, optax.adam(2e-3))
+    returns = evaluation_returns(agent, train_seeds(agent, 100_000), 8 * 500)
+    assert returns.min() >= 0.9, returns
+
+
+@pytest.mark.parametrize(("torso", "low", "high"), [("gru", 0.95, 1.0), ("mlp", -1.0, 0.0)])
+def test_the_demonstration_shows_what_memory_is_for(torso: str, low: float, high: float) -> None:
+    config = TrainConfig(torso=torso)
+    assert config.environment == "popgym::RepeatPreviousEasy"
+    from memorax.cli.demo import demo_config
+
+    config = demo_config(torso)
+    result = train(build_agent(config), config.total_steps, loggers=[])
+    assert low <= result.metrics[0]["evaluation_return"] <= high + 1e-3
