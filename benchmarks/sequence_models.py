@@ -1,8 +1,8 @@
 """Time and compile time of every sequence model: `python benchmarks/sequence_models.py`.
 
-Forward, and forward and backward, over B=4 sequences of T=128 steps (a minibatch), and one acting step of B=16, at 64
-features. Runtimes are the least of many calls, taken in turns, so that a busy machine disturbs all models alike; compile
-times are processor seconds and include tracing.
+Forward, and forward and backward, over B=4 sequences of T=128 steps (a minibatch), and one acting step of B=16, at
+64 features. Runtimes are the least of many calls, taken in turns, so that a busy machine disturbs all models alike;
+compile times are processor seconds and include tracing.
 """
 
 from __future__ import annotations

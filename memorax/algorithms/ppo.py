@@ -36,7 +36,8 @@ class PPOConfig:
         update_epochs: passes over a rollout.
         normalize_advantage: standardise advantages within a minibatch.
         clip_coef: how far a probability ratio may move before its gradient is cut.
-        clip_vloss: limit how far values move in an update, by `clip_coef`.
+        clip_vloss: limit how far values move in an update, by `clip_coef`. Off by default: returns that are not
+            normalised are larger than that, and the critic would lag behind (it hurts in Andrychowicz et al., 2021).
         ent_coef: weight of the entropy bonus.
         vf_coef: weight of the value loss.
         target_kl: no further epoch once the mean approximate KL divergence of an epoch exceeds it.
@@ -53,7 +54,7 @@ class PPOConfig:
     update_epochs: int = 4
     normalize_advantage: bool = True
     clip_coef: float = 0.2
-    clip_vloss: bool = True
+    clip_vloss: bool = False
     ent_coef: float = 0.01
     vf_coef: float = 0.5
     target_kl: float | None = None

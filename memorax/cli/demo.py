@@ -22,8 +22,9 @@ def demo_config(torso: str) -> TrainConfig:
         algorithm="ppo",
         hyperparameters=PPOConfig(num_envs=16, num_steps=128),
         torso=torso,
-        total_steps=500_000,
-        num_seeds=1,
+        learning_rate=1e-3,
+        total_steps=300_000,
+        num_seeds=5,
     )
 
 
@@ -39,7 +40,8 @@ def main(arguments: list[str]) -> int:
         path = folder or Path("runs") / f"demo-{datetime.datetime.now():%Y%m%d-%H%M%S}"
         runs = [run_config(demo_config(torso), path / torso) for torso in TORSOS]
         for torso, (_, result) in zip(TORSOS, runs, strict=True):
-            print(f"{torso}: evaluation return {result.metrics[0]['evaluation_return']:.3f}")
+            returns = [row["evaluation_return"] for row in result.metrics]
+            print(f"{torso}: evaluation return {sum(returns) / len(returns):.3f}, mean over {len(returns)} seeds")
         print(plot_runs([run for run, _ in runs], path / LEARNING_CURVE))
 
     tyro.cli(command, prog="memorax demo", args=arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import jax
@@ -104,7 +105,7 @@ def test_burn_in_steps_have_no_gradient() -> None:
 
 def test_the_losses_are_those_of_the_paper() -> None:
     """Against a float64 transcription of Schulman et al. (2017), equations 7 and 9, with clipped values."""
-    cfg = CONFIGS["ppo"]
+    cfg = dataclasses.replace(CONFIGS["ppo"], clip_vloss=True)
     agent = make_agent("ppo", EndlessReward(), None, TORSOS["gru"](FEATURES), cfg)
     key, state = agent.init(jax.random.key(0))
     state, trajectory = agent.act(key, state)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from memorax.algorithms import DQNConfig
 from memorax.evaluation import read_metrics
 from memorax.loggers import FileLogger, Logger, Row, RunDescription
 from memorax.training import Interrupted, TrainingResult, build_agent, evaluate_run, load_run, run_config, train
@@ -227,3 +228,17 @@ def test_a_run_of_another_version_is_not_resumed(tmp_path: Path, whole: tuple[Pa
     (tmp_path / "config.json").write_text(text[:100])
     with pytest.raises(ValueError, match=r"config.json is not valid JSON .* mend it, or start the run again"):
         resume_run(tmp_path)
+
+
+def test_a_replay_buffer_is_resumed_too(tmp_path: Path) -> None:
+    hyperparameters = DQNConfig(
+        num_envs=2, num_steps=4, num_updates=1, learning_starts=16, buffer_size=128, batch_size=4, exploration_steps=64
+    )
+    config = dataclasses.replace(CONFIG, algorithm="dqn", hyperparameters=hyperparameters, total_steps=8 * STEPS)
+    agent = build_agent(config)
+    whole = run(agent, config, tmp_path / "whole")
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        run(agent, config, folder, [Recorder(6, lambda: os.kill(os.getpid(), signal.SIGTERM))])
+    assert_same(run(agent, config, folder, resume=True), whole)
+    assert np.isfinite(read_metrics(folder)["q_loss"]).any()

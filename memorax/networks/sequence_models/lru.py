@@ -42,6 +42,14 @@ class LRUCell(MemoroidCell):
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
 
+    def __post_init__(self) -> None:
+        """Check the ring."""
+        if not 0 <= self.r_min < self.r_max <= 1:
+            raise ValueError(
+                f"LRUCell r_min ({self.r_min}) and r_max ({self.r_max}) must satisfy 0 <= r_min < r_max <= 1"
+            )
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, inputs: Array, done: Array, carry: Array) -> tuple[Array, Array]:
         """Run over a sequence; see `MemoroidCell`."""

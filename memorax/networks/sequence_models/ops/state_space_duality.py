@@ -78,7 +78,6 @@ def _chunked(
 
 def _carry_states(decay: Array, updates: Array, reset: Array, initial_state: Array) -> tuple[Array, Array]:
     """The state after the last chunk, and the state before each: `[B, H, P, N]` and `[B, C, H, P, N]`."""
-
     decay, updates = decay.swapaxes(0, 1)[..., None, None], updates.swapaxes(0, 1)
     decay = jnp.broadcast_to(decay, updates.shape)
     final_state, states = linear_recurrence(decay, updates, reset.T, initial_state)

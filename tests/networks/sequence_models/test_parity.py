@@ -1,0 +1,118 @@
+"""Every model against an independent float64 transcription of its paper's equations."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from memorax.networks.sequence_models import (
+    RNN,
+    LRUCell,
+    MambaCell,
+    Memoroid,
+    MinGRUCell,
+    SelfAttention,
+    SequenceModel,
+)
+from tests.networks.sequence_models import references
+
+MAMBA = MambaCell(6, d_state=5, head_dim=4, chunk_length=16)
+
+PARITY: dict[str, tuple[SequenceModel, str | None, Callable[..., Any]]] = {
+    "gru": (RNN(nn.GRUCell(7)), "cell", references.gru),
+    "lstm": (RNN(nn.LSTMCell(7)), "cell", references.lstm),
+    "optimized_lstm": (RNN(nn.OptimizedLSTMCell(7)), "cell", references.lstm),
+    "lru": (Memoroid(LRUCell(7, state_dim=9)), "cell", references.lru),
+    "mingru": (Memoroid(MinGRUCell(7)), "cell", references.min_gru),
+    "mamba": (Memoroid(MAMBA), "cell", functools.partial(references.mamba, num_heads=MAMBA.num_heads, d_state=5)),
+    "attention": (
+        SelfAttention(12, num_heads=3, context_length=11),
+        None,
+        functools.partial(references.attention, num_heads=3, context_length=11),
+    ),
+}
+
+
+def run(model: SequenceModel, features: int = 6, num_steps: int = 70) -> tuple:
+    """Perturbed parameters (none left at zero or one), inputs, resets and outputs."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    inputs = 2 * jax.random.normal(keys[0], (3, num_steps, features))
+    done = jax.random.bernoulli(keys[1], 0.05, (3, num_steps))
+    carry = model.initialize_carry(keys[2], (3, features))
+    params = jax.jit(model.init)(keys[2], inputs[:, :1], done[:, :1], carry)["params"]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: np.asarray(x) + 0.1 * rng.normal(size=x.shape).astype(np.float32), params)
+    _, outputs = jax.jit(model.apply)({"params": params}, inputs, done, carry)
+    return params, inputs, done, carry, outputs
+
+
+@pytest.mark.parametrize("name", PARITY)
+def test_parity_with_the_paper(name: str) -> None:
+    model, scope, reference = PARITY[name]
+    params, inputs, done, _, outputs = run(model)
+    expected = references.batch(reference, params[scope] if scope else params, inputs, done)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        nn.GRUCell(7, gate_fn=nn.hard_sigmoid, activation_fn=nn.soft_sign),
+        nn.LSTMCell(7),
+        nn.OptimizedLSTMCell(7, activation_fn=nn.relu),
+        nn.SimpleCell(7),
+        nn.SimpleCell(7, residual=True),
+        nn.MGUCell(7),
+        nn.MGUCell(7, reset_gate=False),
+        nn.GRUCell(7, carry_init=nn.initializers.ones),
+    ],
+    ids=lambda cell: type(cell).__name__,
+)
+def test_parity_with_the_cells_of_flax(cell: nn.RNNCellBase) -> None:
+    params, inputs, done, start, outputs = run(RNN(cell), num_steps=20)
+    carry = start
+    apply = jax.jit(cell.apply)
+    for t in range(inputs.shape[1]):
+        reset = done[:, t, None]
+        carry = jax.tree.map(lambda first, x, reset=reset: jnp.where(reset, first, x), start, carry)
+        carry, expected = apply({"params": params["cell"]}, carry, inputs[:, t])
+        np.testing.assert_allclose(outputs[:, t], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_subclass_of_a_known_cell_computes_what_it_says() -> None:
+    class Doubled(nn.GRUCell):
+        @nn.compact
+        def __call__(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+            carry, outputs = super().__call__(carry, inputs)
+            return carry, 2 * outputs
+
+    *_, doubled = run(RNN(Doubled(7)), num_steps=5)
+    *_, plain = run(RNN(nn.GRUCell(7)), num_steps=5)
+    np.testing.assert_allclose(doubled, 2 * plain, rtol=1e-5, atol=1e-5)
+
+
+def test_initialization() -> None:
+    inputs, done = jnp.zeros((1, 1, 64)), jnp.zeros((1, 1), bool)
+
+    def initialize(cell: nn.Module) -> dict[str, jax.Array]:
+        model = Memoroid(cell)
+        carry = model.initialize_carry(jax.random.key(0), (1, 64))
+        return jax.jit(model.init)(jax.random.key(0), inputs, done, carry)["params"]["cell"]
+
+    lru = initialize(LRUCell(256, r_min=0.4, r_max=0.9, max_phase=0.5))
+    radius, phase = np.exp(-np.exp(lru["nu_log"])), np.exp(lru["theta_log"])
+    assert 0.4 <= radius.min() < 0.45 < 0.85 < radius.max() <= 0.9
+    assert 0 <= phase.min() < 0.05 < 0.45 < phase.max() <= 0.5
+    np.testing.assert_allclose(np.exp(lru["gamma_log"]), np.sqrt(1 - radius**2), rtol=1e-3)
+
+    mamba = initialize(MambaCell(64, head_dim=1))
+    dt, a = references.softplus(references.float64(mamba["dt_bias"])), np.exp(mamba["A_log"])
+    assert 1e-3 * 0.99 <= dt.min() < 2e-3 < 5e-2 < dt.max() <= 1e-1 * 1.01
+    assert 1 <= a.min() < 2 < 15 < a.max() <= 16.001

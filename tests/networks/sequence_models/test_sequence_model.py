@@ -1,0 +1,78 @@
+"""What a user who gets something wrong is told."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+
+from memorax.networks.positional_embeddings import RoPE
+from memorax.networks.sequence_models import (
+    RNN,
+    LRUCell,
+    MambaCell,
+    Memoroid,
+    MemoroidCell,
+    SelfAttention,
+    SequenceModel,
+    SequenceModelWrapper,
+)
+
+MODELS = {
+    "rnn": RNN(nn.GRUCell(4)),
+    "memoroid": Memoroid(LRUCell(4)),
+    "attention": SelfAttention(4, num_heads=2),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_carry_of_another_batch_size(name: str) -> None:
+    model = MODELS[name]
+    inputs, done = jnp.zeros((3, 2, 4)), jnp.zeros((3, 2), bool)
+    with pytest.raises(ValueError, match=r"carry has a leaf of shape \(5, .*batch size of 3"):
+        model.init(jax.random.key(0), inputs, done, model.initialize_carry(jax.random.key(0), (5, 4)))
+
+
+@pytest.mark.parametrize("model", [*MODELS.values(), SequenceModelWrapper(nn.Dense(4))])
+def test_inputs_without_time_and_a_done_of_another_length(model: SequenceModel) -> None:
+    carry = model.initialize_carry(jax.random.key(0), (3, 4))
+    with pytest.raises(ValueError, match=r"inputs have shape \(3, 4\), expected \[B, T, F\]"):
+        model.init(jax.random.key(0), jnp.zeros((3, 4)), jnp.zeros((3,), bool), carry)
+    with pytest.raises(ValueError, match=r"inputs have shape \(3, 0, 4\).* T at least 1"):
+        model.init(jax.random.key(0), jnp.zeros((3, 0, 4)), jnp.zeros((3, 0), bool), carry)
+    with pytest.raises(ValueError, match=r"done has shape \(3, 1\), expected \(3, 2\)"):
+        model.init(jax.random.key(0), jnp.zeros((3, 2, 4)), jnp.zeros((3, 1), bool), carry)
+
+
+def test_sizes_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"num_heads \(3\) must divide features \(8\)"):
+        SelfAttention(features=8, num_heads=3)
+    with pytest.raises(ValueError, match=r"context_length \(0\) must be at least 1"):
+        SelfAttention(features=8, context_length=0)
+    with pytest.raises(ValueError, match=r"head_dim \(5\) must divide expand \* features \(16\)"):
+        MambaCell(features=8, head_dim=5)
+    with pytest.raises(ValueError, match=r"d_conv \(0\) must be at least 1"):
+        MambaCell(features=8, d_conv=0)
+    with pytest.raises(ValueError, match=r"r_min \(0.9\) and r_max \(0.5\)"):
+        LRUCell(features=8, r_min=0.9, r_max=0.5)
+    odd = jnp.zeros((1, 1, 1, 3))
+    with pytest.raises(ValueError, match=r"head dimension \(3\) must be even"):
+        RoPE().apply({}, odd, odd, jnp.zeros((1, 1), jnp.int32))
+
+
+class _ForgetsItsPrecision(MemoroidCell):
+    def __call__(self, inputs: jax.Array, done: jax.Array, carry: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return carry.astype(jnp.bfloat16), inputs
+
+    @nn.nowrap
+    def initialize_carry(self, key: jax.Array, input_shape: tuple[int, ...]) -> jax.Array:
+        return jnp.zeros(input_shape)
+
+
+def test_a_cell_that_changes_its_carry() -> None:
+    model = Memoroid(_ForgetsItsPrecision())
+    with pytest.raises(
+        ValueError, match=r"_ForgetsItsPrecision was given the carry float32\[1, 2\] and returned bfloat16"
+    ):
+        model.init(jax.random.key(0), jnp.zeros((1, 1, 2)), jnp.zeros((1, 1), bool), jnp.zeros((1, 2)))

@@ -1,0 +1,32 @@
+"""Rotary embeddings against the formula in double precision."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from memorax.networks.positional_embeddings import RoPE
+from tests.networks.sequence_models import references
+
+
+@pytest.mark.parametrize("start", [0, 10_000, 100_000_000])
+def test_scores_depend_on_distance_alone_however_long_the_episode(start: int) -> None:
+    keys = jax.random.split(jax.random.key(0), 2)
+    queries, others = (jax.random.normal(key, (1, 2, 50, 16)) for key in keys)
+    positions = start + jnp.arange(50)[None]
+    rotated = RoPE().apply({}, queries, others, positions)
+    scores = jnp.einsum("bhqd,bhkd->bhqk", *rotated)
+    exact = (
+        np.stack([references.rope(np.asarray(x[0, :, t], np.float64), t) for t in range(50)], 1)
+        for x in (queries, others)
+    )
+    np.testing.assert_allclose(scores[0], np.einsum("hqd,hkd->hqk", *exact), atol=1e-5)
+
+
+def test_first_position_is_not_rotated() -> None:
+    x = jax.random.normal(jax.random.key(0), (2, 3, 1, 8))
+    queries, keys = RoPE().apply({}, x, 2 * x, jnp.zeros((2, 1), jnp.int32))
+    np.testing.assert_array_equal(queries, x)
+    np.testing.assert_array_equal(keys, 2 * x)
