@@ -25,7 +25,7 @@ test: $(VENV)/installed-dev  ## Install with the test extras and run the fast te
 	$(RUN) pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/installed-dev  ## Run the learning tests.
-	$(RUN) pytest -m slow
+	XLA_FLAGS= $(RUN) pytest -m slow
 
 check: $(VENV)/installed-dev  ## Lint, format check and type check.
 	$(RUN) ruff check .

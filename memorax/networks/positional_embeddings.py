@@ -24,8 +24,8 @@ class PositionalEmbedding(nn.Module, abc.ABC):
         """Embed queries and keys, `[B, H, T, D]` each, at integer `positions` `[B, T]`; the same shapes."""
 
     @abc.abstractmethod
-    def bias(self, ages: np.ndarray) -> Array:
-        """What to add to the scores, for integer `ages` `[Q, K]`: broadcasts against `[H, Q, K]`."""
+    def bias(self, ages: Array) -> Array:
+        """What to add to the scores, for integer `ages` `[A, Q, K]`: broadcasts against `[A, H, Q, K]`."""
 
 
 class RoPE(PositionalEmbedding):
@@ -63,6 +63,6 @@ class RoPE(PositionalEmbedding):
 
         return rotate(queries), rotate(keys)
 
-    def bias(self, ages: np.ndarray) -> Array:
+    def bias(self, ages: Array) -> Array:
         """Zero: the rotation alone carries the position."""
-        return jnp.zeros((1, 1, 1))
+        return jnp.zeros((1, 1, 1, 1))

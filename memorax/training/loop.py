@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -146,9 +147,8 @@ class _Run:
         self.loggers = loggers
         self.checkpoints = None if folder is None else Checkpoints(checkpoints_folder(folder))
         self.interruption = Interruption()
-        self.traced: dict[int, jax.stages.Traced] = {}
-        self.compiled: dict[int, Chunk] = {}
-        self.evaluate = jax.jit(lambda *arguments: _evaluate(agent, evaluation_steps, *arguments))
+        self.evaluation_steps = evaluation_steps
+        self.programs = _programs(agent)
 
     def close(self) -> None:
         for logger in self.loggers:
@@ -163,7 +163,7 @@ class _Run:
         rows: list[Row] = []
         started = saved = time.monotonic()
         while length := self.schedule.next_chunk(iteration):
-            chunk = self._compiled(length, key, state)
+            chunk = self.programs.compile(length, key, state, self._status)
             if self.interruption.signal is not None:
                 break
             self._status("training")
@@ -187,22 +187,22 @@ class _Run:
 
     def _begin(self) -> tuple[Key, PyTree, int, float]:
         """Keys and states to start from, iterations taken and seconds they took."""
-        init = jax.jit(jax.vmap(self.agent.init))
         keys = jax.vmap(jax.random.key)(self.seeds)
         if self.checkpoints is not None and self.checkpoints.steps:
             self._status("restoring")
-            checkpoint = self.checkpoints.restore(jax.eval_shape(init, keys))
+            checkpoint = self.checkpoints.restore(jax.eval_shape(self.programs.init, keys))
             if checkpoint is not None:
                 key, state = checkpoint.tree
                 return key, state, checkpoint.step // self.agent.steps_per_iteration, checkpoint.seconds
         self._status("initialising")
-        key, state = init(keys)
+        key, state = self.programs.init(keys)
         # A member may start with two names for one array (a target network), which cannot be donated twice.
         return key, jax.tree.map(jnp.copy, state), 0, 0.0
 
     def _start_loggers(self, config: Mapping[str, Any], key: Key, state: PyTree, step: int) -> None:
         length = self.schedule.next_chunk(step // self.agent.steps_per_iteration)
-        _, metrics = self._traced(length, key, state).out_info[2]
+        self._status("tracing")
+        _, metrics = self.programs.trace(length, key, state).out_info[2]
         description = RunDescription(
             title=str(self.folder or type(self.agent).__name__),
             columns=(
@@ -219,26 +219,11 @@ class _Run:
         for logger in self.loggers:
             logger.start(description)
 
-    def _traced(self, iterations: int, key: Key, state: PyTree) -> jax.stages.Traced:
-        if iterations not in self.traced:
-            self._status("tracing")
-            num_steps = iterations * self.agent.steps_per_iteration
-            chunk = jax.vmap(lambda key, state: self.agent.train(key, state, num_steps=num_steps, keep=summarize))
-            self.traced[iterations] = jax.jit(chunk, donate_argnums=1).trace(key, state)
-        return self.traced[iterations]
-
-    def _compiled(self, iterations: int, key: Key, state: PyTree) -> Chunk:
-        if iterations not in self.compiled:
-            traced = self._traced(iterations, key, state)
-            self._status("compiling")
-            self.compiled[iterations] = traced.lower().compile()
-        return self.compiled[iterations]
-
     def _evaluate(self, state: PyTree, iteration: int) -> Episodes | None:
         if not self.schedule.evaluates(iteration):
             return None
         self._status("evaluating")
-        episodes = self.evaluate(self.seeds, np.uint32(iteration), state)
+        episodes = self.programs.evaluate(self.evaluation_steps, self.seeds, np.uint32(iteration), state)
         self._wait(episodes)
         return jax.device_get(episodes)
 
@@ -284,11 +269,44 @@ class _Run:
             logger.status(text)
 
 
-def _evaluate(agent: Agent, num_steps: int, seeds: Array, iteration: Array, states: PyTree) -> Episodes:
-    """Sums over the episodes of an evaluation, `[seeds]`; the keys of training are left alone."""
+class _Programs:
+    """What is compiled for an agent, for all seeds at once."""
 
-    def evaluate(seed: Array, state: PyTree) -> Episodes:
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), iteration)
-        return count_episodes(agent.evaluate(key, state, num_steps)[1])
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.init = jax.jit(jax.vmap(agent.init))
+        self.evaluate = jax.jit(self._evaluate, static_argnums=0)
+        self._traced: dict[tuple[int, int], jax.stages.Traced] = {}
+        self._compiled: dict[tuple[int, int], Chunk] = {}
 
-    return jax.vmap(evaluate)(seeds, states)
+    def trace(self, iterations: int, key: Key, state: PyTree) -> jax.stages.Traced:
+        """The program of a chunk before it is compiled; it takes over the memory of the state."""
+        size = iterations, len(key)
+        if size not in self._traced:
+            num_steps = iterations * self.agent.steps_per_iteration
+            chunk = jax.vmap(lambda key, state: self.agent.train(key, state, num_steps=num_steps, keep=summarize))
+            self._traced[size] = jax.jit(chunk, donate_argnums=1).trace(key, state)
+        return self._traced[size]
+
+    def compile(self, iterations: int, key: Key, state: PyTree, status: Callable[[str], None]) -> Chunk:
+        """The program of a chunk."""
+        size = iterations, len(key)
+        if size not in self._compiled:
+            status("compiling")
+            self._compiled[size] = self.trace(iterations, key, state).lower().compile()
+        return self._compiled[size]
+
+    def _evaluate(self, num_steps: int, seeds: Array, iteration: Array, states: PyTree) -> Episodes:
+        """Sums over the episodes of an evaluation, `[seeds]`; the keys of training are left alone."""
+
+        def evaluate(seed: Array, state: PyTree) -> Episodes:
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), iteration)
+            return count_episodes(self.agent.evaluate(key, state, num_steps)[1])
+
+        return jax.vmap(evaluate)(seeds, states)
+
+
+@functools.lru_cache(maxsize=4)
+def _programs(agent: Agent) -> _Programs:
+    """Kept for the next run with the same agent, which then starts at once."""
+    return _Programs(agent)

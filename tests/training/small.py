@@ -41,7 +41,7 @@ def metrics_without_time(folder: Path) -> dict[str, np.ndarray]:
 
 
 def run(
-    agent: Agent, config: TrainConfig, folder: Path, loggers: Sequence[Logger] = (), resume: bool = False
+    agent: Agent, config: TrainConfig, folder: Path | None, loggers: Sequence[Logger] = (), resume: bool = False
 ) -> TrainingResult:
     """What `run_config` and `resume_run` do, with an agent that has been compiled before."""
     return train(
@@ -55,7 +55,7 @@ def run(
         evaluation_interval=config.evaluation_interval,
         evaluation_steps=config.evaluation_steps,
         checkpoint_seconds=config.checkpoint_seconds,
-        loggers=[FileLogger(folder), *loggers],
+        loggers=[*([] if folder is None else [FileLogger(folder)]), *loggers],
         config=config_to_json(config),
     )
 

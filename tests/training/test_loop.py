@@ -79,17 +79,17 @@ def test_a_run_leaves_config_metrics_checkpoints_and_a_picture(whole: tuple[Path
     assert np.isfinite(table["policy_loss"]).all()
 
 
-def test_episodes_are_counted_as_they_end(agent: Agent) -> None:
-    recorder = Recorder()
-    train(agent, 512, seed=0, log_interval=STEPS, evaluation_steps=128, loggers=[recorder])
-    key, state = agent.init(jax.random.key(0))
-    _, _, transitions = agent.train(key, state, 512)
-    ended = np.asarray(transitions.info["returned_episode"])
-    returns = np.asarray(transitions.info["returned_episode_returns"])[ended]
-    assert sum(row["episodes"] for row in recorder.rows) == ended.sum() > 0
-    total = sum(row["episodes"] * row["return"] for row in recorder.rows if row["episodes"])
-    assert total == pytest.approx(returns.sum(), abs=1e-3)
-    assert recorder.closed
+def test_episodes_are_counted_as_they_end(whole: tuple[Path, TrainingResult]) -> None:
+    """128 steps in each of two environments whose episodes take 51."""
+    table = read_metrics(whole[0])
+    for seed in (3, 4):
+        chosen = (table["seed"] == seed) & (table["episodes"] > 0)
+        assert table["episodes"][chosen].tolist() == [2, 2]
+        assert table["step"][chosen].tolist() == [4 * STEPS, 7 * STEPS]
+        assert table["length"][chosen].tolist() == [51, 51]
+        assert (np.abs(table["return"][chosen]) <= 1).all()
+    idle = table["episodes"] == 0
+    assert np.isnan(table["return"][idle]).all()
 
 
 def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
@@ -120,11 +120,12 @@ def test_a_finished_run_is_resumed_to_do_nothing_or_to_go_on(
     assert open_folder(folder)["total_steps"] == 8 * STEPS
 
 
-def test_evaluation_and_chunks_leave_training_alone(agent: Agent, whole: tuple[Path, TrainingResult]) -> None:
-    result = train(
-        agent, 8 * STEPS, seed=3, num_seeds=2, log_interval=STEPS, evaluation_interval=STEPS, loggers=[Recorder()]
-    )
-    assert_same(result, whole[1])
+def test_evaluation_leaves_training_alone(agent: Agent, whole: tuple[Path, TrainingResult]) -> None:
+    recorder = Recorder()
+    often = dataclasses.replace(CONFIG, evaluation_interval=STEPS)
+    assert_same(run(agent, often, None, [recorder]), whole[1])
+    assert not np.isnan([row["evaluation_return"] for row in recorder.rows]).any()
+    assert recorder.closed
 
 
 def test_seeds_train_as_they_do_alone(agent: Agent, whole: tuple[Path, TrainingResult]) -> None:
@@ -135,13 +136,21 @@ def test_seeds_train_as_they_do_alone(agent: Agent, whole: tuple[Path, TrainingR
         np.testing.assert_allclose(array[0], together[name][1], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_the_state_of_the_loop_does_not_grow(agent: Agent) -> None:
-    """What a chunk keeps is one number per iteration and metric."""
+def test_a_second_run_with_the_same_agent_compiles_nothing(agent: Agent, whole: tuple[Path, TrainingResult]) -> None:
+    run(agent, CONFIG, None)
     recorder = Recorder()
-    train(agent, 4 * STEPS, log_interval=2 * STEPS, evaluation_steps=128, loggers=[recorder])
-    live = len(jax.live_arrays())
-    train(agent, 16 * STEPS, log_interval=2 * STEPS, evaluation_steps=128, loggers=[recorder])
-    assert len(jax.live_arrays()) <= live
+    assert_same(run(agent, CONFIG, None, [recorder]), whole[1])
+    assert "compiling" not in recorder.statuses
+
+
+def test_nothing_grows_with_the_length_of_a_run(agent: Agent) -> None:
+    live = []
+    for chunks in (2, 8):
+        result = run(agent, dataclasses.replace(CONFIG, total_steps=chunks * STEPS), None)
+        live.append(len(jax.live_arrays()))
+        assert len(result.metrics) == 2
+        del result
+    assert live[0] == live[1]
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(
@@ -214,7 +223,7 @@ def test_an_agent_made_by_hand_is_resumed_from_python(agent: Agent, tmp_path: Pa
     with pytest.raises(ValueError, match=r"agent was made in Python: go on with it by `memorax\.training\.train"):
         resume_run(folder)
     result = train(agent, 4 * STEPS, folder=folder, resume=True, evaluation_steps=128, loggers=[FileLogger(folder)])
-    assert_same(result, train(agent, 4 * STEPS, log_interval=STEPS, loggers=[]))
+    assert_same(result, train(agent, 4 * STEPS, log_interval=STEPS, evaluation_steps=128, loggers=[]))
     other = build_agent(dataclasses.replace(CONFIG, features=8))
     with pytest.raises(ValueError, match="was saved by another agent"):
         train(other, 8 * STEPS, folder=folder, resume=True, loggers=[])

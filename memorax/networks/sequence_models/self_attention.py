@@ -9,15 +9,16 @@ from flax import struct
 from memorax.networks.positional_embeddings import PositionalEmbedding, RoPE
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions, windowed_attention
 from memorax.networks.sequence_models.sequence_model import SequenceModel, check_sequence
-from memorax.types import Array, Key, where
+from memorax.types import Array, Key
 
 
 @struct.dataclass
 class SelfAttentionCarry:
-    """What attention remembers: the last inputs of the current episode, oldest first, zero where there were none.
+    """What attention remembers: the last inputs of the current episode.
 
     Attributes:
-        keys, values: float32 `[B, num_heads, context_length, head_dim]`; the keys are embedded already.
+        keys, values: float32 `[B, num_heads, context_length, head_dim]`: the input at a position lies in slot
+            `position % context_length`, and empty slots are zero. The keys are embedded already.
         position: how many inputs of the episode were consumed, int32 `[B]`.
     """
 
@@ -69,20 +70,14 @@ class SelfAttention(SequenceModel):
         queries, keys, values = jnp.split(heads, 3, axis=1)
         queries, keys = self.positional_embedding(queries, keys, positions)
 
-        keys, values = self._extend(carry.keys, keys, done), self._extend(carry.values, values, done)
-        outputs = windowed_attention(
-            queries,
-            keys.astype(queries.dtype),
-            values.astype(queries.dtype),
-            positions,
-            self.context_length,
-            self.positional_embedding.bias,
+        cached_keys, cached_values, outputs = windowed_attention(
+            queries, keys, values, positions, carry.keys, carry.values, self.positional_embedding.bias
         )
         outputs = outputs.swapaxes(1, 2).reshape(*inputs.shape[:2], self.features)
         outputs = nn.Dense(self.features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name="out")(
             outputs
         )
-        return self._remember(keys, values, positions[:, -1] + 1), outputs
+        return SelfAttentionCarry(cached_keys, cached_values, positions[:, -1] + 1), outputs
 
     @nn.nowrap
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> SelfAttentionCarry:
@@ -91,20 +86,3 @@ class SelfAttention(SequenceModel):
         return SelfAttentionCarry(
             keys=jnp.zeros(shape), values=jnp.zeros(shape), position=jnp.zeros(input_shape[:1], jnp.int32)
         )
-
-    @nn.nowrap
-    def _extend(self, cache: Array, new: Array, done: Array) -> Array:
-        """`[B, H, context_length - 1 + T, D]`: what the new inputs may attend to."""
-        recent = cache[:, :, 1:]
-        recent = where(done[:, 0], jnp.zeros_like(recent), recent)
-        return jnp.concatenate([recent, new.astype(cache.dtype)], axis=2)
-
-    @nn.nowrap
-    def _remember(self, keys: Array, values: Array, position: Array) -> SelfAttentionCarry:
-        """Keep the last inputs, and of these the current episode's only."""
-        if keys.shape[2] == self.context_length:  # one step, whose cache was reset already
-            return SelfAttentionCarry(keys, values, position)
-        ages = jnp.arange(self.context_length, 0, -1)
-        current = (ages[None] <= position[:, None])[:, None, :, None]
-        keys, values = (jnp.where(current, x[:, :, -self.context_length :], 0.0) for x in (keys, values))
-        return SelfAttentionCarry(keys, values, position)

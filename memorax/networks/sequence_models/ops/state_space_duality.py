@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
+from memorax.networks.sequence_models.ops.materialize import materialize
 from memorax.types import Array, where
 
 
@@ -41,9 +42,9 @@ def state_space_duality(
     log_decay, keys, values, queries = (x.astype(dtype) for x in (log_decay, keys, values, queries))
     initial_state = where(done[:, 0], jnp.zeros_like(initial_state), initial_state)
     if values.shape[1] == 1:
-        update = values[:, 0, :, :, None] * keys[:, 0, None, None, :]
-        state = jnp.exp(log_decay[:, 0, :, None, None]) * initial_state + update
-        return state, jnp.sum(state * queries[:, 0, None, None, :], axis=-1)[:, None]
+        decay, key, value = (materialize(x[:, 0]) for x in (jnp.exp(log_decay), keys, values))
+        state = decay[:, :, None, None] * initial_state + value[..., None] * key[:, None, None]
+        return state, jnp.einsum("bhpn,bn->bhp", state, queries[:, 0])[:, None]
     return _chunked(log_decay, keys, values, queries, done, initial_state, min(chunk_length, values.shape[1]))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions, windowed_attention
 
 
-def no_bias(ages: np.ndarray) -> jax.Array:
-    return jnp.zeros((1, 1, 1))
+def no_bias(ages: jax.Array) -> jax.Array:
+    return jnp.zeros((1, 1, 1, 1))
 
 
 def test_positions_go_on_from_the_carry_and_restart() -> None:
@@ -19,32 +20,41 @@ def test_positions_go_on_from_the_carry_and_restart() -> None:
     np.testing.assert_array_equal(positions, [[5, 6, 0, 1], [0, 1, 2, 0]])
 
 
-def attend(values: jax.Array, positions: jax.Array, context_length: int) -> jax.Array:
-    """Equal scores: each output is the mean of the values in reach."""
-    time = positions.shape[1]
-    run = jax.jit(lambda *arguments: windowed_attention(*arguments, context_length, no_bias))
-    return run(jnp.zeros((1, 1, time, 2)), jnp.zeros_like(values), values, positions)[0, 0, :, 0]
+def attend(cached: list, values: list, positions: list, bias: object = no_bias) -> tuple:
+    """Equal keys: where no bias says otherwise, each output is the mean of the values in reach."""
+    cached, values = (jnp.asarray(x, jnp.float32)[None, None, :, None] for x in (cached, values))
+    run = jax.jit(lambda *arguments: windowed_attention(*arguments, bias))
+    nothing, queries = jnp.zeros_like(cached), jnp.zeros_like(values)
+    _, cached, outputs = run(queries, queries, values, jnp.asarray([positions]), nothing, cached)
+    return cached[0, 0, :, 0], outputs[0, 0, :, 0]
 
 
 def test_window_and_episode_bound_what_is_seen() -> None:
-    values = jnp.arange(9.0)[None, None, :, None] * jnp.ones((1, 1, 1, 2))  # two before the first query
-    seen = attend(values, jnp.array([[1, 2, 3, 0, 1, 2, 3]]), context_length=3)
-    np.testing.assert_allclose(seen, [1.5, 2.0, 3.0, 5.0, 5.5, 6.0, 7.0])
+    # A ring of 3 that holds 10, 11, 12 at positions 4, 5, 6; then 13 and 14, and a new episode of 0, 1, 2, 3.
+    cached, seen = attend([12, 10, 11], [13, 14, 0, 1, 2, 3], [7, 8, 0, 1, 2, 3])
+    np.testing.assert_allclose(seen, [12, 13, 0, 0.5, 1, 2])
+    np.testing.assert_array_equal(cached, [3, 1, 2])
+
+
+def test_one_step_writes_one_slot() -> None:
+    cached, seen = attend([12, 10, 11], [13], [7])
+    np.testing.assert_array_equal(cached, [12, 13, 11])
+    np.testing.assert_allclose(seen, [12])
+    cached, seen = attend([12, np.nan, 11], [13], [0])
+    np.testing.assert_array_equal(cached, [13, 0, 0])
+    np.testing.assert_allclose(seen, [13])
 
 
 def test_a_nan_reaches_its_window_and_no_further() -> None:
-    values = jnp.ones((1, 1, 11, 2)).at[:, :, 3, 0].set(jnp.nan)
-    seen = attend(values, jnp.arange(5, 14)[None], context_length=3)
-    np.testing.assert_array_equal(jnp.isnan(seen), [False, True, True, True] + 5 * [False])
+    _, seen = attend([0, 0, 0], [1, 1, np.nan, 1, 1, 1, 1], range(7))
+    np.testing.assert_array_equal(jnp.isnan(seen), [False, False, True, True, True, False, False])
 
 
-def test_a_bias_is_added_by_age() -> None:
-    def only_the_one_before(ages: np.ndarray) -> jax.Array:
-        return jnp.where(jnp.asarray(ages)[None] == 1, 0.0, -1e9)
+@pytest.mark.parametrize("time", [1, 3, 9])
+def test_a_bias_is_added_by_age(time: int) -> None:
+    def only_the_one_before(ages: jax.Array) -> jax.Array:
+        return jnp.where(ages == 1, 0.0, -1e9)[:, None]
 
-    values = jnp.arange(12.0)[None, None, :, None]
-    for time in (1, 3, 9):
-        queries, positions = jnp.zeros((1, 1, time, 1)), jnp.full((1, time), 100)
-        keys = values[:, :, : time + 3]
-        seen = windowed_attention(queries, jnp.zeros_like(keys), keys, positions, 4, only_the_one_before)
-        np.testing.assert_allclose(seen[0, 0, :, 0], np.arange(2, 2 + time))
+    # The value at each position is the position itself; the ring of 4 holds positions 5 to 8.
+    _, seen = attend([8, 5, 6, 7], np.arange(9, 9 + time), range(9, 9 + time), only_the_one_before)
+    np.testing.assert_allclose(seen, np.arange(8, 8 + time))

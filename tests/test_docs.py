@@ -1,0 +1,78 @@
+"""What the README shows runs as written, and so does the public surface it stands on."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import optax
+import pytest
+
+import memorax
+from memorax.algorithms import PPO, PPOConfig, PPOState
+from memorax.networks import MLP, RNN, FeatureExtractor, MambaCell, Memoroid, Network, SequenceModelWrapper, heads
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_snippets_of_the_readme_run() -> None:
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert len(snippets) == 2
+    namespace: dict = {}
+    for snippet in snippets:
+        exec(snippet, namespace)
+    transitions = namespace["transitions"]
+    assert transitions.info["returned_episode_returns"].shape == (4, 8, 128)
+    assert namespace["state"].step == 1024, "1000 steps are rounded up to one iteration"
+
+
+def test_the_readme_names_every_command() -> None:
+    from memorax.cli import COMMANDS
+
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"memorax {command}" in readme or f"make {command}" in readme for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "torso",
+    [
+        RNN(cell=nn.GRUCell(features=64)),
+        Memoroid(cell=MambaCell(features=64)),
+        SequenceModelWrapper(MLP(features=(64,))),
+    ],
+    ids=["rnn", "memoroid", "memoryless"],
+)
+def test_the_public_surface(torso: nn.Module) -> None:
+    env, env_params = memorax.make("gymnax::CartPole-v1")
+    feature_extractor = FeatureExtractor(
+        observation_extractor=MLP(features=(64, 64)), action_extractor=None, reward_extractor=None, done_extractor=None
+    )
+    actor = Network(feature_extractor, torso, heads.Categorical(action_dim=2))
+    critic = Network(feature_extractor, torso, heads.VNetwork())
+    optimizer = optax.adam(3e-4)
+    cfg = PPOConfig(num_envs=8, gamma=0.99)
+    agent = PPO(cfg, env, env_params, actor, critic, optimizer, optimizer)
+    key, state = agent.init(jax.random.key(0))
+    assert isinstance(state, PPOState)
+    key, state, transitions = agent.train(key, state, num_steps=1000)
+    assert int(state.step) == 1024
+    for leaf in (transitions.observation, transitions.action, transitions.reward, transitions.done):
+        assert leaf.shape[:2] == (8, 128)
+    assert {"returned_episode", "returned_episode_returns", "returned_episode_lengths"} <= set(transitions.info)
+
+    keys, states = jax.vmap(agent.init)(jax.random.split(jax.random.key(0), 4))
+    keys, states, transitions = jax.vmap(agent.train, in_axes=(0, 0, None))(keys, states, 1000)
+    assert transitions.reward.shape == (4, 8, 128)
+    assert states.step.tolist() == [1024] * 4
+
+
+def test_importing_is_light() -> None:
+    """No optional or heavy package comes with `import memorax`."""
+    code = "import memorax, sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    heavy = {"gymnax", "gymnasium", "matplotlib", "orbax", "flashbax", "rich", "tyro", "pandas", "flax", "jax"}
+    assert not heavy & set(result.stdout.split())
