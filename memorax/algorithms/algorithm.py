@@ -56,7 +56,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
     """An agent: a config, an environment and networks, and how they learn.
 
     A member implements `_init`, `_policy`, `acting_params`, `_learn` and `build`; one that learns from replay also
-    `_store`. The four public methods are final. They are compiled inside and compose with `jax.vmap` over keys and states.
+    `_store`. The four public methods are final, compiled inside, and compose with `jax.vmap` over keys and states.
 
     Attributes:
         cfg: hyperparameters, with at least `num_envs` and `num_steps`.
