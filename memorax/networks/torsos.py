@@ -25,6 +25,6 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "lru": lambda features: Memoroid(LRUCell(features)),
     "mingru": lambda features: Memoroid(MinGRUCell(features)),
     "mamba": lambda features: Memoroid(MambaCell(features)),
-    "attention": lambda features: SelfAttention(features, num_heads=4, context_length=128),
+    "attention": lambda features: SelfAttention(features, num_heads=4, context_length=64),
 }
 """A torso for a number of features, by name; "mlp" has no memory."""
