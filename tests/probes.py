@@ -32,7 +32,7 @@ class Probe(Environment):
         return self.observe(*state), state, jnp.asarray(reward, jnp.float32), terminated, truncated, {}
 
     def observe(self, time: Array, cue: Array, previous: Array) -> Array:
-        return jnp.zeros((1,))
+        return jnp.ones((1,))
 
     def outcome(self, time: Array, cue: Array, previous: Array, action: Array) -> tuple[Array, Array, Array]:
         raise NotImplementedError
