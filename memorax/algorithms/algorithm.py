@@ -284,12 +284,12 @@ def check_networks(networks: dict[str, Network], env: Environment, env_params: P
     """Check, without computing anything, that networks fit an environment and keep the shape of their carries.
 
     Returns:
-        The shapes of each network's carry for one environment.
+        The shapes of each network's carry for the agents of one environment.
 
     Raises:
         ValueError: naming the network and what does not fit.
     """
-    environments = env.vectorize(1)
+    environments = env.vectorize(env.num_agents)
     key = jax.random.key(0)
 
     def first_timestep() -> Timestep:

@@ -65,9 +65,21 @@ class Environment(abc.ABC):
         observation, state = where(terminated | truncated, fresh, (final_observation, state))
         return observation, state, reward, terminated, truncated, {**info, "final_observation": final_observation}
 
+    @property
+    def num_agents(self) -> int:
+        """How many agents act in one environment; each is one of the `num_envs` of its batch."""
+        return 1
+
+    @property
+    def num_fresh_states(self) -> int | None:
+        """How many first states a batch draws at every step for the environments that end; None draws one for each."""
+        return None
+
     def vectorize(self, num_envs: int) -> VectorEnvironment:
         """The batch of `num_envs` copies a rollout steps."""
-        return VectorEnvironment(self, num_envs)
+        if self.num_fresh_states is None or self.num_fresh_states >= num_envs:
+            return VectorEnvironment(self, num_envs)
+        return OptimisticVectorEnvironment(self, num_envs, self.num_fresh_states)
 
 
 class VectorEnvironment:
@@ -93,9 +105,48 @@ class VectorEnvironment:
         Returns the same six values; rewards are float32 and a step that terminated is never truncated too.
         """
         keys = jax.random.split(key, self.num_envs)
-        observation, env_state, reward, terminated, truncated, info = jax.vmap(self.env.step, in_axes=(0, 0, 0, None))(
-            keys, env_state, action, params
+        return _in_our_types(jax.vmap(self.env.step, in_axes=(0, 0, 0, None))(keys, env_state, action, params))
+
+
+class OptimisticVectorEnvironment(VectorEnvironment):
+    """A batch whose environments share a few first states, for an environment that is dear to reset.
+
+    Each step draws `num_fresh_states` first states, and only if an episode ended. The i-th environment that ended, in
+    the order of the batch, starts from first state `i mod num_fresh_states`: as long as no more environments end at
+    once than there are first states, each starts from its own, as with a plain reset; where more end, some start
+    alike, each first state being used as often as any other but for one. The idea is that of Matthews et al., "Craftax:
+    A Lightning-Fast Benchmark for Open-Ended Reinforcement Learning", 2024.
+
+    Attributes:
+        num_fresh_states: first states drawn at a step.
+    """
+
+    def __init__(self, env: Environment, num_envs: int, num_fresh_states: int) -> None:
+        super().__init__(env, num_envs)
+        self.num_fresh_states = num_fresh_states
+
+    def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> StepResult:
+        step_key, reset_key = jax.random.split(key)
+        final_observation, state, reward, terminated, truncated, info = _in_our_types(
+            jax.vmap(self.env.step_env, in_axes=(0, 0, 0, None))(
+                jax.random.split(step_key, self.num_envs), env_state, action, params
+            )
         )
-        terminated = jnp.asarray(terminated, bool)
-        truncated = jnp.asarray(truncated, bool) & ~terminated
-        return observation, env_state, jnp.asarray(reward, jnp.float32), terminated, truncated, info
+        done = terminated | truncated
+
+        def restart() -> PyTree:
+            keys = jax.random.split(reset_key, self.num_fresh_states)
+            fresh = jax.vmap(self.env.reset, in_axes=(0, None))(keys, params)
+            chosen = (jnp.cumsum(done) - 1) % self.num_fresh_states
+            return where(done, jax.tree.map(lambda x: x[chosen], fresh), (final_observation, state))
+
+        observation, state = jax.lax.cond(jnp.any(done), restart, lambda: (final_observation, state))
+        return observation, state, reward, terminated, truncated, {**info, "final_observation": final_observation}
+
+
+def _in_our_types(result: StepResult) -> StepResult:
+    """A batch of steps with float32 rewards, and no step both terminated and truncated."""
+    observation, env_state, reward, terminated, truncated, info = result
+    terminated = jnp.asarray(terminated, bool)
+    truncated = jnp.asarray(truncated, bool) & ~terminated
+    return observation, env_state, jnp.asarray(reward, jnp.float32), terminated, truncated, info

@@ -11,8 +11,9 @@ import pytest
 from flax import struct
 
 from memorax.environments import Environment, make
-from memorax.environments.environment import StepResult
+from memorax.environments.environment import OptimisticVectorEnvironment, StepResult, VectorEnvironment
 from memorax.environments.spaces import Box, Discrete, Space
+from memorax.environments.wrappers import OptimisticResets
 from memorax.types import Array, Key, PyTree
 
 
@@ -130,3 +131,56 @@ def test_a_compiled_step_is_compiled_once(id: str) -> None:
     for seed in range(3):
         _, state, *_ = step(jax.random.key(seed), state, jnp.zeros((2,), jnp.int32), params)
     assert step._cache_size() == 1
+
+
+@pytest.mark.parametrize("ended", [0, 1, 2, 3, 8], ids=lambda ended: f"{ended} of 8 end")
+def test_environments_that_end_share_the_fresh_states(ended: int) -> None:
+    batch = OptimisticResets(Counter(), 3).vectorize(8)
+    assert isinstance(batch, OptimisticVectorEnvironment)
+    _, state = jax.jit(batch.reset)(jax.random.key(0), None)
+    assert len(set(state.start.tolist())) == 8
+    # Half of the ends are failures that leave NaN behind, half meet the time limit; they are spread over the batch.
+    ends = np.random.default_rng(ended).permutation(8) < ended
+    failed = ends & (np.arange(8) % 2 == 0)
+    state = state.replace(steps=jnp.where(ends & ~failed, 2, 0).astype(jnp.int32))
+    observation, after, reward, terminated, truncated, info = jax.jit(batch.step)(
+        jax.random.key(1), state, jnp.asarray(failed, jnp.int32), None
+    )
+    np.testing.assert_array_equal(terminated, failed)
+    np.testing.assert_array_equal(truncated, ends & ~failed)
+    assert reward.dtype == jnp.float32
+    assert_trees_equal(observation, jax.vmap(Counter().observe)(after))
+    assert not has_nan((observation, after))
+    np.testing.assert_array_equal(info["final_observation"]["start"], state.start)
+    np.testing.assert_array_equal(jnp.isnan(info["final_observation"]["rest"][:, 1]), failed)
+    np.testing.assert_array_equal(after.start[~ends], state.start[~ends])
+    np.testing.assert_array_equal(after.steps, jnp.where(ends, 0, 1))
+    starts = after.start[ends]
+    assert not set(starts.tolist()) & set(state.start.tolist())
+    times_used = sorted(np.unique(starts, return_counts=True)[1].tolist())
+    assert times_used == {0: [], 1: [1], 2: [1, 1], 3: [1, 1, 1], 8: [2, 3, 3]}[ended]
+
+
+def test_optimistic_resets_differ_from_step_to_step_and_map_over_seeds() -> None:
+    batch = OptimisticResets(Counter(), 1).vectorize(2)
+
+    def play(key: Array) -> Array:
+        state = batch.reset(key, None)[1]
+        failures = jnp.ones((2,), jnp.int32)
+        return jax.lax.scan(lambda s, k: (batch.step(k, s, failures, None)[1],) * 2, state, jax.random.split(key, 4))[
+            1
+        ].start
+
+    starts = jax.jit(jax.vmap(play))(jax.random.split(jax.random.key(0), 3))  # (seed, step, environment)
+    np.testing.assert_array_equal(starts[..., 0], starts[..., 1])
+    assert len(set(starts[..., 0].ravel().tolist())) == 12
+
+
+def test_optimistic_resets_are_an_option_of_every_environment() -> None:
+    env, _ = make("gymnax::CartPole-v1", optimistic_resets=2, mask_observation=(0, 2))
+    batch = env.vectorize(4)
+    assert isinstance(batch, OptimisticVectorEnvironment) and batch.num_fresh_states == 2
+    assert type(env.vectorize(2)) is VectorEnvironment
+    assert type(OptimisticResets(env, 0).vectorize(4)) is VectorEnvironment
+    with pytest.raises(ValueError, match=r"^optimistic_resets \(-1\) must be how many first states to draw per step"):
+        OptimisticResets(env, -1)

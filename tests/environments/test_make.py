@@ -67,13 +67,13 @@ def test_an_unknown_name_is_answered_with_the_closest(id: str, message: str) -> 
             "popgym::RepeatPreviousEasy",
             {"num_deck": 2},
             "popgym::RepeatPreviousEasy has no option 'num_deck': did you mean 'num_decks'? "
-            "(valid: k, mask_observation, num_decks)",
+            "(valid: k, mask_observation, num_decks, optimistic_resets)",
         ),
         (
             "gymnax::Pendulum-v1",
             {"max_steps": 3},
             "gymnax::Pendulum-v1 has no option 'max_steps': did you mean 'max_steps_in_episode'? "
-            "(valid: dt, g, l, m, mask_observation, max_speed, max_steps_in_episode, max_torque)",
+            "(valid: dt, g, l, m, mask_observation, max_speed, max_steps_in_episode, max_torque, optimistic_resets)",
         ),
     ],
 )

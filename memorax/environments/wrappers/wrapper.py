@@ -15,9 +15,14 @@ class Wrapper(Environment):
 
     Attributes:
         env: the environment inside.
+
+    Raises:
+        ValueError: if several agents act in the environment.
     """
 
     def __init__(self, env: Environment) -> None:
+        if env.num_agents > 1:
+            raise ValueError(f"{type(self).__name__} wraps environments of one agent: {env.name} has {env.num_agents}")
         self.env = env
 
     @property
@@ -27,6 +32,10 @@ class Wrapper(Environment):
     @property
     def default_params(self) -> PyTree:
         return self.env.default_params
+
+    @property
+    def num_fresh_states(self) -> int | None:
+        return self.env.num_fresh_states
 
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
         return self.env.reset(key, params)
