@@ -103,7 +103,7 @@ def rollout(
         done = terminated | truncated
         no_action, no_reward = jax.tree.map(jnp.zeros_like, (action, reward))
         previous_action, previous_reward = where(done, (no_action, no_reward), (action, reward))
-        episode_return = worker.episode_return + reward
+        episode_return = worker.episode_return + info.get("raw_reward", reward)
         episode_length = worker.episode_length + 1
         returned_return = jnp.where(done, episode_return, worker.returned_episode_return)
         returned_length = jnp.where(done, episode_length, worker.returned_episode_length)

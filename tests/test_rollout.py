@@ -130,3 +130,22 @@ def test_continuous_actions_are_clipped_for_the_environment_only() -> None:
     np.testing.assert_array_equal(trajectory.reward, 0.75)
     np.testing.assert_array_equal(trajectory.action, np.broadcast_to(wild, (4, 5, 2)))
     np.testing.assert_array_equal(trajectory.timesteps.action[:, 1], np.broadcast_to(wild, (4, 2)))
+
+
+class Halved(Counter):
+    """Gives half the reward and reports the whole."""
+
+    def step_env(self, key, env_state, action, params):
+        observation, state, reward, *ends, info = super().step_env(key, env_state, action, params)
+        return observation, state, reward / 2, *ends, {**info, "raw_reward": reward}
+
+
+def test_episode_statistics_count_the_raw_reward() -> None:
+    def play(env):
+        batch = env.vectorize(4)
+        worker = start(jax.random.key(0), batch, None, lambda timestep: jnp.full((4,), 50))
+        return rollout(batch, None, counting_policy, worker, jax.random.key(1), 20)[1]
+
+    halved, plain = play(Halved()), play(Counter())
+    np.testing.assert_array_equal(2 * halved.reward, plain.reward)
+    np.testing.assert_array_equal(halved.info["returned_episode_returns"], plain.info["returned_episode_returns"])

@@ -14,7 +14,7 @@ import optax
 from flax import struct
 
 from memorax import rollout as rollouts
-from memorax.environments.environment import Environment
+from memorax.environments.environment import Environment, VectorEnvironment
 from memorax.networks.network import Network, unroll_step
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory, Transition
@@ -213,7 +213,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
 
     def _init_all(self, key: Key) -> tuple[Key, State]:
         key, env_key, init_key = jax.random.split(key, 3)
-        return key, self._init(init_key, self._start(env_key))
+        return key, self._init(init_key, self._start(env_key, self._environments))
 
     def _train_all(
         self, key: Key, state: State, donated: dict[str, PyTree], iterations: int, keep: Keep | None
@@ -241,8 +241,9 @@ class Algorithm(abc.ABC, Generic[Config, State]):
     def _evaluate_all(self, key: Key, state: State, steps: int, deterministic: bool) -> tuple[Key, Transition]:
         key, env_key, rollout_key = jax.random.split(key, 3)
         policy = self._policy(state, explore=not deterministic)
-        worker = self._start(env_key)
-        _, trajectory = rollouts.rollout(self._environments, self.env_params, policy, worker, rollout_key, steps)
+        environments = self._environments.frozen(state.worker.env_state)
+        worker = self._start(env_key, environments)
+        _, trajectory = rollouts.rollout(environments, self.env_params, policy, worker, rollout_key, steps)
         return key, trajectory.transition
 
     def act(self, key: Key, state: State) -> tuple[State, Trajectory]:
@@ -259,12 +260,12 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         )
         return state.replace(worker=worker, step=state.step + self.steps_per_iteration), trajectory
 
-    def _start(self, key: Key) -> Worker:
+    def _start(self, key: Key, environments: VectorEnvironment) -> Worker:
         network = next(iter(self.networks.values()))
         env_key, carry_key = jax.random.split(key)
         return rollouts.start(
             env_key,
-            self._environments,
+            environments,
             self.env_params,
             lambda timestep: network.initialize_carry(carry_key, timestep),
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from memorax.environments.spaces import Space
 from memorax.types import Array, Key, PyTree, where
@@ -17,9 +18,12 @@ StepResult = tuple[PyTree, PyTree, Array, Array, Array, dict[str, Any]]
 class Environment(abc.ABC):
     """One environment as pure functions of arrays.
 
-    A member implements `reset`, `step_env`, the two spaces and, where it has parameters, `default_params`.
-    `step` adds the auto-reset and is not overridden.
+    A member implements `reset`, `step_env`, the two spaces and, where it has parameters, `default_params`; one that
+    can be drawn also `render`. `step` adds the auto-reset and is not overridden.
     """
+
+    batch_only: bool = False
+    """Whether only a batch of it is stepped, by what its own `vectorize` returns: there is no `step_env` of one."""
 
     @property
     def name(self) -> str:
@@ -81,6 +85,23 @@ class Environment(abc.ABC):
             return VectorEnvironment(self, num_envs)
         return OptimisticVectorEnvironment(self, num_envs, self.num_fresh_states)
 
+    @property
+    def renders(self) -> bool:
+        """Whether it can be drawn."""
+        return type(self).render is not Environment.render
+
+    def render(self, env_state: PyTree, params: PyTree) -> np.ndarray:
+        """Draw one environment, on the host: uint8 `[H, W, 3]`.
+
+        Args:
+            env_state: the state of one environment, its leaves on the host or not.
+            params: its parameters.
+
+        Raises:
+            ValueError: if the environment cannot be drawn.
+        """
+        raise ValueError(f"{self.name} cannot be drawn")
+
 
 class VectorEnvironment:
     """`num_envs` copies of an environment, stepped as one batch; every leaf gains a leading axis `[B]`.
@@ -102,10 +123,22 @@ class VectorEnvironment:
     def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> StepResult:
         """Step each environment, as `Environment.step` does.
 
-        Returns the same six values; rewards are float32 and a step that terminated is never truncated too.
+        Returns the same six values; rewards are float32 and a step that terminated is never truncated too. Where
+        `info` has a `raw_reward`, that is what episode statistics count: the reward before it was changed for learning.
         """
         keys = jax.random.split(key, self.num_envs)
         return _in_our_types(jax.vmap(self.env.step, in_axes=(0, 0, 0, None))(keys, env_state, action, params))
+
+    def frozen(self, env_state: PyTree) -> VectorEnvironment:
+        """These environments as an agent is evaluated in them.
+
+        Args:
+            env_state: where training stands; of any number of environments.
+
+        Returns:
+            Environments that use what those of training have learned (running statistics) and do not go on learning.
+        """
+        return self
 
 
 class OptimisticVectorEnvironment(VectorEnvironment):

@@ -184,3 +184,20 @@ def test_optimistic_resets_are_an_option_of_every_environment() -> None:
     assert type(OptimisticResets(env, 0).vectorize(4)) is VectorEnvironment
     with pytest.raises(ValueError, match=r"^optimistic_resets \(-1\) must be how many first states to draw per step"):
         OptimisticResets(env, -1)
+
+
+class Drawn(Counter):
+    """Drawn as one gray whose brightness is the number of steps."""
+
+    def render(self, env_state: PyTree, params: PyTree) -> np.ndarray:
+        return np.full((2, 3, 3), int(env_state.steps), np.uint8)
+
+
+def test_an_environment_says_whether_it_can_be_drawn() -> None:
+    _, state = Counter().reset(jax.random.key(0), None)
+    assert Drawn().renders
+    assert Drawn().render(state, None).shape == (2, 3, 3)
+    assert not Counter().renders
+    with pytest.raises(ValueError) as raised:
+        Counter().render(state, None)
+    assert str(raised.value) == "Counter cannot be drawn"

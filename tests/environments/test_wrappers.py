@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from memorax.environments import Environment, make
+from memorax.environments.popgym.repeat_first import RepeatFirst
 from memorax.environments.spaces import Box
 from memorax.environments.wrappers import MaskObservation, Wrapper
 
@@ -94,3 +95,23 @@ def test_observations_that_are_no_flat_box_are_refused(id: str, has: str) -> Non
     with pytest.raises(ValueError) as raised:
         make(id, mask_observation=(0,))
     assert str(raised.value) == f"mask_observation needs a Box observation of one axis: {has}"
+
+
+class Drawn(RepeatFirst):
+    """Drawn as one gray, the number its state is replaced by."""
+
+    def render(self, env_state: Any, params: Any) -> np.ndarray:
+        return np.full((2, 3, 3), int(env_state), np.uint8)
+
+
+class WithItsOwnState(Rewarded):
+    """A wrapper with a state of its own."""
+
+    def inner_state(self, env_state: Any) -> Any:
+        return env_state[0]
+
+
+def test_a_wrapper_is_drawn_as_what_it_wraps() -> None:
+    drawn = WithItsOwnState(Rewarded(Drawn()))
+    assert drawn.renders
+    np.testing.assert_array_equal(drawn.render((7, "own"), drawn.default_params), 7)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Space
 from memorax.types import Key, PyTree
@@ -45,3 +47,14 @@ class Wrapper(Environment):
 
     def action_space(self, params: PyTree) -> Space:
         return self.env.action_space(params)
+
+    @property
+    def renders(self) -> bool:
+        return self.env.renders
+
+    def render(self, env_state: PyTree, params: PyTree) -> np.ndarray:
+        return self.env.render(self.inner_state(env_state), params)
+
+    def inner_state(self, env_state: PyTree) -> PyTree:
+        """The state of the environment inside; a wrapper with a state of its own overrides it."""
+        return env_state
