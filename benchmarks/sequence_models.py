@@ -1,7 +1,7 @@
 """Time, memory and compile time of every sequence model: `python -m benchmarks.sequence_models`.
 
 Forward, and forward and backward, over 16 sequences of 128 to 8192 steps, and one acting step, at 64 features. A time
-the least of several calls; memory is what the compiled program of forward and backward allocates beside its arguments;
+is the least of several calls; memory is what the program of forward and backward allocates beside its arguments;
 compile times are processor seconds and include tracing. Prints a table, writes it to a file with `--table`, and draws
 the times per token and the memory.
 """
