@@ -31,6 +31,10 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "mgu": lambda: RNN(nn.MGUCell(FEATURES)),
     "lstm_as_written_in_flax": lambda: RNN(nn.LSTMCell(FEATURES)),
     "gru_with_another_activation": lambda: RNN(nn.GRUCell(FEATURES, activation_fn=nn.relu)),
+    "gated_residual": lambda: Stack((GatedResidual(PreNorm(RNN(nn.GRUCell(FEATURES)))), Residual(MoE(FEATURES)))),
+    "repeated_layers": lambda: Stack((Residual(PreNorm(Memoroid(LRUCell(FEATURES)))), Residual(GLU(FEATURES))), 2),
+    "frame_stack": lambda: FrameStack(4),
+    "rl2_with_one_episode": lambda: RL2Wrapper(RNN(nn.GRUCell(FEATURES)), episodes_per_trial=1),
     "attention_shorter_than_the_sequence": lambda: SelfAttention(FEATURES, num_heads=2, context_length=7),
 }
 

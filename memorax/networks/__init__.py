@@ -1,16 +1,29 @@
 """Networks: feature extractor -> torso (sequence model) -> head."""
 
 from memorax.networks import heads
+from memorax.networks.blocks import (
+    FFN,
+    GLU,
+    GatedResidual,
+    MoE,
+    PostNorm,
+    PreNorm,
+    Projection,
+    Residual,
+    Stack,
+)
 from memorax.networks.encoders import CNN, MLP, OneHot, SpaceEncoder, observation_encoder
 from memorax.networks.feature_extractor import FeatureExtractor
 from memorax.networks.network import Network, unroll, unroll_step
 from memorax.networks.positional_embeddings import RoPE
 from memorax.networks.sequence_models import (
     RNN,
+    FrameStack,
     LRUCell,
     MambaCell,
     Memoroid,
     MinGRUCell,
+    RL2Wrapper,
     SelfAttention,
     SequenceModelWrapper,
 )
@@ -18,20 +31,31 @@ from memorax.networks.torsos import TORSOS
 
 __all__ = [
     "CNN",
+    "FFN",
+    "GLU",
     "MLP",
     "RNN",
     "TORSOS",
     "FeatureExtractor",
+    "FrameStack",
+    "GatedResidual",
     "LRUCell",
     "MambaCell",
     "Memoroid",
     "MinGRUCell",
+    "MoE",
     "Network",
     "OneHot",
+    "PostNorm",
+    "PreNorm",
+    "Projection",
+    "RL2Wrapper",
+    "Residual",
     "RoPE",
     "SelfAttention",
     "SequenceModelWrapper",
     "SpaceEncoder",
+    "Stack",
     "heads",
     "observation_encoder",
     "unroll",

@@ -26,3 +26,8 @@ class SequenceModelWrapper(SequenceModel):
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> Carry:
         """The empty carry."""
         return ()
+
+
+def as_sequence_model(module: nn.Module) -> nn.Module:
+    """The module itself if it is a sequence model, otherwise the memoryless one that applies it at every step."""
+    return module if isinstance(module, SequenceModel) else SequenceModelWrapper(module)

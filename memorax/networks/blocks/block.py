@@ -1,0 +1,44 @@
+"""What composition stands on: any module in the place of a sequence model, and the width of what it returns."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from memorax.networks.sequence_models.sequence_model import SequenceModel
+from memorax.networks.sequence_models.sequence_model_wrapper import as_sequence_model
+from memorax.types import Array, Carry, Key
+
+
+class Block(SequenceModel):
+    """A model inside another that adds no memory of its own.
+
+    Attributes:
+        model: a sequence model, or any module that maps `[B, T, F]` to `[B, T, D]`, each step by itself.
+    """
+
+    model: nn.Module
+
+    def __post_init__(self) -> None:
+        """Let a module without memory stand where a sequence model does."""
+        self.model = as_sequence_model(self.model)
+        super().__post_init__()
+
+    @nn.nowrap
+    def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> Carry:
+        """The model's initial carry."""
+        return self.model.initialize_carry(key, input_shape)
+
+
+def output_features(model: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """How wide a sequence model's outputs are for inputs of `(B, F)`; traced, nothing is computed."""
+    model = model.clone(parent=None)
+
+    def run() -> Array:
+        carry = model.initialize_carry(jax.random.key(0), input_shape)
+        inputs, done = jnp.zeros((input_shape[0], 1, input_shape[1])), jnp.zeros((input_shape[0], 1), bool)
+        (_, outputs), _ = model.init_with_output(jax.random.key(0), inputs, done, carry)
+        return outputs
+
+    return jax.eval_shape(run).shape[-1]

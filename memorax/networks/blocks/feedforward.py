@@ -1,0 +1,89 @@
+"""Layers that see one step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from memorax.types import Array
+
+
+class Projection(nn.Module):
+    """A dense layer: another number of features.
+
+    Attributes:
+        features: size of the outputs.
+        use_bias: whether a bias is added.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
+
+    features: int
+    use_bias: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """`[..., features]` of `[..., F]`."""
+        return nn.Dense(self.features, self.use_bias, self.dtype, self.param_dtype, name="dense")(inputs)
+
+
+class FFN(nn.Module):
+    """Position-wise feedforward network (Vaswani et al., 2017, Section 3.3, Eq. 2): `W_2 activation(W_1 x)`.
+
+    Attributes:
+        features: size of the outputs.
+        hidden_features: size of the layer between; four times `features` where None.
+        activation: what follows the first layer; a tanh-approximated GELU, as in GPT-2.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
+
+    features: int
+    hidden_features: int | None = None
+    activation: Callable[[Array], Array] = nn.gelu
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """`[..., features]` of `[..., F]`."""
+        width = self.hidden_features or 4 * self.features
+        hidden = nn.Dense(width, dtype=self.dtype, param_dtype=self.param_dtype, name="W_1")(inputs)
+        return nn.Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="W_2")(
+            self.activation(hidden)
+        )
+
+
+class GLU(nn.Module):
+    """Gated linear unit (Dauphin et al., 2017, Eq. 1; Shazeer, 2020, "GLU Variants", Eq. 5).
+
+        output = activation(W x + b) * (V x + c)
+
+    `nn.Sequential([GLU(4 * 64, nn.silu), Projection(64)])` is the feedforward network FFN_SwiGLU of Shazeer (Eq. 6),
+    with biases.
+
+    Attributes:
+        features: size of the outputs.
+        activation: of the gate.
+        use_bias: whether biases are added.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
+
+    features: int
+    activation: Callable[[Array], Array] = nn.sigmoid
+    use_bias: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """`[..., features]` of `[..., F]`."""
+        both = nn.Dense(2 * self.features, self.use_bias, self.dtype, self.param_dtype, name="WV")(inputs)
+        gate, values = jnp.split(both, 2, axis=-1)
+        return self.activation(gate) * values

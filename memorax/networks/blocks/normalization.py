@@ -1,0 +1,41 @@
+"""Normalisation before or after a model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import flax.linen as nn
+
+from memorax.networks.blocks.block import Block
+from memorax.types import Array, Carry
+
+
+class PreNorm(Block):
+    """`model(norm(x))` (Xiong et al., 2020, "On Layer Normalization in the Transformer Architecture", Table 1).
+
+    Attributes:
+        model: what is given normalised inputs; `Residual(PreNorm(model))` keeps a path that nothing normalises.
+        norm: normalises each step by itself.
+    """
+
+    norm: nn.Module = dataclasses.field(default_factory=nn.LayerNorm)
+
+    def __call__(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:
+        """Run over a sequence; see `SequenceModel`."""
+        return self.model(self.norm(inputs), done, carry)
+
+
+class PostNorm(Block):
+    """`norm(model(x))`; `PostNorm(Residual(model))` is the layer of Vaswani et al. (2017, Section 3.1).
+
+    Attributes:
+        model: whose outputs are normalised.
+        norm: normalises each step by itself.
+    """
+
+    norm: nn.Module = dataclasses.field(default_factory=nn.LayerNorm)
+
+    def __call__(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:
+        """Run over a sequence; see `SequenceModel`."""
+        carry, outputs = self.model(inputs, done, carry)
+        return carry, self.norm(outputs)
