@@ -14,13 +14,23 @@ from memorax.algorithms import ALGORITHMS, Algorithm, DQNConfig, PPOConfig
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space
 from memorax.networks import (
+    GLU,
     MLP,
     RNN,
     TORSOS,
     FeatureExtractor,
+    FrameStack,
+    GatedResidual,
+    LRUCell,
+    Memoroid,
+    MoE,
     Network,
     OneHot,
+    PreNorm,
+    Residual,
+    RL2Wrapper,
     SelfAttention,
+    Stack,
     heads,
 )
 
