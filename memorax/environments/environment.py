@@ -22,9 +22,6 @@ class Environment(abc.ABC):
     can be drawn also `render`. `step` adds the auto-reset and is not overridden.
     """
 
-    batch_only: bool = False
-    """Whether only a batch of it is stepped, by what its own `vectorize` returns: there is no `step_env` of one."""
-
     @property
     def name(self) -> str:
         """What the environment is called in messages and plots."""
@@ -68,6 +65,11 @@ class Environment(abc.ABC):
         fresh = self.reset(reset_key, params)
         observation, state = where(terminated | truncated, fresh, (final_observation, state))
         return observation, state, reward, terminated, truncated, {**info, "final_observation": final_observation}
+
+    @property
+    def batch_only(self) -> bool:
+        """Whether there is no `step_env` of one environment: what `vectorize` returns is the only way to step it."""
+        return False
 
     @property
     def num_agents(self) -> int:

@@ -20,8 +20,11 @@ def check_options(name: str, given: Iterable[str], valid: Collection[str]) -> No
     """Raise a ValueError, naming the valid options, if `name` is given one it does not have."""
     for option in given:
         if option not in valid:
-            choices = ", ".join(sorted([*valid, *WRAPPERS]))
-            raise ValueError(f"{name} has no option {option!r}{suggest(option, valid)} (valid: {choices})")
+            own, wrappers = (", ".join(sorted(options)) for options in (valid, WRAPPERS))
+            raise ValueError(
+                f"{name} has no option {option!r}{suggest(option, [*valid, *WRAPPERS])} "
+                f"(valid: {own}; for any environment: {wrappers})"
+            )
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from memorax.environments import Environment, make
 from memorax.environments.environment import OptimisticVectorEnvironment, StepResult, VectorEnvironment
 from memorax.environments.spaces import Box, Discrete, Space
 from memorax.environments.wrappers import OptimisticResets
+from memorax.environments.wrappers.transform import TransformedVectorEnvironment
 from memorax.types import Array, Key, PyTree
 
 
@@ -179,8 +180,9 @@ def test_optimistic_resets_differ_from_step_to_step_and_map_over_seeds() -> None
 def test_optimistic_resets_are_an_option_of_every_environment() -> None:
     env, _ = make("gymnax::CartPole-v1", optimistic_resets=2, mask_observation=(0, 2))
     batch = env.vectorize(4)
-    assert isinstance(batch, OptimisticVectorEnvironment) and batch.num_fresh_states == 2
-    assert type(env.vectorize(2)) is VectorEnvironment
+    assert isinstance(batch, TransformedVectorEnvironment)
+    assert isinstance(batch.inner, OptimisticVectorEnvironment) and batch.inner.num_fresh_states == 2
+    assert type(env.env.vectorize(2)) is VectorEnvironment
     assert type(OptimisticResets(env, 0).vectorize(4)) is VectorEnvironment
     with pytest.raises(ValueError, match=r"^optimistic_resets \(-1\) must be how many first states to draw per step"):
         OptimisticResets(env, -1)

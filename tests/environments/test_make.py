@@ -10,7 +10,7 @@ import pytest
 
 from memorax.environments import Environment, make, registered
 from memorax.environments.make import SUITES
-from memorax.environments.wrappers import MaskObservation
+from memorax.environments.wrappers import WRAPPERS, MaskObservation
 
 
 def test_make_returns_the_environment_and_its_parameters() -> None:
@@ -67,20 +67,20 @@ def test_an_unknown_name_is_answered_with_the_closest(id: str, message: str) -> 
             "popgym::RepeatPreviousEasy",
             {"num_deck": 2},
             "popgym::RepeatPreviousEasy has no option 'num_deck': did you mean 'num_decks'? "
-            "(valid: k, mask_observation, num_decks, optimistic_resets)",
+            "(valid: k, num_decks; for any environment: ",
         ),
         (
             "gymnax::Pendulum-v1",
             {"max_steps": 3},
             "gymnax::Pendulum-v1 has no option 'max_steps': did you mean 'max_steps_in_episode'? "
-            "(valid: dt, g, l, m, mask_observation, max_speed, max_steps_in_episode, max_torque, optimistic_resets)",
+            "(valid: dt, g, l, m, max_speed, max_steps_in_episode, max_torque; for any environment: ",
         ),
     ],
 )
 def test_an_unknown_option_is_answered_with_the_valid_ones(id: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as raised:
         make(id, **settings)
-    assert str(raised.value) == message
+    assert str(raised.value) == message + ", ".join(sorted(WRAPPERS)) + ")"
 
 
 def test_registered_lists_every_suite() -> None:

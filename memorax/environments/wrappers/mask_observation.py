@@ -7,13 +7,14 @@ from collections.abc import Iterable
 import jax.numpy as jnp
 import numpy as np
 
-from memorax.environments.environment import Environment, StepResult
+from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box
-from memorax.environments.wrappers.wrapper import Wrapper
+from memorax.environments.wrappers.arguments import describe
+from memorax.environments.wrappers.transform import Transform
 from memorax.types import Array, Key, PyTree
 
 
-class MaskObservation(Wrapper):
+class MaskObservation(Transform):
     """Keep only some elements of a flat observation.
 
     `MaskObservation(cartpole, (0, 2))` is CartPole without velocities: only the position and the angle are seen.
@@ -30,17 +31,11 @@ class MaskObservation(Wrapper):
         super().__init__(env)
         space = env.observation_space(env.default_params)
         if not isinstance(space, Box) or len(space.shape) != 1:
-            kind = f"a Box of shape {space.shape}" if isinstance(space, Box) else f"a {type(space).__name__}"
-            raise ValueError(f"mask_observation needs a Box observation of one axis: {env.name} has {kind}")
+            raise ValueError(f"mask_observation needs a Box observation of one axis: {env.name} has {describe(space)}")
         self.indices = _valid_indices(indices, space.shape[0])
 
-    def reset(self, key: Key, params: PyTree) -> tuple[Array, PyTree]:
-        observation, state = self.env.reset(key, params)
-        return self._keep(observation), state
-
-    def step_env(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> StepResult:
-        observation, *rest = self.env.step_env(key, env_state, action, params)
-        return (self._keep(observation), *rest)
+    def show(self, key: Key, observation: Array, params: PyTree) -> Array:
+        return jnp.stack([observation[index] for index in self.indices])
 
     def observation_space(self, params: PyTree) -> Box:
         space = self.env.observation_space(params)
@@ -48,9 +43,6 @@ class MaskObservation(Wrapper):
         kept = list(self.indices)
         low, high = (np.broadcast_to(np.asarray(bound), space.shape)[kept] for bound in (space.low, space.high))
         return Box(low, high, (len(kept),), space.dtype)
-
-    def _keep(self, observation: Array) -> Array:
-        return jnp.stack([observation[index] for index in self.indices])
 
 
 def _valid_indices(indices: Iterable[int], size: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 
 from memorax.environments.environment import Environment, StepResult
+from memorax.environments.wrappers.arguments import require_step_env
 from memorax.environments.wrappers.wrapper import Wrapper
 from memorax.types import Key, PyTree
 
@@ -21,10 +22,11 @@ class OptimisticResets(Wrapper):
             auto-reset, and so is 0.
 
     Raises:
-        ValueError: if `num_fresh_states` is no integer from 0 up.
+        ValueError: if `num_fresh_states` is no integer from 0 up, or the environment is only stepped in batches.
     """
 
     def __init__(self, env: Environment, num_fresh_states: int) -> None:
+        require_step_env("optimistic_resets", env)
         super().__init__(env)
         whole = isinstance(num_fresh_states, Integral) and not isinstance(num_fresh_states, bool)
         if not whole or num_fresh_states < 0:

@@ -12,19 +12,15 @@ from memorax.types import Key, PyTree
 class Wrapper(Environment):
     """An environment that passes on what it does not change.
 
-    A member implements `step_env`, and `reset` or a space where it changes them. It wraps `step_env`, never `step`,
-    so that `info["final_observation"]` and the observation after a reset are what the wrapper makes of them.
+    There are three kinds. A `Transform` changes what passes between agent and environment; a `BatchWrapper` shares
+    something over a batch; a wrapper that decides when episodes end implements `step_env` itself, never `step`, so
+    that `info["final_observation"]` and the observation after a reset are what the wrapper makes of them.
 
     Attributes:
         env: the environment inside.
-
-    Raises:
-        ValueError: if several agents act in the environment.
     """
 
     def __init__(self, env: Environment) -> None:
-        if env.num_agents > 1:
-            raise ValueError(f"{type(self).__name__} wraps environments of one agent: {env.name} has {env.num_agents}")
         self.env = env
 
     @property
@@ -34,6 +30,14 @@ class Wrapper(Environment):
     @property
     def default_params(self) -> PyTree:
         return self.env.default_params
+
+    @property
+    def batch_only(self) -> bool:
+        return self.env.batch_only
+
+    @property
+    def num_agents(self) -> int:
+        return self.env.num_agents
 
     @property
     def num_fresh_states(self) -> int | None:

@@ -11,7 +11,6 @@ import pytest
 
 from memorax.environments import Environment, make
 from memorax.environments.popgym.repeat_first import RepeatFirst
-from memorax.environments.spaces import Box
 from memorax.environments.wrappers import MaskObservation, Wrapper
 
 CARTPOLE = "gymnax::CartPole-v1"
@@ -39,34 +38,6 @@ def test_a_wrapper_passes_on_what_it_does_not_change() -> None:
     theirs = jax.jit(env.step)(jax.random.key(1), state, jnp.asarray(1), params)
     assert float(ours[2]) == 2 * float(theirs[2])
     jax.tree.map(np.testing.assert_array_equal, ours[:2] + ours[3:], theirs[:2] + theirs[3:])
-
-
-@pytest.mark.parametrize("indices", [(0, 2), [2, 0], (3,)])
-def test_mask_observation_keeps_the_named_elements(indices: Any) -> None:
-    env, params = make(CARTPOLE)
-    masked = MaskObservation(env, indices)
-    kept = np.asarray(indices)
-    inner, state = jax.jit(env.reset)(jax.random.key(0), params)
-    outer, _ = jax.jit(masked.reset)(jax.random.key(0), params)
-    np.testing.assert_array_equal(outer, inner[kept])
-    space = masked.observation_space(params)
-    assert isinstance(space, Box)
-    assert space.shape == outer.shape == (len(indices),)
-    np.testing.assert_array_equal(space.high, env.observation_space(params).high[kept])
-
-    state = state.replace(theta=jnp.asarray(0.5))  # the pole has fallen: the step ends the episode
-    inner, _, _, terminated, _, inner_info = jax.jit(env.step)(jax.random.key(1), state, jnp.asarray(0), params)
-    outer, _, _, _, _, outer_info = jax.jit(masked.step)(jax.random.key(1), state, jnp.asarray(0), params)
-    assert bool(terminated)
-    np.testing.assert_array_equal(outer, inner[kept])
-    np.testing.assert_array_equal(outer_info["final_observation"], inner_info["final_observation"][kept])
-
-
-def test_masks_nest() -> None:
-    env, params = make(CARTPOLE, mask_observation=(3, 2, 0))
-    masked = MaskObservation(env, (2,))
-    outer, state = jax.jit(masked.reset)(jax.random.key(0), params)
-    np.testing.assert_array_equal(outer, state.x[None])
 
 
 def test_bounds_shared_by_all_elements_are_kept() -> None:

@@ -1,0 +1,75 @@
+"""Checks of what wrappers are given, where it enters: one line that names the keyword and the value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import jax.numpy as jnp
+
+from memorax.environments.environment import Environment
+from memorax.environments.spaces import Box, Space
+
+
+def require_integer(keyword: str, value: Any, meaning: str) -> int:
+    """The value as an integer, at least 1; `meaning` ends the sentence that says what it counts."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{keyword} ({value!r}) must be a positive integer: {meaning}")
+    return int(value)
+
+
+def require_number(keyword: str, value: Any, valid: Callable[[float], bool], must: str) -> float:
+    """The value as a float; `must` says what is valid, for instance `"be a probability from 0 to 1"`."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or not valid(float(value)):
+        raise ValueError(f"{keyword} ({value!r}) must {must}")
+    return float(value)
+
+
+def require_probability(keyword: str, value: Any) -> float:
+    """The value as a float from 0 to 1."""
+    return require_number(keyword, value, lambda p: 0 <= p <= 1, "be a probability from 0 to 1")
+
+
+def require_step_env(keyword: str, env: Environment) -> None:
+    """Raise a ValueError if one environment cannot be stepped by itself, as a wrapper must that ends episodes."""
+    if env.batch_only or env.num_agents > 1:
+        raise ValueError(
+            f"{keyword} ends episodes, and {env.name} is only stepped in batches: apply {keyword} before wrappers that "
+            f"share statistics, or use an option of the suite's own"
+        )
+
+
+def require_box(keyword: str, env: Environment) -> Box:
+    """The observation space, if it is a `Box`."""
+    space = env.observation_space(env.default_params)
+    if not isinstance(space, Box):
+        raise ValueError(
+            f"{keyword} needs a Box observation: {env.name} has {describe(space)}; flatten_observation makes it one"
+        )
+    return space
+
+
+def require_floats(keyword: str, env: Environment) -> Box:
+    """The observation space, if it is a `Box` of floats."""
+    space = require_box(keyword, env)
+    if not jnp.issubdtype(space.dtype, jnp.floating):
+        raise ValueError(f"{keyword} needs observations of floats: those of {env.name} are {jnp.dtype(space.dtype)}")
+    return space
+
+
+def describe(space: Space) -> str:
+    """The kind of a space in words."""
+    return f"a Box of shape {space.shape}" if isinstance(space, Box) else f"a {type(space).__name__}"
+
+
+def switch(keyword: str, wrapper: Callable[[Environment], Environment]) -> Callable[[Environment, Any], Environment]:
+    """A wrapper without settings, by a keyword that is True or False."""
+
+    def apply(env: Environment, value: Any) -> Environment:
+        if not isinstance(value, bool):
+            raise ValueError(f"{keyword} ({value!r}) must be True or False")
+        return wrapper(env) if value else env
+
+    return apply

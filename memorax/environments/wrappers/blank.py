@@ -1,0 +1,13 @@
+"""What is seen where there is nothing to see: zeros."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from memorax.environments.spaces import Box
+
+
+def with_zero(space: Box) -> Box:
+    """The smallest box around a box and zero."""
+    low, high = np.minimum(np.asarray(space.low), 0), np.maximum(np.asarray(space.high), 0)
+    return Box(low.astype(space.dtype), high.astype(space.dtype), space.shape, space.dtype)

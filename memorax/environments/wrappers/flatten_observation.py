@@ -1,0 +1,75 @@
+"""Any observation as one vector."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from memorax.environments.environment import Environment
+from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from memorax.environments.wrappers.transform import Transform
+from memorax.types import Array, Key, PyTree
+
+
+class FlattenObservation(Transform):
+    """Make one vector of floats of every observation.
+
+    Choices become one-hot vectors, arrays are flattened, and dictionaries are concatenated in the order of their sorted
+    keys.
+
+    Args:
+        env: the environment.
+
+    Raises:
+        ValueError: if the observation space is of a kind that is not known.
+    """
+
+    def __init__(self, env: Environment) -> None:
+        super().__init__(env)
+        self._space = env.observation_space(env.default_params)
+        bounds(self._space)
+
+    def show(self, key: Key, observation: PyTree, params: PyTree) -> Array:
+        return flatten(self._space, observation)
+
+    def observation_space(self, params: PyTree) -> Box:
+        low, high = bounds(self.env.observation_space(params))
+        return Box(low, high, low.shape)
+
+
+def flatten(space: Space, element: PyTree) -> Array:
+    """An element of a space as a vector of float32."""
+    match space:
+        case Discrete():
+            return jax.nn.one_hot(element, space.n)
+        case MultiDiscrete():
+            return jnp.concatenate([jax.nn.one_hot(element[i], n) for i, n in enumerate(space.nvec)])
+        case Dict():
+            return jnp.concatenate([flatten(space.spaces[name], element[name]) for name in sorted(space.spaces)])
+        case _:
+            return jnp.ravel(jnp.asarray(element, jnp.float32))
+
+
+def bounds(space: Space) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest vector `flatten` makes of elements of a space, float32.
+
+    Raises:
+        ValueError: if the space is of a kind that is not known.
+    """
+    match space:
+        case Discrete(n=n):
+            return np.zeros(n, np.float32), np.ones(n, np.float32)
+        case MultiDiscrete(nvec=nvec):
+            return np.zeros(sum(nvec), np.float32), np.ones(sum(nvec), np.float32)
+        case Dict(spaces=spaces):
+            lows, highs = zip(*(bounds(spaces[name]) for name in sorted(spaces)), strict=True)
+            return np.concatenate(lows), np.concatenate(highs)
+        case Box(low=low, high=high, shape=shape):
+            size = math.prod(shape)
+            low, high = (np.broadcast_to(np.asarray(bound, np.float32), shape).reshape(size) for bound in (low, high))
+            return low, high
+        case _:
+            raise ValueError(f"flatten_observation (True) knows no {type(space).__name__} space")
