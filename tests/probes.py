@@ -123,6 +123,14 @@ class EndlessReward(Probe):
         return jnp.ones(()), NO, time == self.limit - 1
 
 
+@dataclass(frozen=True)
+class TwoLengths(Probe):
+    """Reward 1 for one step or for nine, as the cue has it: the mean return is 5."""
+
+    def outcome(self, time: Array, cue: Array, previous: Array, action: Array) -> tuple[Array, Array, Array]:
+        return jnp.ones(()), time == jnp.where(cue > 0, 8, 0), NO
+
+
 class TwoEpisodes(Probe):
     """Episodes of two steps back to back: a cue, then its sign as reward. With a memory the values are gamma x cue and
     cue whatever the episode before showed; a memory that leaks or is cut one step off gets them wrong.

@@ -18,6 +18,7 @@ from memorax.cli.demo import demo_config
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, heads
 from memorax.training.config import build_agent
 from memorax.training.loop import train
+from memorax.training.summary import count_evaluated_episodes
 from tests.probes import CueRecall
 
 pytestmark = pytest.mark.slow
@@ -26,12 +27,11 @@ CARTPOLE_STEPS = 100_000
 
 
 def evaluation_returns(agent: Algorithm, states: Any, num_steps: int) -> np.ndarray:
-    """Mean greedy return of every seed, over the episodes that end within `num_steps`."""
+    """Mean greedy return of every seed, in an evaluation of `num_steps`."""
 
     def evaluate(key: jax.Array, state: Any) -> jax.Array:
-        info = agent.evaluate(key, state, num_steps)[1].info
-        ended = info["returned_episode"]
-        return jnp.sum(info["returned_episode_returns"] * ended) / jnp.sum(ended)
+        episodes = count_evaluated_episodes(agent.evaluate(key, state, num_steps)[1])
+        return episodes.returns / episodes.count
 
     keys = jax.random.split(jax.random.key(99), states.step.shape[0])
     return np.asarray(jax.jit(jax.vmap(evaluate))(keys, states))

@@ -22,7 +22,7 @@ from memorax.training.schedule import Schedule, make_schedule
 from memorax.training.summary import (
     EPISODE_COLUMNS,
     Episodes,
-    count_episodes,
+    count_evaluated_episodes,
     episode_row,
     metrics_row,
     summarize,
@@ -84,8 +84,8 @@ def train(
         resume: go on with the run in `folder` from its last intact checkpoint.
         log_interval: environment steps between two rows of metrics; by default about a hundredth of the run.
         evaluation_interval: environment steps between two evaluations; by default a twentieth of the run.
-        evaluation_steps: environment steps in an evaluation, over all environments; by default 1024 in each. Episodes
-            that do not end within it do not count.
+        evaluation_steps: environment steps in an evaluation, over all environments; by default 1024 in each. Which
+            episodes count is said by `evaluated_episodes` in `training/summary.py`.
         checkpoint_seconds: least time between two checkpoints, in seconds; there is one at the end in any case.
         loggers: where metrics go; by default the terminal and, with a folder, a CSV file.
         config: settings to write to the folder, as JSON holds them.
@@ -301,7 +301,7 @@ class _Programs:
 
         def evaluate(seed: Array, state: PyTree) -> Episodes:
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), iteration)
-            return count_episodes(self.agent.evaluate(key, state, num_steps)[1])
+            return count_evaluated_episodes(self.agent.evaluate(key, state, num_steps)[1])
 
         return jax.vmap(evaluate)(seeds, states)
 

@@ -16,6 +16,7 @@ from memorax.training.checkpoints import Checkpoints
 from memorax.training.config import TrainConfig, build_agent, config_to_json
 from memorax.training.folder import checkpoints_folder, default_folder, load_config
 from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, TrainingResult, train
+from memorax.training.summary import evaluated_episodes
 from memorax.types import Array, PyTree
 
 LEARNING_CURVE = "learning_curve.png"
@@ -28,7 +29,7 @@ class Evaluation:
     Attributes:
         step: environment steps it was trained for.
         seeds: the seeds, in the order of the next two.
-        returns: of each seed, those of the episodes that ended.
+        returns: of each seed, those of the episodes that count: the first few of each environment, as many of each.
         lengths: of each seed, their lengths.
     """
 
@@ -114,17 +115,18 @@ def evaluate_run(
 
     def evaluate(key: Array, state: PyTree) -> tuple[Array, Array, Array]:
         info = agent.evaluate(key, state, num_steps, deterministic)[1].info
-        return info["returned_episode"], info["returned_episode_returns"], info["returned_episode_lengths"]
+        counted = evaluated_episodes(info["returned_episode"])
+        return counted, info["returned_episode_returns"], info["returned_episode_lengths"]
 
     keys = jax.random.split(jax.random.key(seed), config.num_seeds)
-    ended, returns, lengths = jax.device_get(jax.jit(jax.vmap(evaluate))(keys, states))
-    if not ended.reshape(config.num_seeds, -1).any(axis=1).all():
+    counted, returns, lengths = jax.device_get(jax.jit(jax.vmap(evaluate))(keys, states))
+    if not counted.reshape(config.num_seeds, -1).any(axis=1).all():
         raise ValueError(f"num_steps ({num_steps}) must be larger: in some seed no episode ended within it")
     return Evaluation(
         step=step,
         seeds=list(range(config.seed, config.seed + config.num_seeds)),
-        returns=[returns[i][ended[i]] for i in range(config.num_seeds)],
-        lengths=[lengths[i][ended[i]] for i in range(config.num_seeds)],
+        returns=[returns[i][counted[i]] for i in range(config.num_seeds)],
+        lengths=[lengths[i][counted[i]] for i in range(config.num_seeds)],
     )
 
 

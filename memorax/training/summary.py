@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -34,6 +36,31 @@ def count_episodes(transition: Transition) -> Episodes:
         returns=jnp.sum(jnp.where(ended, transition.info["returned_episode_returns"], 0.0)),
         lengths=jnp.sum(jnp.where(ended, transition.info["returned_episode_lengths"], 0), dtype=jnp.float32),
     )
+
+
+def evaluated_episodes(ended: Array) -> Array:
+    """Which episodes of an evaluation count: the first `k` of each environment.
+
+    `k` is the least number of episodes that any of the environments completed. Counting every episode that ends within
+    the evaluation would count short ones too often, as more of them fit. Where some environment completed none, `k` is
+    1: the first episode of each environment that completed one. Long episodes are then missing, and fewer episodes are
+    counted than there are environments; a longer evaluation mends it.
+
+    Args:
+        ended: whether an episode ended with each step, `[B, T]` bool.
+
+    Returns:
+        `[B, T]` bool, true at the last step of each episode that counts.
+    """
+    number = jnp.cumsum(ended, axis=1)  # counted from one
+    return ended & (number <= jnp.maximum(1, number[:, -1].min()))
+
+
+def count_evaluated_episodes(transition: Transition) -> Episodes:
+    """Sum over the episodes of an evaluation `[B, T, ...]` that count; see `evaluated_episodes`."""
+    info = transition.info
+    counted = {**info, "returned_episode": evaluated_episodes(info["returned_episode"])}
+    return count_episodes(dataclasses.replace(transition, info=counted))
 
 
 def summarize(transition: Transition, metrics: Metrics) -> tuple[Episodes, Metrics]:
