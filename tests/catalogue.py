@@ -58,6 +58,8 @@ HEADS: dict[str, tuple[nn.Module, Space]] = {
 
 ENVIRONMENTS: list[str] = [
     *(f"popgym::{name}" for name in memorax.environments.registered()["popgym"]),
+    *(f"memory::{name}" for name in ("ActiveTMaze", "AssociativeRecall", "DelayedMatchToSample", "MemoryChain")),
+    *("memory::RecallHorizon-8", "memory::TMaze"),
     "gymnax::CartPole-v1",
     "gymnax::Pendulum-v1",
     "gymnax::MountainCarContinuous-v0",

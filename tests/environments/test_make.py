@@ -34,7 +34,7 @@ def test_make_returns_the_environment_and_its_parameters() -> None:
         ("popgym::", "unknown environment 'popgym::' (valid: popgym::NoisyPositionOnlyCartPoleEasy, "),
         (
             "popgim::RepeatFirstEasy",
-            "unknown suite 'popgim' in 'popgim::RepeatFirstEasy' (valid: gymnax, popgym): did you mean 'popgym'?",
+            f"unknown suite 'popgim' in 'popgim::RepeatFirstEasy' (valid: {', '.join(SUITES)}): did you mean 'popgym'?",
         ),
         (
             "popgym::RepeatFirst",
