@@ -33,3 +33,10 @@ def require_fraction(config: Any, *names: str) -> None:
         value = _concrete(config, name)
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name} ({value}) must lie between 0 and 1")
+
+
+def require_divisor(config: Any, name: str, total: str, size: int) -> None:
+    """Raise a `ValueError` unless the field divides a size, which `total` names; both are at least 1."""
+    value = getattr(config, name)
+    if value < 1 or size < 1 or size % value:
+        raise ValueError(f"{type(config).__name__} {name} ({value}) must divide {total} ({size})")

@@ -9,12 +9,20 @@ import flax.linen as nn
 from memorax.networks.encoders import MLP
 from memorax.networks.sequence_models import (
     RNN,
+    DeltaNetCell,
+    FWPCell,
+    GatedDeltaNetCell,
+    GLACell,
+    LinearAttentionCell,
     LRUCell,
     MambaCell,
     Memoroid,
     MinGRUCell,
+    RetNetCell,
+    RWKV7Cell,
     SelfAttention,
     SequenceModelWrapper,
+    mLSTMCell,
 )
 
 TORSOS: dict[str, Callable[[int], nn.Module]] = {
@@ -25,6 +33,14 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "lru": lambda features: Memoroid(LRUCell(features)),
     "mingru": lambda features: Memoroid(MinGRUCell(features)),
     "mamba": lambda features: Memoroid(MambaCell(features)),
+    "mlstm": lambda features: Memoroid(mLSTMCell(features)),
+    "linear_attention": lambda features: Memoroid(LinearAttentionCell(features)),
+    "retnet": lambda features: Memoroid(RetNetCell(features)),
+    "gla": lambda features: Memoroid(GLACell(features)),
+    "deltanet": lambda features: Memoroid(DeltaNetCell(features)),
+    "gated_deltanet": lambda features: Memoroid(GatedDeltaNetCell(features)),
+    "fwp": lambda features: Memoroid(FWPCell(features)),
+    "rwkv7": lambda features: Memoroid(RWKV7Cell(features)),
     "attention": lambda features: SelfAttention(features, num_heads=4, context_length=64),
 }
 """A torso for a number of features, by name; "mlp" has no memory."""

@@ -11,8 +11,9 @@ from flax import struct
 
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
-from memorax.networks.sequence_models.ops.state_space_duality import state_space_duality
+from memorax.networks.sequence_models.ops.gated_linear_attention import gated_linear_attention
 from memorax.types import Array, Key
+from memorax.validation import require_divisor, require_positive
 
 
 @struct.dataclass
@@ -67,13 +68,8 @@ class MambaCell(MemoroidCell):
 
     def __post_init__(self) -> None:
         """Check the sizes."""
-        for name in ("features", "d_state", "d_conv", "expand", "head_dim", "chunk_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"MambaCell {name} ({getattr(self, name)}) must be at least 1")
-        if self.expand * self.features % self.head_dim:
-            raise ValueError(
-                f"MambaCell head_dim ({self.head_dim}) must divide expand * features ({self.expand * self.features})"
-            )
+        require_positive(self, "features", "d_state", "d_conv", "expand", "chunk_length")
+        require_divisor(self, "head_dim", "expand * features", self.d_inner)
         super().__post_init__()
 
     @property
@@ -90,8 +86,8 @@ class MambaCell(MemoroidCell):
     def __call__(self, inputs: Array, done: Array, carry: MambaCarry) -> tuple[MambaCarry, Array]:
         """Run over a sequence; see `MemoroidCell`."""
         num_heads, d_inner, d_xbc = self.num_heads, self.d_inner, self.d_inner + 2 * self.d_state
-        a_log = self.param("A_log", self._a_log, (num_heads,), self.param_dtype)
-        dt_bias = self.param("dt_bias", self._dt_bias, (num_heads,), self.param_dtype)
+        a_log = self.param("A_log", initial_a_log(*self.A_init_range), (num_heads,), self.param_dtype)
+        dt_bias = self.param("dt_bias", initial_dt_bias(self.dt_min, self.dt_max), (num_heads,), self.param_dtype)
         d = self.param("D", nn.initializers.ones, (num_heads,), self.param_dtype)
         conv_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=0, out_axis=())
         conv_kernel = self.param("conv_kernel", conv_init, (self.d_conv, d_xbc), self.param_dtype)
@@ -104,8 +100,9 @@ class MambaCell(MemoroidCell):
         x, b, c = jnp.split(xbc, [d_inner, d_inner + self.d_state], axis=-1)
         x = x.reshape(*x.shape[:2], num_heads, self.head_dim)
         dt = nn.softplus(dt.astype(jnp.float32) + dt_bias[None, None])
-        log_decay = -dt * jnp.exp(a_log)[None, None]
-        state, y = state_space_duality(log_decay, b, dt[..., None] * x, c, done, carry.state, self.chunk_length)
+        log_decay = (-dt * jnp.exp(a_log)[None, None])[..., None]
+        b, c = b[:, :, None], c[:, :, None]  # one group: the heads share them
+        state, y = gated_linear_attention(log_decay, b, dt[..., None] * x, c, done, carry.state, self.chunk_length)
         y = y + d[None, None, :, None] * x
         y = y.reshape(z.shape).astype(z.dtype) * nn.silu(z)
         y = nn.RMSNorm(dtype=self.dtype, param_dtype=self.param_dtype, name="norm")(y)
@@ -124,12 +121,17 @@ class MambaCell(MemoroidCell):
     def _dense(self, features: int, name: str) -> nn.Dense:
         return nn.Dense(features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
 
-    @nn.nowrap
-    def _a_log(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-        low, high = self.A_init_range
-        return jnp.log(jax.random.uniform(key, shape, dtype, low, high))
 
-    @nn.nowrap
-    def _dt_bias(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-        dt = jnp.exp(jax.random.uniform(key, shape, dtype, math.log(self.dt_min), math.log(self.dt_max)))
-        return dt + jnp.log(-jnp.expm1(-dt))  # softplus of this is dt
+def initial_a_log(low: float, high: float) -> nn.initializers.Initializer:
+    """The logarithm of decay rates uniform in a range."""
+    return lambda key, shape, dtype: jnp.log(jax.random.uniform(key, shape, dtype, low, high))
+
+
+def initial_dt_bias(low: float, high: float) -> nn.initializers.Initializer:
+    """What `softplus` maps to step sizes log-uniform in a range."""
+
+    def init(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        dt = jnp.exp(jax.random.uniform(key, shape, dtype, math.log(low), math.log(high)))
+        return dt + jnp.log(-jnp.expm1(-dt))
+
+    return init

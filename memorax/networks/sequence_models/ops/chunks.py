@@ -1,0 +1,155 @@
+"""Sequences cut into chunks: what the chunk-parallel matrix-state recurrences have in common.
+
+Inside a chunk of `Q` steps a recurrence is a masked product of all pairs of steps, between chunks its state is carried:
+one state per chunk, never one per step. Arrays are `[B, C, H, Q, ...]` here, with `C` chunks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from memorax.types import Array, where
+
+SMALLEST_LOG_DECAY = -128.0
+"""The exponential of this is zero in float32."""
+
+
+@struct.dataclass
+class Episodes:
+    """Which steps of a chunk share an episode.
+
+    Attributes:
+        visible: `[B, C, 1, Q, Q]` bool, whether step `j` is step `i` or comes before it in the same episode.
+        carried: `[B, C, 1, Q]` bool, whether the episode of a step began before the chunk.
+    """
+
+    visible: Array
+    carried: Array
+
+
+def cut(x: Array, length: int) -> Array:
+    """`[B, T, H, D]` to `[B, ceil(T / length), H, length, D]`, padded with zeros: steps that change no state."""
+    x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % length), (0, 0), (0, 0)))
+    return x.reshape(x.shape[0], -1, length, *x.shape[2:]).swapaxes(2, 3)
+
+
+def join(x: Array, time: int) -> Array:
+    """The inverse of `cut`: `[B, C, H, Q, D]` to `[B, T, H, D]`."""
+    x = x.swapaxes(2, 3)
+    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :time]
+
+
+def find_episodes(done: Array, length: int) -> Episodes:
+    """The episodes of `done` `[B, T]` in chunks of `length`."""
+    started = cut(done[:, :, None, None].astype(jnp.float32), length)[..., 0] @ np.tri(length, dtype=np.float32).T
+    same = started[..., :, None] == started[..., None, :]
+    return Episodes(visible=same & np.tri(length, dtype=bool)[None, None, None], carried=started == 0)
+
+
+def separate_nonfinite(*inputs: Array) -> tuple[Array, ...]:
+    """Replace steps that hold a NaN or an infinity, in any of `[B, T, H, D]`, by zeros: they would spread by products.
+
+    Returns:
+        `(nonfinite, *inputs)`, with `nonfinite` `[B, T]` to be put back by `mark_nonfinite`.
+    """
+    nonfinite = jnp.stack([~jnp.isfinite(x).all((2, 3)) for x in inputs]).any(0)
+    return nonfinite, *(where(nonfinite, jnp.zeros_like(x), x) for x in inputs)
+
+
+def mark_nonfinite(nonfinite: Array, episodes: Episodes, local: Array, update: Array) -> tuple[Array, Array]:
+    """NaN where a step that is not finite was seen: in `local` `[B, C, H, Q, P]` and in `update` `[B, C, H, P, N]`."""
+    nonfinite = cut(nonfinite[:, :, None, None], local.shape[-2])[..., 0]  # [B, C, 1, Q]
+    seen = (episodes.visible & nonfinite[..., None, :]).any(-1)
+    return jnp.where(seen[..., None], jnp.nan, local), jnp.where(seen[..., -1, None, None], jnp.nan, update)
+
+
+def read(local: Array, queries: Array, states: Array, episodes: Episodes) -> Array:
+    """Add what was carried into a chunk: `[B, C, H, Q, P]` from `[B, C, H, Q, N]` and states `[B, C, H, P, N]`."""
+    carried = queries @ states.swapaxes(-1, -2)
+    return local + jnp.where(episodes.carried[..., None], carried, 0.0)
+
+
+def decay_from_start(log_decay: Array, lag: int = 0) -> Array:
+    """`[..., Q, K]`: the decay from before the chunk to just after `lag` steps before each step."""
+    return jnp.exp(np.tri(log_decay.shape[-2], k=-lag, dtype=log_decay.dtype) @ log_decay)
+
+
+def decay_to_end(log_decay: Array, episodes: Episodes) -> Array:
+    """`[..., Q, K]`: the decay after each step to the end of the chunk, zero where another episode begins between."""
+    after = 1 - np.tri(log_decay.shape[-2], dtype=log_decay.dtype)
+    return jnp.exp(jnp.where(episodes.visible[..., -1, :, None], after @ log_decay, -jnp.inf))
+
+
+def decayed_scores(
+    queries: Array, keys: Array, log_decay: Array, episodes: Episodes, lags: tuple[int, ...] = (0,)
+) -> Array:
+    """`sum_n queries_in keys_jn exp(log_decay_{j+1,n} + ... + log_decay_{i-lag,n})`, for `j <= i - lag` of an episode.
+
+    No exponent is ever positive, and none is a difference of large sums, so that nothing overflows and a weak decay
+    after a strong one keeps its digits.
+
+    Args:
+        queries: `[..., R * Q, N]`: `R` queries for each step, all first ones first.
+        keys: `[..., S * Q, N]`: `S` keys for each step.
+        log_decay: `[..., Q, 1]` where it is the same for all `N`, or `[..., Q, N]`; at most 0.
+        episodes: which steps see each other.
+        lags: 0 or 1 for each of the `R`.
+
+    Returns:
+        `[..., R * Q, S * Q]`, zero for other pairs.
+    """
+    length = log_decay.shape[-2]
+    repeats = keys.shape[-2] // length
+    lagged = [episodes.visible & np.tri(length, k=-lag, dtype=bool)[None, None, None] for lag in lags]
+    visible = jnp.tile(jnp.concatenate(lagged, axis=-2), repeats)
+    if log_decay.shape[-1] > 1:
+        return _scores_of_many_decays(queries, keys, log_decay, visible, lags, repeats)
+    decay = jnp.exp(jnp.where(visible, jnp.tile(_sums_between(log_decay, episodes, lags), repeats), -jnp.inf))
+    return (queries @ keys.swapaxes(-1, -2)) * decay
+
+
+def _sums_between(log_decay: Array, episodes: Episodes, lags: tuple[int, ...]) -> Array:
+    """`log_decay_{j+1} + ... + log_decay_{i-lag}`: `[..., Q, 1]` to `[..., R * Q, Q]`.
+
+    Differences of sums from the start of the episode. These are made of a coarse part, a multiple of a power of two
+    that is summed without rounding, and a small remainder, so that the differences are exact enough.
+    """
+    unit = 2.0 ** (math.ceil(math.log2(log_decay.shape[-2])) - 16)
+    log_decay = jnp.maximum(log_decay, SMALLEST_LOG_DECAY)
+    coarse = jax.lax.stop_gradient(jnp.round(log_decay / unit) * unit)
+    parts = jnp.concatenate([coarse, log_decay - coarse], axis=-1)  # [..., Q, 2]
+    sums = episodes.visible.astype(parts.dtype) @ parts
+    until = jnp.concatenate([sums - lag * parts for lag in lags], axis=-2)
+    between = until[..., :, None, :] - sums[..., None, :, :]
+    return between[..., 0] + between[..., 1]
+
+
+def _scores_of_many_decays(
+    queries: Array, keys: Array, log_decay: Array, visible: Array, lags: tuple[int, ...], repeats: int
+) -> Array:
+    # Each pair meets at the middle of the smallest aligned block of 2, 4, 8, ... steps that holds both, at one of `L`
+    # levels; its decay is that from the start to the middle times that from the middle to the end.
+    steps = np.arange(log_decay.shape[-2])
+    ends, starts = np.concatenate([steps - lag for lag in lags]), np.tile(steps, repeats)
+    levels = np.arange(1 + math.ceil(math.log2(len(steps))))[:, None]
+    itself, half = levels == 0, 2 ** np.maximum(levels - 1, 0)
+
+    def middle(x: np.ndarray) -> np.ndarray:
+        return np.where(itself, x, x // (2 * half) * 2 * half + half - 1)  # [L, R * Q]
+
+    def decay(after: np.ndarray, until: np.ndarray) -> Array:
+        counted = (after[..., None] < steps) & (steps <= until[..., None])  # [L, R * Q, Q]
+        return jnp.exp(counted.astype(log_decay.dtype) @ log_decay[..., None, :, :])
+
+    before, after = starts <= middle(starts), itself | (ends > middle(ends))
+    meet = (middle(ends)[:, :, None] == middle(starts)[:, None]) & after[:, :, None] & before[:, None]
+    from_middle = queries[..., None, :, :] * decay(middle(ends), ends)
+    to_middle = keys[..., None, :, :] * decay(starts, middle(starts))
+    scores = from_middle @ to_middle.swapaxes(-1, -2)
+    scores = jnp.where(np.expand_dims(meet, tuple(range(scores.ndim - 3))), scores, 0.0).sum(-3)
+    return jnp.where(visible, scores, 0.0)
