@@ -36,7 +36,7 @@ def require_fraction(config: Any, *names: str) -> None:
 
 
 def require_divisor(config: Any, name: str, total: str, size: int) -> None:
-    """Raise a `ValueError` unless the field divides a size, which `total` names; both are at least 1."""
+    """Raise a `ValueError` unless the field divides a size, which `total` names."""
     value = getattr(config, name)
-    if value < 1 or size < 1 or size % value:
+    if value < 1 or size % value:
         raise ValueError(f"{type(config).__name__} {name} ({value}) must divide {total} ({size})")

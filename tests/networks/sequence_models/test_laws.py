@@ -9,13 +9,21 @@ import pytest
 from memorax import testing
 from memorax.networks.sequence_models import (
     RNN,
+    DeltaNetCell,
+    FWPCell,
+    GatedDeltaNetCell,
+    GLACell,
+    LinearAttentionCell,
     LRUCell,
     MambaCell,
     Memoroid,
     MinGRUCell,
+    RetNetCell,
+    RWKV7Cell,
     SelfAttention,
     SequenceModel,
     SequenceModelWrapper,
+    mLSTMCell,
 )
 from tests.networks.sequence_models import laws
 
@@ -49,6 +57,14 @@ def make_models(dtype: jnp.dtype | None = None) -> dict[str, SequenceModel]:
         "lru": Memoroid(LRUCell(FEATURES, state_dim=6, dtype=dtype)),
         "mingru": Memoroid(MinGRUCell(FEATURES, dtype=dtype)),
         "mamba": Memoroid(MambaCell(FEATURES, head_dim=8, chunk_length=5, dtype=dtype)),
+        "mlstm": Memoroid(mLSTMCell(FEATURES, num_heads=2, chunk_length=5, dtype=dtype)),
+        "linear_attention": Memoroid(LinearAttentionCell(FEATURES, num_heads=2, chunk_length=8, dtype=dtype)),
+        "retnet": Memoroid(RetNetCell(FEATURES, num_heads=2, chunk_length=8, dtype=dtype)),
+        "gla": Memoroid(GLACell(FEATURES, num_heads=2, chunk_length=6, dtype=dtype)),
+        "deltanet": Memoroid(DeltaNetCell(FEATURES, num_heads=2, chunk_length=8, dtype=dtype)),
+        "gated_deltanet": Memoroid(GatedDeltaNetCell(FEATURES, num_heads=2, chunk_length=7, dtype=dtype)),
+        "fwp": Memoroid(FWPCell(FEATURES, num_heads=2, chunk_length=8, dtype=dtype)),
+        "rwkv7": Memoroid(RWKV7Cell(FEATURES, num_heads=2, chunk_length=6, dtype=dtype)),
         "attention": SelfAttention(FEATURES, num_heads=2, context_length=7, dtype=dtype),
     }
 

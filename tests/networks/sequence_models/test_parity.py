@@ -14,14 +14,22 @@ import pytest
 
 from memorax.networks.sequence_models import (
     RNN,
+    DeltaNetCell,
+    FWPCell,
+    GatedDeltaNetCell,
+    GLACell,
+    LinearAttentionCell,
     LRUCell,
     MambaCell,
     Memoroid,
     MinGRUCell,
+    RetNetCell,
+    RWKV7Cell,
     SelfAttention,
     SequenceModel,
+    mLSTMCell,
 )
-from tests.networks.sequence_models import references
+from tests.networks.sequence_models import references, references_matrix_state
 
 MAMBA = MambaCell(6, d_state=5, head_dim=4, chunk_length=16)
 
@@ -32,6 +40,48 @@ PARITY: dict[str, tuple[SequenceModel, str | None, Callable[..., Any]]] = {
     "lru": (Memoroid(LRUCell(7, state_dim=9)), "cell", references.lru),
     "mingru": (Memoroid(MinGRUCell(7)), "cell", references.min_gru),
     "mamba": (Memoroid(MAMBA), "cell", functools.partial(references.mamba, num_heads=MAMBA.num_heads, d_state=5)),
+    "mlstm": (
+        Memoroid(mLSTMCell(6, num_heads=2, chunk_length=16)),
+        "cell",
+        functools.partial(references_matrix_state.mlstm, num_heads=2),
+    ),
+    "linear_attention": (
+        Memoroid(LinearAttentionCell(8, num_heads=2, chunk_length=16)),
+        "cell",
+        functools.partial(references_matrix_state.linear_attention, num_heads=2),
+    ),
+    "retnet": (
+        Memoroid(RetNetCell(8, num_heads=2, chunk_length=16)),
+        "cell",
+        functools.partial(references_matrix_state.retnet, num_heads=2),
+    ),
+    "gla": (
+        Memoroid(GLACell(8, num_heads=2)),
+        "cell",
+        functools.partial(references_matrix_state.gla, num_heads=2),
+    ),
+    "deltanet": (
+        Memoroid(DeltaNetCell(6, num_heads=2)),
+        "cell",
+        functools.partial(references_matrix_state.delta_net, num_heads=2),
+    ),
+    "gated_deltanet": (
+        Memoroid(GatedDeltaNetCell(6, num_heads=2)),
+        "cell",
+        functools.partial(references_matrix_state.delta_net, num_heads=2),
+    ),
+    "fwp": (
+        Memoroid(FWPCell(8, num_heads=2, chunk_length=16)),
+        "cell",
+        functools.partial(
+            references_matrix_state.linear_attention, num_heads=2, features=references_matrix_state.dpfp_features
+        ),
+    ),
+    "rwkv7": (
+        Memoroid(RWKV7Cell(6, num_heads=2)),
+        "cell",
+        functools.partial(references_matrix_state.rwkv7, num_heads=2),
+    ),
     "attention": (
         SelfAttention(12, num_heads=3, context_length=11),
         None,

@@ -10,13 +10,21 @@ import pytest
 from memorax.networks.positional_embeddings import RoPE
 from memorax.networks.sequence_models import (
     RNN,
+    DeltaNetCell,
+    FWPCell,
+    GatedDeltaNetCell,
+    GLACell,
+    LinearAttentionCell,
     LRUCell,
     MambaCell,
     Memoroid,
     MemoroidCell,
+    RetNetCell,
+    RWKV7Cell,
     SelfAttention,
     SequenceModel,
     SequenceModelWrapper,
+    mLSTMCell,
 )
 
 MODELS = {
@@ -52,8 +60,19 @@ def test_sizes_that_do_not_fit() -> None:
         SelfAttention(features=8, context_length=0)
     with pytest.raises(ValueError, match=r"head_dim \(5\) must divide expand \* features \(16\)"):
         MambaCell(features=8, head_dim=5)
-    with pytest.raises(ValueError, match=r"d_conv \(0\) must be at least 1"):
+    with pytest.raises(ValueError, match=r"d_conv \(0\) must be greater than 0"):
         MambaCell(features=8, d_conv=0)
+    with pytest.raises(ValueError, match=r"mLSTMCell num_heads \(3\) must divide proj_factor \* features \(16\)"):
+        mLSTMCell(features=8, num_heads=3)
+    with pytest.raises(ValueError, match=r"qkv_proj_blocksize \(4\) must divide proj_factor \* features \(6\)"):
+        mLSTMCell(features=3, num_heads=1)
+    for cell in (LinearAttentionCell, FWPCell, RetNetCell, GLACell, DeltaNetCell, GatedDeltaNetCell, RWKV7Cell):
+        with pytest.raises(ValueError, match=rf"{cell.__name__} num_heads \(3\) must divide features \(8\)"):
+            cell(features=8, num_heads=3)
+    with pytest.raises(ValueError, match=r"GLACell num_heads \(4\) must divide key_features \(6\)"):
+        GLACell(features=8, key_features=6)
+    with pytest.raises(ValueError, match=r"nu \(0\) must be greater than 0"):
+        FWPCell(features=8, nu=0)
     with pytest.raises(ValueError, match=r"r_min \(0.9\) and r_max \(0.5\)"):
         LRUCell(features=8, r_min=0.9, r_max=0.5)
     odd = jnp.zeros((1, 1, 1, 3))

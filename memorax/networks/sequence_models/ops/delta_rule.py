@@ -50,18 +50,18 @@ def delta_rule(
     initial_state = where(done[:, 0], jnp.zeros_like(initial_state), initial_state)
     with jax.default_matmul_precision("highest"):
         if time == 1:
-            return _step(*(x[:, 0] for x in inputs), initial_state)
-        return _sequence(*inputs, done, initial_state, min(chunk_length, time))
+            return _step(initial_state, *(x[:, 0] for x in inputs))
+        return _sequence(done, initial_state, min(chunk_length, time), *inputs)
 
 
 def _step(
+    state: Array,
     log_decay: Array,
     removal_queries: Array,
     removal_keys: Array,
     keys: Array,
     values: Array,
     queries: Array,
-    state: Array,
 ) -> tuple[Array, Array]:
     inputs = jnp.exp(log_decay), removal_queries, removal_keys, keys, values, queries
     decay, removal_queries, removal_keys, keys, values, queries = (materialize(x) for x in inputs)
@@ -71,15 +71,15 @@ def _step(
 
 
 def _sequence(
+    done: Array,
+    initial_state: Array,
+    length: int,
     log_decay: Array,
     removal_queries: Array,
     removal_keys: Array,
     keys: Array,
     values: Array,
     queries: Array,
-    done: Array,
-    initial_state: Array,
-    length: int,
 ) -> tuple[Array, Array]:
     """Rows are the removal queries, then the queries; columns are the removal keys, then the keys."""
     time = values.shape[1]

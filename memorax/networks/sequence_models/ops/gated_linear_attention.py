@@ -45,11 +45,11 @@ def gated_linear_attention(
     initial_state = where(done[:, 0], jnp.zeros_like(initial_state), initial_state)
     with jax.default_matmul_precision("highest"):
         if time == 1:
-            return _step(*(x[:, 0] for x in (log_decay, keys, values, queries)), initial_state)
+            return _step(initial_state, *(x[:, 0] for x in (log_decay, keys, values, queries)))
         return _sequence(log_decay, keys, values, queries, done, initial_state, min(chunk_length, time))
 
 
-def _step(log_decay: Array, keys: Array, values: Array, queries: Array, state: Array) -> tuple[Array, Array]:
+def _step(state: Array, log_decay: Array, keys: Array, values: Array, queries: Array) -> tuple[Array, Array]:
     decay, keys, values, queries = (materialize(x) for x in (jnp.exp(log_decay), keys, values, queries))
     state = decay[:, :, None] * state + values[..., None] * keys[:, :, None]
     return state, jnp.sum(state * queries[:, :, None], axis=-1)[:, None]
