@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from memorax.environments.drawing import BLACK, BLUE, GRAY, ORANGE, PAPER, Canvas
 from memorax.types import Array, Key
 
 GRAVITY = 9.8
@@ -77,7 +78,12 @@ def has_failed(state: CartPoleState) -> Array:
     return (jnp.abs(state.position) > MAX_POSITION) | (jnp.abs(state.angle) > MAX_ANGLE)
 
 
-def check_max_episode_length(max_episode_length: int) -> None:
-    """Raise a ValueError unless `max_episode_length` is a positive integer."""
-    if not isinstance(max_episode_length, int | np.integer) or max_episode_length < 1:
-        raise ValueError(f"max_episode_length ({max_episode_length!r}) must be a positive integer")
+def draw(state: CartPoleState) -> np.ndarray:
+    """A picture of the cart and its pole: uint8, `[120, 240, 3]`."""
+    canvas = Canvas(120, 240, PAPER)
+    x, angle = 120 + 110 * float(state.position) / MAX_POSITION, float(state.angle)
+    canvas.rectangle(10, 100, 220, 2, GRAY)
+    canvas.rectangle(x - 18, 86, 36, 16, BLUE)
+    canvas.line((x, 86), (x + 70 * math.sin(angle), 86 - 70 * math.cos(angle)), 6, ORANGE)
+    canvas.disc(x, 86, 4, BLACK)
+    return canvas.pixels

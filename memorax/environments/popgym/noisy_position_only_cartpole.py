@@ -11,12 +11,14 @@ from memorax.environments.environment import Environment, StepResult
 from memorax.environments.popgym.cartpole import (
     NUM_ACTIONS,
     CartPoleState,
-    check_max_episode_length,
+    draw,
     draw_initial_values,
     initial_state,
     push,
 )
+from memorax.environments.popgym.noise import check_noise_sigma, draw_noise
 from memorax.environments.popgym.position_only_cartpole import outcome, position_space, positions
+from memorax.environments.popgym.time_limit import check_max_episode_length
 from memorax.environments.spaces import Box, Discrete
 from memorax.types import Array, Key
 
@@ -47,8 +49,7 @@ class NoisyPositionOnlyCartPole(Environment):
 
     def __init__(self, max_episode_length: int = 200, noise_sigma: float = 0.1) -> None:
         check_max_episode_length(max_episode_length)
-        if not isinstance(noise_sigma, int | float | np.number) or not noise_sigma >= 0:
-            raise ValueError(f"noise_sigma ({noise_sigma!r}) must be a number that is not negative")
+        check_noise_sigma(noise_sigma)
         self.max_episode_length = max_episode_length
         self.noise_sigma = noise_sigma
 
@@ -84,10 +85,9 @@ class NoisyPositionOnlyCartPole(Environment):
     def action_space(self, params: NoisyPositionOnlyCartPoleParams) -> Discrete:
         return Discrete(NUM_ACTIONS)
 
-
-def draw_noise(key: Key, noise_sigma: Array | float) -> Array:
-    """The noise of one observation, `[2]`."""
-    return noise_sigma * jax.random.normal(key, (2,))
+    def render(self, env_state: CartPoleState, params: NoisyPositionOnlyCartPoleParams) -> np.ndarray:
+        """The cart on its track, and the pole on the cart, without the noise."""
+        return draw(env_state)
 
 
 def _observe(state: CartPoleState, noise: Array) -> Array:

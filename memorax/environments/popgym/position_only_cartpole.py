@@ -12,12 +12,13 @@ from memorax.environments.popgym.cartpole import (
     MAX_POSITION,
     NUM_ACTIONS,
     CartPoleState,
-    check_max_episode_length,
+    draw,
     draw_initial_values,
     has_failed,
     initial_state,
     push,
 )
+from memorax.environments.popgym.time_limit import check_max_episode_length
 from memorax.environments.spaces import Box, Discrete
 from memorax.types import Array, Key
 
@@ -74,6 +75,10 @@ class PositionOnlyCartPole(Environment):
 
     def action_space(self, params: PositionOnlyCartPoleParams) -> Discrete:
         return Discrete(NUM_ACTIONS)
+
+    def render(self, env_state: CartPoleState, params: PositionOnlyCartPoleParams) -> np.ndarray:
+        """The cart on its track, and the pole on the cart."""
+        return draw(env_state)
 
 
 def positions(state: CartPoleState) -> Array:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from memorax.environments.environment import Environment, StepResult
+from memorax.environments.popgym import card_pictures
 from memorax.environments.popgym.deck import (
     DECK_SIZE,
     NUM_SUITS,
@@ -27,10 +29,11 @@ class RepeatFirstParams:
 
 @struct.dataclass
 class RepeatFirstState:
-    """The suits left in the deck, `[4]`, and the suit to be repeated."""
+    """The suits left in the deck, `[4]`, the suit to be repeated, and that of the card on the table."""
 
     deck: Array
     first_suit: Array
+    suit: Array
 
 
 class RepeatFirst(Environment):
@@ -64,7 +67,8 @@ class RepeatFirst(Environment):
 
     def deal_first(self, suit: Array, params: RepeatFirstParams) -> tuple[Array, RepeatFirstState]:
         """`reset`, given the suit that is drawn."""
-        return suit, RepeatFirstState(deck=remove_card(full_deck(params.num_decks), suit), first_suit=suit)
+        deck = remove_card(full_deck(params.num_decks), suit)
+        return suit, RepeatFirstState(deck=deck, first_suit=suit, suit=suit)
 
     def deal_next(
         self, suit: Array, env_state: RepeatFirstState, action: Array, params: RepeatFirstParams
@@ -72,7 +76,7 @@ class RepeatFirst(Environment):
         """`step_env`, given the suit that is drawn."""
         scale = jnp.asarray(1.0 / (DECK_SIZE * params.num_decks - 1), jnp.float32)
         reward = jnp.where(action == env_state.first_suit, scale, -scale)
-        state = RepeatFirstState(deck=remove_card(env_state.deck, suit), first_suit=env_state.first_suit)
+        state = RepeatFirstState(deck=remove_card(env_state.deck, suit), first_suit=env_state.first_suit, suit=suit)
         terminated = jnp.sum(state.deck) == 0
         return suit, state, reward, terminated, jnp.zeros_like(terminated), {}
 
@@ -81,3 +85,10 @@ class RepeatFirst(Environment):
 
     def action_space(self, params: RepeatFirstParams) -> Discrete:
         return Discrete(NUM_SUITS)
+
+    def render(self, env_state: RepeatFirstState, params: RepeatFirstParams) -> np.ndarray:
+        """The card on the table, and beside it the smaller one that is to be named."""
+        canvas = card_pictures.table(np.sum(env_state.deck) / (DECK_SIZE * int(params.num_decks)))
+        card_pictures.suit_card(canvas, 80, 70, 100, int(env_state.suit))
+        card_pictures.suit_card(canvas, 180, 70, 60, int(env_state.first_suit))
+        return canvas.pixels

@@ -7,6 +7,7 @@ import numpy as np
 from flax import struct
 
 from memorax.environments.environment import Environment, StepResult
+from memorax.environments.popgym import card_pictures
 from memorax.environments.popgym.deck import (
     DECK_SIZE,
     NUM_SUITS,
@@ -97,3 +98,12 @@ class RepeatPrevious(Environment):
 
     def action_space(self, params: RepeatPreviousParams) -> Discrete:
         return Discrete(NUM_SUITS)
+
+    def render(self, env_state: RepeatPreviousState, params: RepeatPreviousParams) -> np.ndarray:
+        """The card on the table, and beside it, once there is one, the smaller one that is to be named."""
+        num_cards, cards_left = DECK_SIZE * int(params.num_decks), int(np.sum(env_state.deck))
+        canvas = card_pictures.table(cards_left / num_cards)
+        card_pictures.suit_card(canvas, 80, 70, 100, int(env_state.hand[-1]))
+        if num_cards - cards_left >= self.k:
+            card_pictures.suit_card(canvas, 180, 70, 60, int(env_state.hand[0]))
+        return canvas.pixels

@@ -1,0 +1,91 @@
+"""The pendulum that several tasks observe in part.
+
+Equation of motion of a rod driven at its end, with the constants and the semi-implicit Euler integration of
+Gymnasium's Pendulum-v1. Angles are radians from upright, times seconds, torques newton metres.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from memorax.environments.drawing import BLACK, GRAY, PAPER, RED, SILVER, Canvas
+from memorax.environments.spaces import Box
+from memorax.types import Array, Key
+
+GRAVITY = 10.0
+MASS = 1.0
+LENGTH = 1.0
+TIME_STEP = 0.05
+MAX_SPEED = 8.0
+MAX_TORQUE = 2.0
+HIGHEST_COST = math.pi**2 + 0.1 * MAX_SPEED**2 + 0.001 * MAX_TORQUE**2
+
+
+@struct.dataclass
+class PendulumState:
+    """Angle in `[-pi, pi)` and angular velocity of the rod, steps taken: scalars."""
+
+    angle: Array
+    angular_velocity: Array
+    time: Array
+
+
+def draw_initial_values(key: Key) -> Array:
+    """Angle and angular velocity of a new episode, uniform in +-pi and +-1: `[2]`."""
+    return jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0) * jnp.asarray([math.pi, 1.0])
+
+
+def initial_state(values: Array) -> PendulumState:
+    """The state that starts from `values` `[2]`."""
+    return PendulumState(angle=values[0], angular_velocity=values[1], time=jnp.zeros((), jnp.int32))
+
+
+def swing(state: PendulumState, torque: Array) -> PendulumState:
+    """The state one time step after `torque`, which is clipped to +-2, has been applied."""
+    torque = jnp.clip(torque, -MAX_TORQUE, MAX_TORQUE).astype(state.angle.dtype)
+    acceleration = 1.5 * GRAVITY / LENGTH * jnp.sin(state.angle) + 3 / (MASS * LENGTH**2) * torque
+    velocity = jnp.clip(state.angular_velocity + TIME_STEP * acceleration, -MAX_SPEED, MAX_SPEED)
+    return PendulumState(
+        angle=_wrap(state.angle + TIME_STEP * velocity), angular_velocity=velocity, time=state.time + 1
+    )
+
+
+def cost(state: PendulumState, torque: Array) -> Array:
+    """What it costs to be in `state` and apply `torque`: 0 at rest upright, at most `HIGHEST_COST`."""
+    torque = jnp.clip(torque, -MAX_TORQUE, MAX_TORQUE).astype(state.angle.dtype)
+    return jnp.square(state.angle) + 0.1 * jnp.square(state.angular_velocity) + 0.001 * jnp.square(torque)
+
+
+def position(state: PendulumState) -> Array:
+    """Cosine and sine of the angle: float32, `[2]`."""
+    return jnp.stack([jnp.cos(state.angle), jnp.sin(state.angle)]).astype(jnp.float32)
+
+
+def position_space() -> Box:
+    """What `position` lies in."""
+    return Box(-np.ones(2, np.float32), np.ones(2, np.float32), (2,))
+
+
+def torque_space() -> Box:
+    """The torques that may be applied, `[1]`."""
+    return Box(-MAX_TORQUE, MAX_TORQUE, (1,))
+
+
+def draw(state: PendulumState) -> np.ndarray:
+    """A picture of the rod: uint8, `[160, 160, 3]`."""
+    canvas = Canvas(160, 160, PAPER)
+    angle = float(state.angle)
+    canvas.line((80, 80), (80, 15), 2, SILVER)
+    canvas.line((80, 80), (80 - 62 * math.sin(angle), 80 - 62 * math.cos(angle)), 12, RED)
+    canvas.disc(80, 80, 7, BLACK)
+    canvas.disc(80, 80, 3, GRAY)
+    return canvas.pixels
+
+
+def _wrap(angle: Array) -> Array:
+    return jnp.mod(angle + math.pi, 2 * math.pi) - math.pi
