@@ -57,7 +57,7 @@ HEADS: dict[str, tuple[nn.Module, Space]] = {
 """Policy heads, each with an action space it fits."""
 
 ENVIRONMENTS: list[str] = [
-    *(f"popgym::{name}" for name in memorax.environments.registered()["popgym"]),
+    *(f"popgym::{name}" for name in memorax.environments.registered()["popgym"] if name.endswith("Easy")),
     *(f"memory::{name}" for name in ("ActiveTMaze", "AssociativeRecall", "DelayedMatchToSample", "MemoryChain")),
     *("memory::RecallHorizon-8", "memory::TMaze"),
     "gymnax::CartPole-v1",

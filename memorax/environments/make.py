@@ -18,6 +18,9 @@ SUITES: Mapping[str, str] = {
     "popgym": "memorax.environments.popgym",
 }
 
+# Other names of suites.
+ALIASES: Mapping[str, str] = {"popjym": "popgym"}
+
 
 class Suite(Protocol):
     """What the module of a suite offers."""
@@ -47,12 +50,13 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     suite_name, separator, env_id = id.partition("::")
     if not separator:
         raise ValueError(f"environment {id!r} names no suite (valid: 'suite::Id'){_suggest_anywhere(id)}")
+    suite_name = ALIASES.get(suite_name, suite_name)
     if suite_name not in SUITES:
         close = suggest(suite_name, SUITES) or _suggest_anywhere(env_id)
         raise ValueError(f"unknown suite {suite_name!r} in {id!r} (valid: {', '.join(SUITES)}){close}")
     suite = load(suite_name)
     known = [f"{suite_name}::{name}" for name in suite.ids()]
-    if id not in known:
+    if f"{suite_name}::{env_id}" not in known:
         close = suggest(env_id, known) or f" (valid: {', '.join(known)})"
         raise ValueError(f"unknown environment {id!r}{close}")
     wrappers = {keyword: kwargs.pop(keyword) for keyword in WRAPPERS if keyword in kwargs}

@@ -31,7 +31,7 @@ def test_make_returns_the_environment_and_its_parameters() -> None:
             "popgym::repeatfirsthard",
             "unknown environment 'popgym::repeatfirsthard': did you mean 'popgym::RepeatFirstHard'",
         ),
-        ("popgym::", "unknown environment 'popgym::' (valid: popgym::NoisyPositionOnlyCartPoleEasy, "),
+        ("popgym::", "unknown environment 'popgym::' (valid: popgym::AutoencodeEasy, "),
         (
             "popgim::RepeatFirstEasy",
             f"unknown suite 'popgim' in 'popgim::RepeatFirstEasy' (valid: {', '.join(SUITES)}): did you mean 'popgym'?",

@@ -47,7 +47,7 @@ def initial_state(values: Array) -> PendulumState:
 
 def swing(state: PendulumState, torque: Array) -> PendulumState:
     """The state one time step after `torque`, which is clipped to +-2, has been applied."""
-    torque = jnp.clip(torque, -MAX_TORQUE, MAX_TORQUE).astype(state.angle.dtype)
+    torque = jnp.clip(torque, -MAX_TORQUE, MAX_TORQUE)
     acceleration = 1.5 * GRAVITY / LENGTH * jnp.sin(state.angle) + 3 / (MASS * LENGTH**2) * torque
     velocity = jnp.clip(state.angular_velocity + TIME_STEP * acceleration, -MAX_SPEED, MAX_SPEED)
     return PendulumState(
@@ -57,7 +57,7 @@ def swing(state: PendulumState, torque: Array) -> PendulumState:
 
 def cost(state: PendulumState, torque: Array) -> Array:
     """What it costs to be in `state` and apply `torque`: 0 at rest upright, at most `HIGHEST_COST`."""
-    torque = jnp.clip(torque, -MAX_TORQUE, MAX_TORQUE).astype(state.angle.dtype)
+    torque = jnp.clip(torque, -MAX_TORQUE, MAX_TORQUE)
     return jnp.square(state.angle) + 0.1 * jnp.square(state.angular_velocity) + 0.001 * jnp.square(torque)
 
 
