@@ -15,7 +15,7 @@ from memorax.networks.blocks import (
 from memorax.networks.encoders import CNN, MLP, OneHot, SpaceEncoder, observation_encoder
 from memorax.networks.feature_extractor import FeatureExtractor
 from memorax.networks.network import Network, unroll, unroll_step
-from memorax.networks.positional_embeddings import RoPE
+from memorax.networks.positional_embeddings import ALiBi, RoPE
 from memorax.networks.sequence_models import (
     RNN,
     DeltaNetCell,
@@ -23,6 +23,7 @@ from memorax.networks.sequence_models import (
     FWPCell,
     GatedDeltaNetCell,
     GLACell,
+    LearnedPositionalEmbedding,
     LinearAttentionCell,
     LRUCell,
     MambaCell,
@@ -31,6 +32,7 @@ from memorax.networks.sequence_models import (
     RetNetCell,
     RL2Wrapper,
     RWKV7Cell,
+    SegmentRecurrence,
     SelfAttention,
     SequenceModelWrapper,
     mLSTMCell,
@@ -44,6 +46,7 @@ __all__ = [
     "MLP",
     "RNN",
     "TORSOS",
+    "ALiBi",
     "DeltaNetCell",
     "FWPCell",
     "FeatureExtractor",
@@ -52,6 +55,7 @@ __all__ = [
     "GatedDeltaNetCell",
     "GatedResidual",
     "LRUCell",
+    "LearnedPositionalEmbedding",
     "LinearAttentionCell",
     "MambaCell",
     "Memoroid",
@@ -67,6 +71,7 @@ __all__ = [
     "Residual",
     "RetNetCell",
     "RoPE",
+    "SegmentRecurrence",
     "SelfAttention",
     "SequenceModelWrapper",
     "SpaceEncoder",

@@ -16,7 +16,7 @@ class PositionalEmbedding(nn.Module, abc.ABC):
     """How attention knows where in the episode an input was.
 
     A member may change queries and keys by their absolute position, which counts from 0 at the start of the
-    episode, and may add to the scores by age: how many inputs ago the key was consumed, seen from the query.
+    episode, and may add to the scores by age: how many inputs before the query the key was consumed.
     """
 
     @abc.abstractmethod
@@ -24,8 +24,8 @@ class PositionalEmbedding(nn.Module, abc.ABC):
         """Embed queries and keys, `[B, H, T, D]` each, at integer `positions` `[B, T]`; the same shapes."""
 
     @abc.abstractmethod
-    def bias(self, ages: Array) -> Array:
-        """What to add to the scores, for integer `ages` `[A, Q, K]`: broadcasts against `[A, H, Q, K]`."""
+    def bias(self, num_heads: int, context_length: int) -> Array | None:
+        """What to add to the scores by age, `[1, H, 1, context_length]`, or None for nothing."""
 
 
 class RoPE(PositionalEmbedding):
@@ -63,6 +63,34 @@ class RoPE(PositionalEmbedding):
 
         return rotate(queries), rotate(keys)
 
-    def bias(self, ages: Array) -> Array:
-        """Zero: the rotation alone carries the position."""
-        return jnp.zeros((1, 1, 1, 1))
+    def bias(self, num_heads: int, context_length: int) -> None:
+        """Nothing: the rotation alone carries the position."""
+        return None
+
+
+class ALiBi(PositionalEmbedding):
+    """Attention with linear biases (Press et al., 2022, "Train Short, Test Long", Section 3).
+
+    The score of a key that was consumed `age` inputs ago is lowered by `2^(-8 h / H) * age` in head `h = 1 ... H`.
+    """
+
+    def __call__(self, queries: Array, keys: Array, positions: Array) -> tuple[Array, Array]:
+        """Leave queries and keys as they are; see `PositionalEmbedding`."""
+        return queries, keys
+
+    def bias(self, num_heads: int, context_length: int) -> Array:
+        """The penalties; see `PositionalEmbedding`."""
+        slopes = 2.0 ** (-8 * np.arange(1, num_heads + 1) / num_heads)
+        return jnp.asarray(-slopes[:, None] * np.arange(context_length), jnp.float32)[None, :, None]
+
+
+def sinusoids(num_positions: int, features: int) -> np.ndarray:
+    """The encodings of Vaswani et al. (2017, Section 3.5), sines first (Dai et al., 2019): `[num_positions, features]`.
+
+    Raises:
+        ValueError: if the number of features is odd.
+    """
+    if features % 2:
+        raise ValueError(f"sinusoids come in pairs: the number of features ({features}) must be even")
+    angles = np.arange(num_positions)[:, None] * 10_000.0 ** (-np.arange(0, features, 2) / features)
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1).astype(np.float32)

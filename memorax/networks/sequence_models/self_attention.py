@@ -17,7 +17,7 @@ class SelfAttentionCarry:
     """What attention remembers: the last inputs of the current episode.
 
     Attributes:
-        keys, values: float32 `[B, num_heads, context_length, head_dim]`: the input at a position lies in slot
+        keys, values: float32 `[B, num_kv_heads, context_length, head_dim]`: the input at a position lies in slot
             `position % context_length`, and empty slots are zero. The keys are embedded already.
         position: how many inputs of the episode were consumed, int32 `[B]`.
     """
@@ -37,7 +37,10 @@ class SelfAttention(SequenceModel):
         features: size of the outputs, and of all heads together.
         num_heads: number of heads; must divide `features`.
         context_length: how many inputs are attended to.
-        positional_embedding: how positions enter; counted from the start of the episode.
+        num_kv_heads: number of heads of keys and values, each shared by `num_heads / num_kv_heads` heads of queries
+            (Ainslie et al., 2023, "GQA", Section 2.2); `num_heads` where None.
+        positional_embedding: how positions enter, counted from the start of the episode; not at all where None.
+        use_bias: whether the projections have biases.
         dtype: of the computation; the carry and the softmax are float32.
         param_dtype: of the parameters.
     """
@@ -45,7 +48,9 @@ class SelfAttention(SequenceModel):
     features: int
     num_heads: int = 4
     context_length: int = 64
-    positional_embedding: PositionalEmbedding = RoPE()
+    num_kv_heads: int | None = None
+    positional_embedding: PositionalEmbedding | None = RoPE()
+    use_bias: bool = False
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
 
@@ -56,33 +61,53 @@ class SelfAttention(SequenceModel):
                 raise ValueError(f"SelfAttention {name} ({getattr(self, name)}) must be at least 1")
         if self.features % self.num_heads:
             raise ValueError(f"SelfAttention num_heads ({self.num_heads}) must divide features ({self.features})")
+        if self.num_kv_heads is not None and (self.num_kv_heads < 1 or self.num_heads % self.num_kv_heads):
+            raise ValueError(
+                f"SelfAttention num_kv_heads ({self.num_kv_heads}) must divide num_heads ({self.num_heads})"
+            )
+        if isinstance(self.positional_embedding, RoPE) and self.head_dim % 2:
+            raise ValueError(
+                f"SelfAttention features / num_heads ({self.features} / {self.num_heads}) must be even: "
+                f"RoPE rotates pairs"
+            )
         super().__post_init__()
+
+    @property
+    def head_dim(self) -> int:
+        """Size of a head."""
+        return self.features // self.num_heads
+
+    @property
+    def _kv_heads(self) -> int:
+        return self.num_kv_heads or self.num_heads
 
     @nn.compact
     def __call__(self, inputs: Array, done: Array, carry: SelfAttentionCarry) -> tuple[SelfAttentionCarry, Array]:
         """Run over a sequence; see `SequenceModel`."""
         check_sequence(inputs, done, carry)
-        projected = nn.Dense(
-            3 * self.features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name="qkv"
-        )(inputs)
-        heads = projected.reshape(*projected.shape[:2], 3 * self.num_heads, -1).swapaxes(1, 2)  # [B, 3H, T, D]
-        positions = count_positions(done, carry.position)
-        queries, keys, values = jnp.split(heads, 3, axis=1)
-        queries, keys = self.positional_embedding(queries, keys, positions)
+        heads = self._dense((self.num_heads + 2 * self._kv_heads) * self.head_dim, "qkv")(inputs)
+        heads = heads.reshape(*heads.shape[:2], -1, self.head_dim).swapaxes(1, 2)  # [B, H + 2 G, T, D]
+        queries, keys, values = jnp.split(heads, [self.num_heads, self.num_heads + self._kv_heads], axis=1)
+        positions, bias = count_positions(done, carry.position), None
+        if self.positional_embedding is not None:
+            queries, keys = self.positional_embedding(queries, keys, positions)
+            bias = self.positional_embedding.bias(self.num_heads, self.context_length)
 
         cached_keys, cached_values, outputs = windowed_attention(
-            queries, keys, values, positions, carry.keys, carry.values, self.positional_embedding.bias
+            queries, keys, values, positions, carry.keys, carry.values, bias
         )
         outputs = outputs.swapaxes(1, 2).reshape(*inputs.shape[:2], self.features)
-        outputs = nn.Dense(self.features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name="out")(
-            outputs
-        )
+        outputs = self._dense(self.features, "out")(outputs)
         return SelfAttentionCarry(cached_keys, cached_values, positions[:, -1] + 1), outputs
 
     @nn.nowrap
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> SelfAttentionCarry:
         """An empty cache."""
-        shape = (input_shape[0], self.num_heads, self.context_length, self.features // self.num_heads)
+        shape = (input_shape[0], self._kv_heads, self.context_length, self.head_dim)
         return SelfAttentionCarry(
             keys=jnp.zeros(shape), values=jnp.zeros(shape), position=jnp.zeros(input_shape[:1], jnp.int32)
         )
+
+    @nn.nowrap
+    def _dense(self, features: int, name: str) -> nn.Dense:
+        return nn.Dense(features, self.use_bias, self.dtype, self.param_dtype, name=name)

@@ -66,3 +66,66 @@ def mixture_of_experts(params: Any, inputs: Array, top_k: int) -> tuple[Array, f
         outputs.append(output)
     steps = len(inputs)
     return np.stack(outputs), num_experts * float((counts / steps) @ (total / steps))
+
+
+def multi_head(query: Array, keys: Array, values: Array, bias: Array | float = 0.0) -> Array:
+    """Vaswani et al. (2017), Eq. 1: `[H, D]` over `[K, H, D]`, with `bias` `[H, K]` on the scores."""
+    weights = softmax(np.einsum("hd,khd->hk", query, keys) / np.sqrt(query.shape[-1]) + bias)
+    return np.einsum("hk,khd->hd", weights, values)
+
+
+def grouped_alibi(
+    params: Any, inputs: Array, done: Array, num_heads: int, num_kv_heads: int, context_length: int
+) -> Array:
+    """Press et al. (2022), Section 3, with the shared heads of Ainslie et al. (2023), Section 2.2."""
+    seen: list[tuple[Array, Array]] = []
+    outputs, head_dim = [], params["out"]["kernel"].shape[0] // num_heads
+    slopes = np.array([2 ** (-8 * (h + 1) / num_heads) for h in range(num_heads)])
+    for x, first in zip(inputs, done, strict=True):
+        query, key, value = np.split(
+            dense(params["qkv"], x), np.array([num_heads, num_heads + num_kv_heads]) * head_dim
+        )
+        key, value = (np.repeat(y.reshape(num_kv_heads, head_dim), num_heads // num_kv_heads, 0) for y in (key, value))
+        seen = [*([] if first else seen), (key, value)][-context_length:]
+        keys, values = (np.stack(part) for part in zip(*seen, strict=True))
+        bias = -slopes[:, None] * np.arange(len(seen))[::-1]
+        attended = multi_head(query.reshape(num_heads, head_dim), keys, values, bias)
+        outputs.append(dense(params["out"], attended.reshape(-1)))
+    return np.stack(outputs)
+
+
+def transformer_xl(params: Any, inputs: Array, done: Array, memory_length: int) -> Array:
+    """Dai et al. (2019), Section 3.3, term by term, over a list of what was seen in the episode."""
+    seen: list[Array] = []
+    outputs, (u, v) = [], (params["u"], params["v"])
+    num_heads, head_dim = u.shape
+    features = num_heads * head_dim
+
+    def sinusoid(distance: int) -> Array:
+        angles = distance / 10_000 ** (np.arange(0, features, 2) / features)
+        return np.concatenate([np.sin(angles), np.cos(angles)])
+
+    def project(name: str, x: Array) -> Array:
+        return np.einsum("f,fhd->hd", x, params[name])
+
+    for x, first in zip(inputs, done, strict=True):
+        seen = [*([] if first else seen), x][-memory_length:]
+        query = dense(params["W_q"], x).reshape(num_heads, head_dim)
+        scores = np.zeros((num_heads, len(seen)))
+        for j, past in enumerate(seen):
+            key, position = project("W_k", past), project("W_r", sinusoid(len(seen) - 1 - j))
+            terms = query * key + query * position + u * key + v * position
+            scores[:, j] = terms.sum(-1) / np.sqrt(head_dim)
+        values = np.stack([project("W_v", past) for past in seen])
+        attended = np.einsum("hk,khd->hd", softmax(scores), values)
+        outputs.append(dense(params["W_o"], attended.reshape(-1)))
+    return np.stack(outputs)
+
+
+def learned_positions(params: Any, inputs: Array, done: Array) -> Array:
+    """Gehring et al. (2017), Section 3.1: `x_t + p_t`, the last vector for all later positions."""
+    position, outputs = -1, []
+    for x, first in zip(inputs, done, strict=True):
+        position = 0 if first else position + 1
+        outputs.append(x + params["embedding"][min(position, len(params["embedding"]) - 1)])
+    return np.stack(outputs)

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import pytest
 
 from memorax import testing
+from memorax.networks.positional_embeddings import ALiBi
 from memorax.networks.sequence_models import (
     RNN,
     DeltaNetCell,
     FWPCell,
     GatedDeltaNetCell,
     GLACell,
+    LearnedPositionalEmbedding,
     LinearAttentionCell,
     LRUCell,
     MambaCell,
@@ -20,6 +22,7 @@ from memorax.networks.sequence_models import (
     MinGRUCell,
     RetNetCell,
     RWKV7Cell,
+    SegmentRecurrence,
     SelfAttention,
     SequenceModel,
     SequenceModelWrapper,
@@ -66,6 +69,11 @@ def make_models(dtype: jnp.dtype | None = None) -> dict[str, SequenceModel]:
         "fwp": Memoroid(FWPCell(FEATURES, num_heads=2, chunk_length=8, dtype=dtype)),
         "rwkv7": Memoroid(RWKV7Cell(FEATURES, num_heads=2, chunk_length=6, dtype=dtype)),
         "attention": SelfAttention(FEATURES, num_heads=2, context_length=7, dtype=dtype),
+        "attention_with_alibi": SelfAttention(
+            FEATURES, 4, context_length=7, num_kv_heads=2, positional_embedding=ALiBi(), use_bias=True, dtype=dtype
+        ),
+        "segment_recurrence": SegmentRecurrence(FEATURES, num_heads=2, memory_length=7, dtype=dtype),
+        "learned_positional_embedding": LearnedPositionalEmbedding(7, dtype=dtype),
     }
 
 
@@ -77,6 +85,10 @@ VARIANTS = {
     "wider_than_its_inputs": RNN(nn.GRUCell(12)),
     "mamba_in_chunks": MODELS["mamba"],
     "mamba_without_convolution": Memoroid(MambaCell(12, expand=1, head_dim=4, d_conv=1)),
+    "attention_with_alibi": MODELS["attention_with_alibi"],
+    "segment_recurrence": MODELS["segment_recurrence"],
+    "segments_longer_than_the_sequence": SegmentRecurrence(12, num_heads=3, memory_length=30),
+    "learned_positional_embedding": MODELS["learned_positional_embedding"],
     "attention_to_itself": SelfAttention(FEATURES, context_length=1),
     "attention_as_long_as_the_sequence": SelfAttention(FEATURES, context_length=24),
 }

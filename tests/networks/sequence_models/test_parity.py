@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from memorax.networks.positional_embeddings import ALiBi
 from memorax.networks.sequence_models import (
     RNN,
     DeltaNetCell,
     FWPCell,
     GatedDeltaNetCell,
     GLACell,
+    LearnedPositionalEmbedding,
     LinearAttentionCell,
     LRUCell,
     MambaCell,
@@ -25,11 +27,12 @@ from memorax.networks.sequence_models import (
     MinGRUCell,
     RetNetCell,
     RWKV7Cell,
+    SegmentRecurrence,
     SelfAttention,
     SequenceModel,
     mLSTMCell,
 )
-from tests.networks.sequence_models import references, references_matrix_state
+from tests.networks.sequence_models import references, references_attention, references_matrix_state
 
 MAMBA = MambaCell(6, d_state=5, head_dim=4, chunk_length=16)
 
@@ -87,6 +90,17 @@ PARITY: dict[str, tuple[SequenceModel, str | None, Callable[..., Any]]] = {
         None,
         functools.partial(references.attention, num_heads=3, context_length=11),
     ),
+    "attention_with_alibi_and_shared_heads": (
+        SelfAttention(12, 4, 11, num_kv_heads=2, positional_embedding=ALiBi(), use_bias=True),
+        None,
+        functools.partial(references_attention.grouped_alibi, num_heads=4, num_kv_heads=2, context_length=11),
+    ),
+    "segment_recurrence": (
+        SegmentRecurrence(12, num_heads=3, memory_length=11),
+        None,
+        functools.partial(references_attention.transformer_xl, memory_length=11),
+    ),
+    "learned_positional_embedding": (LearnedPositionalEmbedding(9), None, references_attention.learned_positions),
 }
 
 

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from memorax.networks.positional_embeddings import RoPE
+from memorax.networks.positional_embeddings import RoPE, sinusoids
 from memorax.networks.sequence_models import (
     RNN,
     DeltaNetCell,
     FWPCell,
     GatedDeltaNetCell,
     GLACell,
+    LearnedPositionalEmbedding,
     LinearAttentionCell,
     LRUCell,
     MambaCell,
@@ -21,6 +22,7 @@ from memorax.networks.sequence_models import (
     MemoroidCell,
     RetNetCell,
     RWKV7Cell,
+    SegmentRecurrence,
     SelfAttention,
     SequenceModel,
     SequenceModelWrapper,
@@ -58,6 +60,18 @@ def test_sizes_that_do_not_fit() -> None:
         SelfAttention(features=8, num_heads=3)
     with pytest.raises(ValueError, match=r"context_length \(0\) must be at least 1"):
         SelfAttention(features=8, context_length=0)
+    with pytest.raises(ValueError, match=r"num_kv_heads \(3\) must divide num_heads \(4\)"):
+        SelfAttention(features=8, num_kv_heads=3)
+    with pytest.raises(ValueError, match=r"features / num_heads \(12 / 4\) must be even: RoPE rotates pairs"):
+        SelfAttention(features=12)
+    with pytest.raises(ValueError, match=r"SegmentRecurrence num_heads \(3\) must divide features \(8\)"):
+        SegmentRecurrence(features=8, num_heads=3)
+    with pytest.raises(ValueError, match=r"memory_length \(0\) must be at least 1"):
+        SegmentRecurrence(features=8, memory_length=0)
+    with pytest.raises(ValueError, match=r"number of features \(9\) must be even"):
+        sinusoids(4, 9)
+    with pytest.raises(ValueError, match=r"num_positions \(0\) must be at least 1"):
+        LearnedPositionalEmbedding(0)
     with pytest.raises(ValueError, match=r"head_dim \(5\) must divide expand \* features \(16\)"):
         MambaCell(features=8, head_dim=5)
     with pytest.raises(ValueError, match=r"d_conv \(0\) must be greater than 0"):

@@ -10,17 +10,13 @@ import pytest
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions, windowed_attention
 
 
-def no_bias(ages: jax.Array) -> jax.Array:
-    return jnp.zeros((1, 1, 1, 1))
-
-
 def test_positions_go_on_from_the_carry_and_restart() -> None:
     done = jnp.array([[False, False, True, False], [True, False, False, True]])
     positions = count_positions(done, jnp.array([5, 2_000_000_000], jnp.int32))
     np.testing.assert_array_equal(positions, [[5, 6, 0, 1], [0, 1, 2, 0]])
 
 
-def attend(cached: list, values: list, positions: list, bias: object = no_bias) -> tuple:
+def attend(cached: list, values: list, positions: list, bias: jax.Array | None = None) -> tuple:
     """Equal keys: where no bias says otherwise, each output is the mean of the values in reach."""
     cached, values = (jnp.asarray(x, jnp.float32)[None, None, :, None] for x in (cached, values))
     run = jax.jit(lambda *arguments: windowed_attention(*arguments, bias))
@@ -50,11 +46,33 @@ def test_a_nan_reaches_its_window_and_no_further() -> None:
     np.testing.assert_array_equal(jnp.isnan(seen), [False, False, True, True, True, False, False])
 
 
+@pytest.mark.parametrize("per_query", [False, True])
 @pytest.mark.parametrize("time", [1, 3, 9])
-def test_a_bias_is_added_by_age(time: int) -> None:
-    def only_the_one_before(ages: jax.Array) -> jax.Array:
-        return jnp.where(ages == 1, 0.0, -1e9)[:, None]
+def test_a_bias_is_added_by_age(time: int, per_query: bool) -> None:
+    ages = jnp.arange(4)[None, None, None]
+    wanted = jnp.arange(time)[None, None, :, None] % 4 if per_query else jnp.ones((1, 1, 1, 1), jnp.int32)
+    bias = jnp.where(ages == wanted, 0.0, -1e9)
 
     # The value at each position is the position itself; the ring of 4 holds positions 5 to 8.
-    _, seen = attend([8, 5, 6, 7], np.arange(9, 9 + time), range(9, 9 + time), only_the_one_before)
-    np.testing.assert_allclose(seen, np.arange(8, 8 + time))
+    _, seen = attend([8, 5, 6, 7], np.arange(9, 9 + time), range(9, 9 + time), bias)
+    expected = np.arange(9, 9 + time) - np.broadcast_to(wanted[0, 0, :, 0], time)
+    np.testing.assert_allclose(seen, expected)
+
+
+@pytest.mark.parametrize("time", [1, 3, 9])
+def test_heads_that_share_keys_are_heads_with_copies_of_them(time: int) -> None:
+    rng = np.random.default_rng(0)
+
+    def random(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    queries, keys, values = random(2, 6, time, 4), random(2, 3, time, 4), random(2, 3, time, 5)
+    cached_keys, cached_values, bias = random(2, 3, 4, 4), random(2, 3, 4, 5), random(2, 6, time, 4)
+    positions = 7 + jnp.arange(time)[None] + jnp.arange(2)[:, None]
+    run = jax.jit(windowed_attention)
+    *_, shared = run(queries, keys, values, positions, cached_keys, cached_values, bias)
+    copies = (jnp.repeat(x, 2, axis=1) for x in (keys, values, cached_keys, cached_values))
+    keys, values, cached_keys, cached_values = copies
+    *_, apart = run(queries, keys, values, positions, cached_keys, cached_values, bias)
+    assert shared.shape == (2, 6, time, 5)
+    np.testing.assert_allclose(shared, apart, atol=1e-6)
