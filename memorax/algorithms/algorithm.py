@@ -14,6 +14,7 @@ import optax
 from flax import struct
 
 from memorax import rollout as rollouts
+from memorax.environments import host
 from memorax.environments.environment import Environment, VectorEnvironment
 from memorax.networks.network import Network, unroll_step
 from memorax.rollout import Policy, Worker
@@ -90,6 +91,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         self._sequence_length = cfg.num_steps
         self._environments = env.vectorize(cfg.num_envs)
         self._init_compiled = jax.jit(self._init_all)
+        self._restart_compiled = jax.jit(self._restart_all)
         self._train_compiled = jax.jit(self._train_all, static_argnums=(3, 4), donate_argnums=2)
         self._warmup_compiled = jax.jit(self._warmup_all, static_argnums=3, donate_argnums=2)
         self._evaluate_compiled = jax.jit(self._evaluate_all, static_argnums=(2, 3))
@@ -148,7 +150,15 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         Returns:
             `(key, state)`.
         """
-        return self._init_compiled(key)
+        return self._call(self._init_compiled, key)
+
+    def restart(self, key: Key, state: State) -> tuple[Key, State]:
+        """Go on in fresh environments: where the state was saved, and those it stands in could not be.
+
+        Returns:
+            `(key, state)`.
+        """
+        return self._call(self._restart_compiled, key, state)
 
     def train(self, key: Key, state: State, num_steps: int, keep: Keep | None = None) -> tuple[Key, State, Any]:
         """Act and learn.
@@ -169,7 +179,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         """
         iterations = self._iterations(num_steps, self.steps_per_iteration)
         state, donated = self._split(state)
-        return self._train_compiled(key, state, donated, iterations, keep)
+        return self._call(self._train_compiled, key, state, donated, iterations, keep)
 
     def warmup(self, key: Key, state: State, num_steps: int) -> tuple[Key, State]:
         """Fill the replay buffer with exploratory steps, without learning.
@@ -189,7 +199,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         if not self.replays:
             return key, state
         state, donated = self._split(state)
-        return self._warmup_compiled(key, state, donated, iterations)
+        return self._call(self._warmup_compiled, key, state, donated, iterations)
 
     def evaluate(self, key: Key, state: State, num_steps: int, deterministic: bool = True) -> tuple[Key, Transition]:
         """Act in fresh environments, without learning; the state is not changed.
@@ -207,13 +217,20 @@ class Algorithm(abc.ABC, Generic[Config, State]):
             ValueError: if `num_steps` is not positive.
         """
         steps = self._iterations(num_steps, self.cfg.num_envs)
-        return self._evaluate_compiled(key, state, steps, deterministic)
+        return self._call(self._evaluate_compiled, key, state, steps, deterministic)
 
     # The loop -----------------------------------------------------------------------------------------------------
 
     def _init_all(self, key: Key) -> tuple[Key, State]:
         key, env_key, init_key = jax.random.split(key, 3)
         return key, self._init(init_key, self._start(env_key, self._environments))
+
+    def _restart_all(self, key: Key, state: State) -> tuple[Key, State]:
+        key, env_key = jax.random.split(key)
+        # What training's environments have learned (running statistics) is kept, as it is in evaluation.
+        environments = self._environments.frozen(state.worker.env_state)
+        host.close(state.worker.env_state)
+        return key, state.replace(worker=self._start(env_key, environments))
 
     def _train_all(
         self, key: Key, state: State, donated: dict[str, PyTree], iterations: int, keep: Keep | None
@@ -243,7 +260,8 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         policy = self._policy(state, explore=not deterministic)
         environments = self._environments.frozen(state.worker.env_state)
         worker = self._start(env_key, environments)
-        _, trajectory = rollouts.rollout(environments, self.env_params, policy, worker, rollout_key, steps)
+        worker, trajectory = rollouts.rollout(environments, self.env_params, policy, worker, rollout_key, steps)
+        host.close(worker.env_state)
         return key, trajectory.transition
 
     def act(self, key: Key, state: State) -> tuple[State, Trajectory]:
@@ -269,6 +287,13 @@ class Algorithm(abc.ABC, Generic[Config, State]):
             self.env_params,
             lambda timestep: network.initialize_carry(carry_key, timestep),
         )
+
+    def _call(self, program: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a compiled program; where environments run on the host, what they raise is raised here."""
+        if not self.env.on_host:
+            return program(*arguments)
+        with host.own_errors():
+            return jax.block_until_ready(program(*arguments))
 
     def _split(self, state: State) -> tuple[State, dict[str, PyTree]]:
         donated = {name: getattr(state, name) for name in self.donated}

@@ -72,6 +72,11 @@ class Environment(abc.ABC):
         return False
 
     @property
+    def on_host(self) -> bool:
+        """Whether it runs in Python outside compiled code: its state can be neither mapped, cloned nor saved."""
+        return False
+
+    @property
     def num_agents(self) -> int:
         """How many agents act in one environment; each is one of the `num_envs` of its batch."""
         return 1

@@ -13,6 +13,7 @@ from memorax.types import PyTree
 
 # A suite is a module with `make` and `ids`, imported when it is first asked for. Its name is also that of its extra.
 SUITES: Mapping[str, str] = {
+    "gymnasium": "memorax.environments.gymnasium",
     "gymnax": "memorax.environments.gymnax",
     "memory": "memorax.environments.memory",
     "popgym": "memorax.environments.popgym",

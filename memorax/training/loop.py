@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.algorithms.algorithm import Algorithm
+from memorax.environments import host
 from memorax.loggers import FileLogger, Logger, Row, RunDescription, TerminalLogger
 from memorax.training.checkpoints import Checkpoints
 from memorax.training.folder import checkpoints_folder, create_folder, open_folder, write_config
@@ -101,6 +103,10 @@ def train(
     schedule = make_schedule(agent.steps_per_iteration, total_steps, log_interval, evaluation_interval)
     if num_seeds < 1:
         raise ValueError(f"num_seeds ({num_seeds}) must be at least 1")
+    if num_seeds > 1 and agent.env.on_host:
+        raise ValueError(
+            f"num_seeds ({num_seeds}) must be 1: {agent.env.name} runs on the host, where seeds are trained one by one"
+        )
     if not 0 <= seed <= LARGEST_SEED - num_seeds:
         raise ValueError(f"seed ({seed}) must lie between 0 and {LARGEST_SEED - num_seeds}")
     if evaluation_steps is not None and evaluation_steps < 1:
@@ -119,7 +125,7 @@ def train(
     evaluation_steps = evaluation_steps or DEFAULT_EVALUATION_LENGTH * agent.cfg.num_envs
     run = _Run(agent, schedule, seed, num_seeds, path, evaluation_steps, checkpoint_seconds, loggers)
     try:
-        with run.interruption:
+        with run.interruption, host.own_errors():
             return run.train(config or {})
     finally:
         run.close()
@@ -192,12 +198,23 @@ class _Run:
             self._status("restoring")
             checkpoint = self.checkpoints.restore(jax.eval_shape(self.programs.init, keys))
             if checkpoint is not None:
-                key, state = checkpoint.tree
+                key, state = self._reopen(*checkpoint.tree)
                 return key, state, checkpoint.step // self.agent.steps_per_iteration, checkpoint.seconds
         self._status("initialising")
         key, state = self.programs.init(keys)
         # A member may start with two names for one array (a target network), which cannot be donated twice.
         return key, jax.tree.map(jnp.copy, state), 0, 0.0
+
+    def _reopen(self, key: Key, state: PyTree) -> tuple[Key, PyTree]:
+        """A restored state in environments that can go on."""
+        if not self.agent.env.on_host:
+            return key, state
+        logging.getLogger(__name__).warning(
+            "environments of %s cannot be saved: the run goes on with new episodes, and not bit for bit as if it had "
+            "never stopped",
+            self.agent.env.name,
+        )
+        return self.programs.restart(key, state)
 
     def _start_loggers(self, config: Mapping[str, Any], key: Key, state: PyTree, step: int) -> None:
         length = self.schedule.next_chunk(step // self.agent.steps_per_iteration)
@@ -275,6 +292,7 @@ class _Programs:
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.init = jax.jit(jax.vmap(agent.init))
+        self.restart = jax.jit(jax.vmap(agent.restart))
         self.evaluate = jax.jit(self._evaluate, static_argnums=0)
         self._traced: dict[tuple[int, int], jax.stages.Traced] = {}
         self._compiled: dict[tuple[int, int], Chunk] = {}

@@ -43,6 +43,10 @@ class Wrapper(Environment):
     def num_fresh_states(self) -> int | None:
         return self.env.num_fresh_states
 
+    @property
+    def on_host(self) -> bool:
+        return self.env.on_host
+
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
         return self.env.reset(key, params)
 

@@ -1,0 +1,99 @@
+"""Spaces of the `gymnasium` package, in which all host suites speak, and their elements, as ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from gymnasium import spaces as gymnasium_spaces
+
+from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from memorax.types import PyTree
+
+
+def convert(space: Any, name: str) -> Space:
+    """Our space for one of gymnasium's: integers start at 0, a tuple becomes a dictionary by position.
+
+    Args:
+        space: the space.
+        name: of the environment, for the message.
+
+    Raises:
+        ValueError: if there is no such space here.
+    """
+    match space:
+        case gymnasium_spaces.Discrete():
+            return Discrete(int(space.n))
+        case gymnasium_spaces.MultiDiscrete():
+            return MultiDiscrete(tuple(int(n) for n in space.nvec.ravel()))
+        case gymnasium_spaces.MultiBinary():
+            return MultiDiscrete((2,) * int(np.prod(space.shape)))
+        case gymnasium_spaces.Box():
+            dtype = jax.dtypes.canonicalize_dtype(space.dtype)
+            return Box(_bound(space.low, dtype), _bound(space.high, dtype), tuple(space.shape), dtype)
+        case gymnasium_spaces.Dict() | gymnasium_spaces.Tuple():
+            return Dict({key: convert(inner, name) for key, inner in _parts(space)})
+    raise ValueError(
+        f"{name} has a space that is not supported: {type(space).__name__} (valid: Discrete, MultiDiscrete, "
+        "MultiBinary, Box, and Dict or Tuple of these)"
+    )
+
+
+def to_ours(space: Any, value: Any) -> PyTree:
+    """An element of a space of gymnasium's, or a batch of them, as one of ours: NumPy arrays."""
+    match space:
+        case gymnasium_spaces.Discrete():
+            return np.asarray(value - space.start, np.int32)
+        case gymnasium_spaces.MultiDiscrete():
+            return _flat(np.asarray(value) - space.start, space.shape)
+        case gymnasium_spaces.MultiBinary():
+            return _flat(np.asarray(value), space.shape)
+        case gymnasium_spaces.Box():
+            return np.asarray(value, jax.dtypes.canonicalize_dtype(space.dtype))
+        case gymnasium_spaces.Dict():
+            return {key: to_ours(inner, value[key]) for key, inner in _parts(space)}
+        case _:
+            return {key: to_ours(inner, part) for (key, inner), part in zip(_parts(space), value, strict=True)}
+
+
+def to_gymnasium(space: Any, value: PyTree) -> Any:
+    """The inverse of `to_ours`, in the types of gymnasium's space."""
+    match space:
+        case gymnasium_spaces.Discrete():
+            return space.dtype.type(value + space.start)
+        case gymnasium_spaces.MultiDiscrete():
+            return (_unflat(value, space.shape) + space.start).astype(space.dtype)
+        case gymnasium_spaces.MultiBinary():
+            return _unflat(value, space.shape).astype(space.dtype)
+        case gymnasium_spaces.Box():
+            return np.asarray(value, space.dtype)
+        case gymnasium_spaces.Dict():
+            return {key: to_gymnasium(inner, value[key]) for key, inner in _parts(space)}
+        case _:
+            return tuple(to_gymnasium(inner, value[key]) for key, inner in _parts(space))
+
+
+def _parts(space: Any) -> list[tuple[str, Any]]:
+    """The names and spaces inside a `Dict` or `Tuple`."""
+    inner = space.spaces.items() if isinstance(space, gymnasium_spaces.Dict) else enumerate(space.spaces)
+    return [(str(key), part) for key, part in inner]
+
+
+def _bound(bound: np.ndarray, dtype: Any) -> np.ndarray:
+    """A bound in another type: infinite, or the largest integer, where it does not fit."""
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        return np.clip(bound, limits.min, limits.max).astype(dtype)
+    with np.errstate(over="ignore"):
+        return np.asarray(bound, dtype)
+
+
+def _flat(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`[..., *shape]` as int32 `[..., N]`."""
+    return value.reshape(*value.shape[: value.ndim - len(shape)], -1).astype(np.int32)
+
+
+def _unflat(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`[..., N]` as `[..., *shape]`."""
+    return value.reshape(*value.shape[:-1], *shape)
