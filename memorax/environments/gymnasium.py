@@ -37,8 +37,7 @@ def make(id: str, **kwargs: Any) -> tuple[HostEnvironment, None]:
     name = f"gymnasium::{id}"
     spec = gymnasium.registry[id]
     try:
-        creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
-        _check_options(name, creator, kwargs)
+        _check_options(name, spec.entry_point, kwargs)
         env = make_one(id, kwargs)
     except ImportError as error:
         raise ImportError(f"{name} needs a package that is missing: {' '.join(str(error).split())}") from error
@@ -71,7 +70,8 @@ class GymnasiumBatch(HostBatch):
     def __init__(self, make_env: Callable[[], gymnasium.Env], num_envs: int) -> None:
         self.envs: list[gymnasium.Env] = []
         try:
-            self.envs.extend(make_env() for _ in range(num_envs))
+            for _ in range(num_envs):
+                self.envs.append(make_env())
         except BaseException:
             self.close()
             raise
@@ -114,7 +114,8 @@ def _stack(elements: list[PyTree]) -> PyTree:
     return jax.tree.map(lambda *x: np.stack(x), *elements)
 
 
-def _check_options(name: str, creator: Callable[..., Any], kwargs: dict[str, Any]) -> None:
+def _check_options(name: str, entry_point: Any, kwargs: dict[str, Any]) -> None:
+    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     kinds = [parameter.kind for parameter in inspect.signature(creator).parameters.values()]
     if inspect.Parameter.VAR_KEYWORD not in kinds:
         check_options(name, kwargs, [*constructor_options(creator), *COMMON_OPTIONS])

@@ -61,7 +61,7 @@ def to_gymnasium(space: Any, value: PyTree) -> Any:
     """The inverse of `to_ours`, in the types of gymnasium's space."""
     match space:
         case gymnasium_spaces.Discrete():
-            return space.dtype.type(value + space.start)
+            return np.asarray(value + space.start, space.dtype)[()]
         case gymnasium_spaces.MultiDiscrete():
             return (_unflat(value, space.shape) + space.start).astype(space.dtype)
         case gymnasium_spaces.MultiBinary():
