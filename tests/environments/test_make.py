@@ -44,7 +44,7 @@ def test_make_returns_the_environment_and_its_parameters() -> None:
         ("gymnax::CartPole", "unknown environment 'gymnax::CartPole': did you mean 'gymnax::CartPole-v1'?"),
         (
             "CartPole-v1",
-            "environment 'CartPole-v1' names no suite (valid: 'suite::Id'): did you mean 'gymnasium::CartPole-v1' or 'gymnax:",
+            "environment 'CartPole-v1' names no suite (valid: 'suite::Id'): did you mean 'gymnasium::CartPole-v1'",
         ),
         (
             "RepeatFirstEasy",
