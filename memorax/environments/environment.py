@@ -81,16 +81,16 @@ class Environment(abc.ABC):
         """How many agents act in one environment; each is one of the `num_envs` of its batch."""
         return 1
 
-    @property
-    def num_fresh_states(self) -> int | None:
-        """How many first states a batch draws at every step for the environments that end; None draws one for each."""
-        return None
+    def num_fresh_states(self, num_envs: int) -> int:
+        """How many first states a batch of `num_envs` draws at a step, for the environments that end to share."""
+        return num_envs
 
     def vectorize(self, num_envs: int) -> VectorEnvironment:
         """The batch of `num_envs` copies a rollout steps."""
-        if self.num_fresh_states is None or self.num_fresh_states >= num_envs:
-            return VectorEnvironment(self, num_envs)
-        return OptimisticVectorEnvironment(self, num_envs, self.num_fresh_states)
+        num_fresh_states = self.num_fresh_states(num_envs)
+        if num_fresh_states < num_envs:
+            return OptimisticVectorEnvironment(self, num_envs, num_fresh_states)
+        return VectorEnvironment(self, num_envs)
 
     @property
     def renders(self) -> bool:

@@ -7,24 +7,17 @@ the adapter takes them apart.
 from __future__ import annotations
 
 import dataclasses
-import numbers
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import gymnax
 import jax
 import jax.numpy as jnp
-import numpy as np
-from gymnax.environments import spaces as gymnax_spaces
 
+from memorax.environments.adaptation import NO_TIME_LIMIT, as_written, cast, convert_space, like, replace_fields, strong
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.options import check_options, constructor_options
-from memorax.environments.spaces import Box, Dict, Discrete, Space
+from memorax.environments.spaces import Space
 from memorax.types import Array, Key, PyTree
-
-NO_TIME_LIMIT = np.iinfo(np.int32).max
 
 
 def ids() -> list[str]:
@@ -51,10 +44,7 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     except OSError as error:
         raise OSError(f"{name} downloads its data when it is made, and could not: {error}") from error
     overrides = {option: value for option, value in kwargs.items() if option in fields}
-    for option, value in overrides.items():
-        if not isinstance(value, numbers.Number | np.ndarray | jax.Array):
-            raise ValueError(f"{option} ({value!r}) of {name} must be a number or an array")
-    params = dataclasses.replace(params, **overrides)
+    params = replace_fields(name, params, overrides)
     return GymnaxEnvironment(env, params), params
 
 
@@ -84,18 +74,16 @@ class GymnaxEnvironment(Environment):
         return self._default_params
 
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
-        with _as_gymnax_expects():
+        with as_written():
             observation, state = self.env.reset_env(key, params)
-        # Python numbers in the state become arrays with a type of their own: one compilation for every later call.
-        state = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), state)
-        return _cast(self._observation_space, observation), state
+        return cast(self._observation_space, observation), strong(state)
 
     def step_env(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> StepResult:
-        with _as_gymnax_expects():
+        with as_written():
             observation, state, reward, done, info = self.env.step_env(key, env_state, action, params)
             terminated, truncated = self._ends(key, env_state, action, params, state, done)
-        state = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.result_type(old)), state, env_state)
-        observation = _cast(self._observation_space, observation)
+        state = like(env_state, state)
+        observation = cast(self._observation_space, observation)
         info = {name: value for name, value in info.items() if name != "discount"}
         return observation, state, jnp.asarray(reward, jnp.float32), terminated, truncated & ~terminated, info
 
@@ -111,50 +99,11 @@ class GymnaxEnvironment(Environment):
         return jnp.asarray(terminated, bool), jnp.asarray(state.time >= params.max_steps_in_episode, bool)
 
     def observation_space(self, params: PyTree) -> Space:
-        # Bounds are values, also where a space is asked for while something is being compiled.
         with jax.ensure_compile_time_eval():
-            return _convert(self.env.observation_space(params), self.name)
+            space = self.env.observation_space(params)
+        return convert_space(space, f"gymnax::{self.name}")
 
     def action_space(self, params: PyTree) -> Space:
         with jax.ensure_compile_time_eval():
-            return _convert(self.env.action_space(params), self.name)
-
-
-@contextmanager
-def _as_gymnax_expects() -> Iterator[None]:
-    """Run gymnax's code under the settings it was written for, whatever those of the user are.
-
-    Swimmer adds arrays of different rank; releases before 1.0 ask for 64-bit integers where JAX has 32, and write
-    integers into boolean arrays. None of it changes a result.
-    """
-    with jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Explicitly requested dtype", UserWarning)
-        warnings.filterwarnings("ignore", "scatter inputs have incompatible types", FutureWarning)
-        yield
-
-
-def _convert(space: Any, name: str) -> Space:
-    """Our space for a space of gymnax."""
-    if isinstance(space, gymnax_spaces.Discrete):
-        return Discrete(int(space.n), jax.dtypes.canonicalize_dtype(space.dtype))
-    if isinstance(space, gymnax_spaces.Box):
-        dtype = jax.dtypes.canonicalize_dtype(space.dtype)
-        return Box(_bound(space.low, dtype), _bound(space.high, dtype), tuple(space.shape), dtype)
-    if isinstance(space, gymnax_spaces.Dict):
-        return Dict({key: _convert(inner, name) for key, inner in space.spaces.items()})
-    raise ValueError(f"gymnax::{name} has a space that is not supported: {type(space).__name__}")
-
-
-def _bound(bound: Any, dtype: Any) -> np.ndarray:
-    """A bound of a `Box`; gymnax writes the largest float where it means unbounded."""
-    bound = np.asarray(bound, dtype)
-    if not np.issubdtype(dtype, np.floating):
-        return bound
-    return np.where(np.abs(bound) >= np.finfo(dtype).max, np.copysign(np.inf, bound), bound).astype(dtype)
-
-
-def _cast(space: Space, observation: PyTree) -> PyTree:
-    """The observation in the types of its space: some environments return others than they declare."""
-    if isinstance(space, Dict):
-        return {name: _cast(inner, observation[name]) for name, inner in space.spaces.items()}
-    return jnp.asarray(observation, space.dtype)
+            space = self.env.action_space(params)
+        return convert_space(space, f"gymnax::{self.name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
@@ -13,10 +14,20 @@ from memorax.types import PyTree
 
 # A suite is a module with `make` and `ids`, imported when it is first asked for. Its name is also that of its extra.
 SUITES: Mapping[str, str] = {
+    "brax": "memorax.environments.brax",
+    "craftax": "memorax.environments.craftax",
+    "gxm": "memorax.environments.gxm",
     "gymnasium": "memorax.environments.gymnasium",
     "gymnax": "memorax.environments.gymnax",
+    "jaxmarl": "memorax.environments.jaxmarl",
+    "jumanji": "memorax.environments.jumanji",
     "memory": "memorax.environments.memory",
+    "mujoco_playground": "memorax.environments.mujoco_playground",
+    "navix": "memorax.environments.navix",
+    "pobax": "memorax.environments.pobax",
     "popgym": "memorax.environments.popgym",
+    "popgym_arcade": "memorax.environments.popgym_arcade",
+    "xminigrid": "memorax.environments.xminigrid",
 }
 
 # Other names of suites.
@@ -85,7 +96,10 @@ def load(name: str) -> Suite:
         ImportError: if a package it needs is missing, in one line with the command that installs it.
     """
     try:
-        return cast(Suite, importlib.import_module(SUITES[name]))
+        with warnings.catch_warnings():
+            # What other packages warn of as they are imported is nothing the user can mend.
+            warnings.simplefilter("ignore")
+            return cast(Suite, importlib.import_module(SUITES[name]))
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.partition(".")[0] == "memorax":
             raise

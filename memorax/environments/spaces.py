@@ -96,7 +96,7 @@ class Box(Space):
 
     def sample(self, key: Key) -> Array:
         low, high = self._bounds()
-        if jnp.issubdtype(self.dtype, jnp.integer):
+        if not jnp.issubdtype(self.dtype, jnp.floating):
             return jax.random.randint(key, self.shape, low.astype(np.int32), high.astype(np.int32) + 1).astype(
                 self.dtype
             )

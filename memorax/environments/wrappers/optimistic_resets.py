@@ -34,11 +34,10 @@ class OptimisticResets(Wrapper):
                 f"optimistic_resets ({num_fresh_states!r}) must be how many first states to draw per step "
                 "(0 draws one for each environment)"
             )
-        self._num_fresh_states = int(num_fresh_states) or None
+        self._num_fresh_states = int(num_fresh_states)
 
-    @property
-    def num_fresh_states(self) -> int | None:
-        return self._num_fresh_states
+    def num_fresh_states(self, num_envs: int) -> int:
+        return self._num_fresh_states or num_envs
 
     def step_env(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> StepResult:
         return self.env.step_env(key, env_state, action, params)

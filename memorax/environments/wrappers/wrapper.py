@@ -39,9 +39,8 @@ class Wrapper(Environment):
     def num_agents(self) -> int:
         return self.env.num_agents
 
-    @property
-    def num_fresh_states(self) -> int | None:
-        return self.env.num_fresh_states
+    def num_fresh_states(self, num_envs: int) -> int:
+        return self.env.num_fresh_states(num_envs)
 
     @property
     def on_host(self) -> bool:

@@ -1,0 +1,149 @@
+"""Environments of the `jaxmarl` package: several agents in one environment.
+
+Rutherford et al., "JaxMARL: Multi-Agent RL Environments and Algorithms in JAX", 2024.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxmarl
+from jaxmarl.registration import registered_envs
+
+from memorax.environments.adaptation import (
+    NO_TIME_LIMIT,
+    as_written,
+    cast,
+    convert_space,
+    like,
+    positive,
+    raw_key,
+    strong,
+)
+from memorax.environments.environment import Environment, StepResult
+from memorax.environments.multi_agent import MultiAgentEnvironment
+from memorax.environments.options import check_options, constructor_options
+from memorax.environments.spaces import Space
+from memorax.types import Array, Key, PyTree
+
+FIXED_LENGTH = ("coin_game", "storm", "storm_2p", "storm_np")
+"""Environments whose episodes end after `num_outer_steps` rounds of `num_inner_steps` and by nothing else."""
+
+MULTI_AGENT_BRAX = ("ant_4x2", "halfcheetah_6x1", "hopper_3x1", "humanoid_9|8", "walker2d_2x3")
+
+
+def ids() -> list[str]:
+    """The names `make` knows: those of jaxmarl that need no package beside it."""
+    return [id for id in registered_envs if not id.startswith("JaxRobotarium") and id not in MULTI_AGENT_BRAX]
+
+
+def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
+    """Make an environment; `kwargs` are arguments of its constructor (`num_agents`, `max_steps`, ...).
+
+    Raises:
+        ValueError: if there is no such argument, it is not valid, or the agents are of different kinds.
+    """
+    name = f"jaxmarl::{id}"
+    with as_written():
+        env = jaxmarl.make(id)
+        # Some constructors pass on what they do not know to that of the environment inside.
+        inner = [type(env), *type(env).__mro__[1:], type(vars(env).get("_env", env))]
+        check_options(
+            name, kwargs, sorted({option for part in inner for option in constructor_options(part.__init__)} - {"self"})
+        )
+        if "max_steps" in kwargs:
+            kwargs["max_steps"] = positive(name, "max_steps", kwargs["max_steps"])
+        if kwargs:
+            env = jaxmarl.make(id, **kwargs)
+    return JaxMARLEnvironment(env, id), None
+
+
+class JaxMARLEnvironment(MultiAgentEnvironment):
+    """A JaxMARL environment under our protocol.
+
+    Which actions are legal (Hanabi, SMAX) is not said where the observation does not say it.
+
+    Args:
+        env: the environment; its auto-reset is not used.
+        name: its id.
+
+    Raises:
+        ValueError: if its agents are of different kinds.
+    """
+
+    def __init__(self, env: Any, name: str) -> None:
+        self.env = env
+        self._name = name
+        self._endless = _without_time_limit(env)
+        self._observation_space = self._common_space("observation", env.observation_space)
+        self._action_space = self._common_space("action", env.action_space)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def num_agents(self) -> int:
+        return len(self.env.agents)
+
+    def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
+        with as_written():
+            observation, state = self.env.reset(raw_key(key))
+        return self._stack(observation), strong(state)
+
+    def step_env(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> StepResult:
+        actions = {agent: action[i] for i, agent in enumerate(self.env.agents)}
+        with as_written():
+            observation, state, reward, done, _ = self.env.step_env(raw_key(key), env_state, actions)
+            ended = jnp.asarray(done["__all__"], bool)
+            if self._name in FIXED_LENGTH:
+                terminated = jnp.zeros((), bool)
+            else:
+                endless = self._endless.step_env(raw_key(key), env_state, actions)
+                terminated = jnp.asarray(endless[3]["__all__"], bool)
+        rewards = jnp.stack([jnp.asarray(reward[agent], jnp.float32).reshape(()) for agent in self.env.agents])
+        return self._stack(observation), like(env_state, state), rewards, terminated, ended & ~terminated, {}
+
+    def observation_space(self, params: PyTree) -> Space:
+        return self._observation_space
+
+    def action_space(self, params: PyTree) -> Space:
+        return self._action_space
+
+    def _stack(self, observation: dict[str, Array]) -> PyTree:
+        """Each agent's observation, leaves `[A, ...]`; what is seen by no agent, as a world state, is left out."""
+        each = [cast(self._observation_space, observation[agent]) for agent in self.env.agents]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+
+    def _common_space(self, kind: str, space_of: Any) -> Space:
+        spaces = [_convert(space_of, agent, self._name) for agent in self.env.agents]
+        shapes = [jax.eval_shape(space.sample, jax.random.key(0)) for space in spaces]
+        if any(
+            repr(space) != repr(spaces[0]) or shape != shapes[0] for space, shape in zip(spaces, shapes, strict=True)
+        ):
+            raise ValueError(
+                f"jaxmarl::{self._name} has agents of different kinds, which cannot share parameters: their {kind} "
+                f"spaces are {', '.join(map(repr, dict.fromkeys(map(repr, spaces))))}"
+            )
+        return spaces[0]
+
+
+def _convert(space_of: Any, agent: str, name: str) -> Space:
+    try:
+        space = space_of(agent)
+    except TypeError:
+        space = space_of()
+    return convert_space(space, f"jaxmarl::{name}")
+
+
+def _without_time_limit(env: Any) -> Any:
+    """A copy of the environment that ends only by itself."""
+    endless = copy.copy(env)
+    if "max_steps" in vars(env):
+        endless.max_steps = NO_TIME_LIMIT
+    if "_env" in vars(env):
+        endless._env = _without_time_limit(env._env)
+    return endless
