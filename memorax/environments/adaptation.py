@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -20,7 +22,7 @@ from memorax.types import Array, Key, PyTree
 NO_TIME_LIMIT = int(np.iinfo(np.int32).max)
 
 
-class TimeLimit(struct.PyTreeNode):
+class StepLimit(struct.PyTreeNode):
     """Parameters of an environment that has none but a time limit.
 
     Attributes:
@@ -54,6 +56,19 @@ def as_written() -> Iterator[None]:
         warnings.filterwarnings("ignore", "scatter inputs have incompatible types", FutureWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         yield
+
+
+@contextmanager
+def standing_in(modules: Mapping[str, ModuleType]) -> Iterator[None]:
+    """Let imports find `modules` by their names, in place of any that are there."""
+    there = {name: sys.modules[name] for name in modules if name in sys.modules}
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name in modules:
+            del sys.modules[name]
+        sys.modules.update(there)
 
 
 def raw_key(key: Key) -> Array:

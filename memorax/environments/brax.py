@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from brax import envs
 
-from memorax.environments.adaptation import Timed, TimeLimit, as_written, positive
+from memorax.environments.adaptation import StepLimit, Timed, as_written, positive
 from memorax.environments.environment import Environment
 from memorax.environments.options import check_options, constructor_options
 from memorax.environments.physics import PhysicsEnvironment, without_display
@@ -38,7 +38,7 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     check_options(name, kwargs, ["episode_length", *arguments])
     if kwargs.get("backend", BACKENDS[0]) not in BACKENDS:
         raise ValueError(f"backend ({kwargs['backend']!r}) of {name} must be one of {', '.join(BACKENDS)}")
-    params = TimeLimit(positive(name, "episode_length", kwargs.pop("episode_length", EPISODE_LENGTH)))
+    params = StepLimit(positive(name, "episode_length", kwargs.pop("episode_length", EPISODE_LENGTH)))
     with as_written():
         env = envs.get_environment(id, **kwargs)
     return BraxEnvironment(env, params, id), params

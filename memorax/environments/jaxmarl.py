@@ -6,6 +6,7 @@ Rutherford et al., "JaxMARL: Multi-Agent RL Environments and Algorithms in JAX",
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import jax
@@ -26,7 +27,7 @@ from memorax.environments.adaptation import (
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.multi_agent import MultiAgentEnvironment
 from memorax.environments.options import check_options, constructor_options
-from memorax.environments.spaces import Space
+from memorax.environments.spaces import Box, Space
 from memorax.types import Array, Key, PyTree
 
 FIXED_LENGTH = ("coin_game", "storm", "storm_2p", "storm_np")
@@ -49,11 +50,9 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     name = f"jaxmarl::{id}"
     with as_written():
         env = jaxmarl.make(id)
-        # Some constructors pass on what they do not know to that of the environment inside.
-        inner = [type(env), *type(env).__mro__[1:], type(vars(env).get("_env", env))]
-        check_options(
-            name, kwargs, sorted({option for part in inner for option in constructor_options(part.__init__)} - {"self"})
-        )
+        # Constructors pass what they do not know to that of their base class, or of the environment inside.
+        classes = [*type(env).__mro__, type(vars(env).get("_env", env))]
+        check_options(name, kwargs, sorted({option for part in classes for option in constructor_options(part)}))
         if "max_steps" in kwargs:
             kwargs["max_steps"] = positive(name, "max_steps", kwargs["max_steps"])
         if kwargs:
@@ -78,8 +77,12 @@ class JaxMARLEnvironment(MultiAgentEnvironment):
         self.env = env
         self._name = name
         self._endless = _without_time_limit(env)
-        self._observation_space = self._common_space("observation", env.observation_space)
         self._action_space = self._common_space("action", env.action_space)
+        self._observation_space = self._common_space("observation", env.observation_space)
+        if isinstance(self._observation_space, Box):
+            # Overcooked declares its axes in another order than it returns them.
+            seen = jax.eval_shape(self.reset, jax.random.key(0), None)[0]
+            self._observation_space = dataclasses.replace(self._observation_space, shape=seen.shape[1:])
 
     @property
     def name(self) -> str:

@@ -15,6 +15,7 @@ import jumanji
 import numpy as np
 from jumanji import registration, specs
 from matplotlib.animation import AbstractMovieWriter
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from memorax.environments.adaptation import NO_TIME_LIMIT, as_written, like, positive, raw_key, strong
 from memorax.environments.environment import Environment, StepResult
@@ -114,8 +115,9 @@ class _Frame(AbstractMovieWriter):
         self.fig = fig
 
     def grab_frame(self, **savefig_kwargs: Any) -> None:
-        self.fig.canvas.draw()
-        self.image = np.asarray(self.fig.canvas.buffer_rgba())[..., :3].copy()
+        canvas = FigureCanvasAgg(self.fig)
+        canvas.draw()
+        self.image = np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
     def finish(self) -> None:
         pass
@@ -127,6 +129,9 @@ def _convert(spec: Any, name: str) -> Space:
     Raises:
         ValueError: if it is of a kind we do not have.
     """
+    if isinstance(spec, specs.DiscreteArray) and spec.name == "step_count":
+        # A measure, no choice; and the last step of an episode shows one more than is declared.
+        return Box(0, int(spec.num_values), (), spec.dtype)
     if isinstance(spec, specs.DiscreteArray):
         return Discrete(int(spec.num_values), spec.dtype)
     if isinstance(spec, specs.MultiDiscreteArray) and spec.num_values.ndim == 1:

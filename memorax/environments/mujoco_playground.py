@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from mujoco_playground import registry
 
-from memorax.environments.adaptation import Timed, TimeLimit, as_written, positive
+from memorax.environments.adaptation import StepLimit, Timed, as_written, positive
 from memorax.environments.environment import Environment
 from memorax.environments.options import check_options
 from memorax.environments.physics import PhysicsEnvironment, without_display
@@ -48,7 +48,7 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     except (OSError, subprocess.CalledProcessError) as error:
         reason = str(error).splitlines()[0]
         raise OSError(f"{name} fetches its robot's files when it is first made, and could not: {reason}") from error
-    params = TimeLimit(limit)
+    params = StepLimit(limit)
     return PlaygroundEnvironment(env, params, id), params
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from memorax.environments.adaptation import Timed, TimeLimit, as_written, like, raw_key, space_of_shapes, strong
+from memorax.environments.adaptation import StepLimit, Timed, as_written, like, raw_key, space_of_shapes, strong
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.spaces import Box, Space
 from memorax.types import Key, PyTree
@@ -27,7 +27,7 @@ class PhysicsEnvironment(Environment):
         name: its id.
     """
 
-    def __init__(self, env: Any, default_params: TimeLimit, name: str) -> None:
+    def __init__(self, env: Any, default_params: StepLimit, name: str) -> None:
         self.env = env
         self._default_params = default_params
         self._name = name
@@ -42,12 +42,12 @@ class PhysicsEnvironment(Environment):
     def default_params(self) -> PyTree:
         return self._default_params
 
-    def reset(self, key: Key, params: TimeLimit) -> tuple[PyTree, PyTree]:
+    def reset(self, key: Key, params: StepLimit) -> tuple[PyTree, PyTree]:
         with as_written():
             state = strong(self.env.reset(raw_key(key)))
         return state.obs, Timed(state, jnp.zeros((), jnp.int32))
 
-    def step_env(self, key: Key, env_state: Timed, action: PyTree, params: TimeLimit) -> StepResult:
+    def step_env(self, key: Key, env_state: Timed, action: PyTree, params: StepLimit) -> StepResult:
         with as_written():
             state = like(env_state.state, self.env.step(env_state.state, action))
         steps = env_state.steps + 1
