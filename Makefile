@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help demo test test-slow check benchmark lock clean
+.PHONY: help demo test test-slow test-environments check benchmark lock clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,16 @@ test: $(VENV)/installed-dev  ## Install with the test extras and run the fast te
 test-slow: $(VENV)/installed-dev  ## Run the learning tests.
 	XLA_FLAGS= $(RUN) pytest -m slow
 
+# The fork of gymnax that popgym-arcade asks for would overwrite gymnax, and is not needed: see docs/environments.md.
+.venv-environments/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-environments
+	.venv-environments/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,environments]' dm-pix
+	.venv-environments/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps popgym-arcade
+	touch $@
+
+test-environments: .venv-environments/installed  ## Install every suite of environments and test them.
+	XLAND_MINIGRID_DATA=.venv-environments/xland .venv-environments/bin/python -m pytest -m environments tests/environments
+
 check: $(VENV)/installed-dev  ## Lint, format check and type check.
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
@@ -40,4 +50,4 @@ lock: $(VENV)/installed-dev  ## Resolve the versions everyone installs.
 	$(RUN) uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:  ## Remove the virtual environment and caches.
-	rm -rf $(VENV) .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .venv-environments .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis

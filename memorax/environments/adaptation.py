@@ -119,7 +119,7 @@ def convert_space(space: Any, name: str) -> Space:
     with jax.ensure_compile_time_eval():
         match type(space).__name__:
             case "Discrete":
-                return Discrete(int(space.n), jax.dtypes.canonicalize_dtype(space.dtype))
+                return Discrete(int(space.n))
             case "MultiDiscrete":
                 return MultiDiscrete(tuple(int(n) for n in np.asarray(space.num_categories)))
             case "Box":

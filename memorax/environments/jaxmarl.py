@@ -5,14 +5,14 @@ Rutherford et al., "JaxMARL: Multi-Agent RL Environments and Algorithms in JAX",
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import io
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxmarl
-from jaxmarl.registration import registered_envs
 
 from memorax.environments.adaptation import (
     NO_TIME_LIMIT,
@@ -29,6 +29,11 @@ from memorax.environments.multi_agent import MultiAgentEnvironment
 from memorax.environments.options import check_options, constructor_options
 from memorax.environments.spaces import Box, Space
 from memorax.types import Array, Key, PyTree
+
+# The package reports on its optional parts as it is imported.
+with contextlib.redirect_stdout(io.StringIO()):
+    import jaxmarl
+    from jaxmarl.registration import registered_envs
 
 FIXED_LENGTH = ("coin_game", "storm", "storm_2p", "storm_np")
 """Environments whose episodes end after `num_outer_steps` rounds of `num_inner_steps` and by nothing else."""
@@ -127,9 +132,12 @@ class JaxMARLEnvironment(MultiAgentEnvironment):
         if any(
             repr(space) != repr(spaces[0]) or shape != shapes[0] for space, shape in zip(spaces, shapes, strict=True)
         ):
+            kinds = ", ".join(
+                f"{type(space).__name__} {shape.shape}" for space, shape in zip(spaces, shapes, strict=True)
+            )
             raise ValueError(
-                f"jaxmarl::{self._name} has agents of different kinds, which cannot share parameters: their {kind} "
-                f"spaces are {', '.join(map(repr, dict.fromkeys(map(repr, spaces))))}"
+                f"jaxmarl::{self._name} has agents of different kinds, which cannot share parameters: "
+                f"their {kind} spaces are {kinds}"
             )
         return spaces[0]
 

@@ -133,9 +133,9 @@ def _convert(spec: Any, name: str) -> Space:
         # A measure, no choice; and the last step of an episode shows one more than is declared.
         return Box(0, int(spec.num_values), (), spec.dtype)
     if isinstance(spec, specs.DiscreteArray):
-        return Discrete(int(spec.num_values), spec.dtype)
+        return Discrete(int(spec.num_values))
     if isinstance(spec, specs.MultiDiscreteArray) and spec.num_values.ndim == 1:
-        return MultiDiscrete(tuple(int(n) for n in spec.num_values), spec.dtype)
+        return MultiDiscrete(tuple(int(n) for n in spec.num_values))
     if isinstance(spec, specs.BoundedArray):
         low, high = np.asarray(spec.minimum, spec.dtype), np.asarray(spec.maximum, spec.dtype)
         return Box(low, high, spec.shape, spec.dtype)

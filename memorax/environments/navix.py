@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import navix
 import numpy as np
-from navix import observations, spaces
+from navix import observations
 
 from memorax.environments.adaptation import as_written, like, positive, raw_key, strong
 from memorax.environments.environment import Environment, StepResult
@@ -74,6 +74,10 @@ class NavixEnvironment(Environment):
     def __init__(self, env: navix.Environment, name: str) -> None:
         self.env = env
         self._name = name
+        space = env.observation_space
+        # The package declares a few kinds of objects and shows more: a byte holds them all.
+        self._observation_space = Box(0, 255, tuple(space.shape), space.dtype)
+        self._action_space = Discrete(len(env.action_set))
 
     @property
     def name(self) -> str:
@@ -91,19 +95,13 @@ class NavixEnvironment(Environment):
         return self._observe(timestep), timestep, jnp.asarray(timestep.reward, jnp.float32), terminated, truncated, {}
 
     def _observe(self, timestep: PyTree) -> PyTree:
-        return jnp.asarray(timestep.observation, self.env.observation_space.dtype)
+        return jnp.asarray(timestep.observation, self._observation_space.dtype)
 
     def observation_space(self, params: PyTree) -> Space:
-        space = self.env.observation_space
-        # The package declares a few kinds of objects and shows more: the type bounds what can be shown.
-        low, high = (0, 255) if space.dtype == jnp.uint8 else (np.asarray(space.minimum), np.asarray(space.maximum))
-        return Box(low, high, tuple(space.shape), space.dtype)
+        return self._observation_space
 
     def action_space(self, params: PyTree) -> Space:
-        space = self.env.action_space
-        if not isinstance(space, spaces.Discrete) or space.shape != ():
-            raise ValueError(f"navix::{self.name} has an action space that is not supported: {type(space).__name__}")
-        return Discrete(int(space.n))
+        return self._action_space
 
     def render(self, env_state: PyTree, params: PyTree) -> np.ndarray:
         with as_written():

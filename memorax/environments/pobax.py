@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from memorax.environments.adaptation import (
     NO_TIME_LIMIT,
@@ -32,7 +33,7 @@ from memorax.environments.adaptation import (
 )
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.options import check_options
-from memorax.environments.spaces import Space
+from memorax.environments.spaces import Box, Space
 from memorax.types import Key, PyTree
 
 
@@ -65,15 +66,13 @@ BATTLESHIPS = {3: (2,), 5: (3, 2), 10: (5, 4, 3, 2)}
 
 
 def _constructors() -> dict[str, Callable[[], Any]]:
-    """How the package makes what it names."""
+    """How the package makes what it names; the classic POMDPs of 0.0.1 cannot be made."""
     made: dict[str, Callable[[], Any]] = {f"tmaze_{n}": partial(pobax.TMaze, hallway_length=n) for n in (5, 10, 20)}
     made |= {f"battleship_{side}": partial(pobax.Battleship, side, side, ships) for side, ships in BATTLESHIPS.items()}
     made |= {"pocman": pobax.PocMan, "simple_chain": pobax.SimpleChain}
     for path in sorted((FOLDER / "configs").glob("rocksample_*_config.json")):
         name = path.name.removesuffix("_config.json")
         made[name] = partial(pobax.RockSample, jax.random.PRNGKey(0), config_path=path)
-    for path in sorted((FOLDER / "classic" / "POMDP").glob("*.POMDP")):
-        made[path.stem] = partial(pobax.load_pomdp, path.stem, fully_observable=False)
     return made
 
 
@@ -147,7 +146,9 @@ class PobaxEnvironment(Environment):
 
     def observation_space(self, params: PyTree) -> Space:
         with as_written():
-            return convert_space(self.env.observation_space(self._params), f"pobax::{self.name}")
+            space = convert_space(self.env.observation_space(self._params), f"pobax::{self.name}")
+        # Not every observation keeps the bounds that are declared.
+        return Box(-np.inf, np.inf, space.shape, space.dtype) if isinstance(space, Box) else space
 
     def action_space(self, params: PyTree) -> Space:
         with as_written():
