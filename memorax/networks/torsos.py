@@ -6,23 +6,34 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
+from memorax.networks.blocks import Projection, Stack
 from memorax.networks.encoders import MLP
 from memorax.networks.sequence_models import (
     RNN,
     DeltaNetCell,
+    FFMCell,
     FWPCell,
     GatedDeltaNetCell,
     GLACell,
+    IndRNNCell,
     LinearAttentionCell,
+    LMUCell,
     LRUCell,
     MambaCell,
     Memoroid,
     MinGRUCell,
+    MinLSTMCell,
     RetNetCell,
+    RGLRUCell,
+    RTUCell,
     RWKV7Cell,
+    S4DCell,
+    S5Cell,
     SelfAttention,
     SequenceModelWrapper,
+    SHMCell,
     mLSTMCell,
+    sLSTMCell,
 )
 
 TORSOS: dict[str, Callable[[int], nn.Module]] = {
@@ -30,8 +41,18 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "rnn": lambda features: RNN(nn.SimpleCell(features)),
     "gru": lambda features: RNN(nn.GRUCell(features)),
     "lstm": lambda features: RNN(nn.OptimizedLSTMCell(features)),
+    "slstm": lambda features: Memoroid(sLSTMCell(features)),
+    "shm": lambda features: Memoroid(SHMCell(features)),
+    "rtu": lambda features: Memoroid(RTUCell(features)),
+    "indrnn": lambda features: Memoroid(IndRNNCell(features)),
+    "lmu": lambda features: Memoroid(LMUCell(features)),
     "lru": lambda features: Memoroid(LRUCell(features)),
+    "s5": lambda features: Memoroid(S5Cell(features)),
+    "s4d": lambda features: Memoroid(S4DCell(features)),
     "mingru": lambda features: Memoroid(MinGRUCell(features)),
+    "minlstm": lambda features: Memoroid(MinLSTMCell(features)),
+    "rglru": lambda features: Stack((Projection(features), Memoroid(RGLRUCell(features)))),
+    "ffm": lambda features: Memoroid(FFMCell(features)),
     "mamba": lambda features: Memoroid(MambaCell(features)),
     "mlstm": lambda features: Memoroid(mLSTMCell(features)),
     "linear_attention": lambda features: Memoroid(LinearAttentionCell(features)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -34,6 +35,8 @@ class LRUCell(MemoroidCell):
         param_dtype: of the parameters.
     """
 
+    elementwise = ("nu_log", "theta_log", "gamma_log", "B_re", "B_im")
+
     features: int
     state_dim: int | None = None
     r_min: float = 0.0
@@ -54,8 +57,8 @@ class LRUCell(MemoroidCell):
     def __call__(self, inputs: Array, done: Array, carry: Array) -> tuple[Array, Array]:
         """Run over a sequence; see `MemoroidCell`."""
         features, state_dim, input_dim = self.features, carry.shape[-1], inputs.shape[-1]
-        nu_log = self.param("nu_log", self._nu_log, (state_dim,), self.param_dtype)
-        theta_log = self.param("theta_log", self._theta_log, (state_dim,), self.param_dtype)
+        nu_log = self.param("nu_log", ring_log_rate(self.r_min, self.r_max), (state_dim,), self.param_dtype)
+        theta_log = self.param("theta_log", ring_log_phase(self.max_phase), (state_dim,), self.param_dtype)
         gamma_log = self.param("gamma_log", lambda *_: _gamma_log(nu_log))
         b_init, c_init = (
             nn.initializers.normal(1 / math.sqrt(2 * input_dim)),
@@ -80,16 +83,26 @@ class LRUCell(MemoroidCell):
         """The zero state, complex64 `[B, state_dim]`."""
         return jnp.zeros((input_shape[0], self.state_dim or self.features), jnp.complex64)
 
-    @nn.nowrap
-    def _nu_log(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+
+def ring_log_rate(r_min: float, r_max: float) -> Callable[..., Array]:
+    """An initializer of `nu_log` with `exp(-exp(nu_log))` the radius of a point uniform on a ring (Lemma 3.2)."""
+
+    def init(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         # The smallest draw keeps a margin from |lambda| = 0 and 1, where the logarithms end.
         area = jax.random.uniform(key, shape, dtype, 1e-4, 1 - 1e-4)
-        squared_radius = area * (self.r_max**2 - self.r_min**2) + self.r_min**2
+        squared_radius = area * (r_max**2 - r_min**2) + r_min**2
         return jnp.log(-0.5 * jnp.log(squared_radius))
 
-    @nn.nowrap
-    def _theta_log(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-        return jnp.log(self.max_phase * jax.random.uniform(key, shape, dtype, 1e-4, 1.0))
+    return init
+
+
+def ring_log_phase(max_phase: float) -> Callable[..., Array]:
+    """An initializer of `theta_log` with `exp(theta_log)` uniform up to `max_phase`."""
+
+    def init(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        return jnp.log(max_phase * jax.random.uniform(key, shape, dtype, 1e-4, 1.0))
+
+    return init
 
 
 def _gamma_log(nu_log: Array) -> Array:

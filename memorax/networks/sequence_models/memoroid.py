@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -12,11 +13,17 @@ from memorax.types import Array, Carry, Key
 
 
 class MemoroidCell(nn.Module, abc.ABC):
-    """A memory whose recurrence is associative or chunk-parallel: what it keeps, and how it is read.
+    """A memory that runs over whole sequences: what it keeps, and how it is read.
 
     A member projects its inputs, runs one of the reset-aware recurrences of `ops` and reads the result out; it
     trusts its arguments, which `Memoroid` has checked.
+
+    Attributes:
+        elementwise: names of the parameters that drive the recurrence, where each unit of the state depends on its own
+            past alone and on its own slice of their last axis; empty for any other recurrence (see `RTRL`).
     """
+
+    elementwise: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def __call__(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:

@@ -16,23 +16,38 @@ from memorax.networks.positional_embeddings import ALiBi
 from memorax.networks.sequence_models import (
     RNN,
     DeltaNetCell,
+    FFMCell,
     FWPCell,
     GatedDeltaNetCell,
     GLACell,
+    IndRNNCell,
     LearnedPositionalEmbedding,
     LinearAttentionCell,
+    LMUCell,
     LRUCell,
     MambaCell,
     Memoroid,
     MinGRUCell,
+    MinLSTMCell,
     RetNetCell,
+    RGLRUCell,
+    RTUCell,
     RWKV7Cell,
+    S4DCell,
+    S5Cell,
     SegmentRecurrence,
     SelfAttention,
     SequenceModel,
+    SHMCell,
     mLSTMCell,
+    sLSTMCell,
 )
-from tests.networks.sequence_models import references, references_attention, references_matrix_state
+from tests.networks.sequence_models import (
+    references,
+    references_attention,
+    references_matrix_state,
+    references_recurrent,
+)
 
 MAMBA = MambaCell(6, d_state=5, head_dim=4, chunk_length=16)
 
@@ -40,8 +55,23 @@ PARITY: dict[str, tuple[SequenceModel, str | None, Callable[..., Any]]] = {
     "gru": (RNN(nn.GRUCell(7)), "cell", references.gru),
     "lstm": (RNN(nn.LSTMCell(7)), "cell", references.lstm),
     "optimized_lstm": (RNN(nn.OptimizedLSTMCell(7)), "cell", references.lstm),
+    "slstm": (Memoroid(sLSTMCell(8, num_heads=2)), "cell", functools.partial(references_recurrent.slstm, num_heads=2)),
+    "shm": (Memoroid(SHMCell(7, memory_size=5, chunk_length=32)), "cell", references_recurrent.shm),
+    "rtu": (Memoroid(RTUCell(8)), "cell", references_recurrent.rtu),
+    "indrnn": (Memoroid(IndRNNCell(7)), "cell", references_recurrent.indrnn),
+    "lmu": (
+        Memoroid(LMUCell(7, order=4, theta=9, memory_d=2)),
+        "cell",
+        functools.partial(references_recurrent.lmu, order=4, theta=9),
+    ),
     "lru": (Memoroid(LRUCell(7, state_dim=9)), "cell", references.lru),
+    "s5": (Memoroid(S5Cell(7, state_dim=12, blocks=2)), "cell", references_recurrent.s5),
+    "s4d": (Memoroid(S4DCell(7, d_state=4)), "cell", references_recurrent.s4d),
+    "s4d_inv": (Memoroid(S4DCell(7, d_state=4, initialization="inv")), "cell", references_recurrent.s4d),
     "mingru": (Memoroid(MinGRUCell(7)), "cell", references.min_gru),
+    "minlstm": (Memoroid(MinLSTMCell(7)), "cell", references_recurrent.min_lstm),
+    "rglru": (Memoroid(RGLRUCell(6, num_blocks=2)), "cell", references_recurrent.rg_lru),
+    "ffm": (Memoroid(FFMCell(7, memory_size=5, context_size=3)), "cell", references_recurrent.ffm),
     "mamba": (Memoroid(MAMBA), "cell", functools.partial(references.mamba, num_heads=MAMBA.num_heads, d_state=5)),
     "mlstm": (
         Memoroid(mLSTMCell(6, num_heads=2, chunk_length=16)),

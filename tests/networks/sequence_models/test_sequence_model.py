@@ -11,22 +11,31 @@ from memorax.networks.positional_embeddings import RoPE, sinusoids
 from memorax.networks.sequence_models import (
     RNN,
     DeltaNetCell,
+    FFMCell,
     FWPCell,
     GatedDeltaNetCell,
     GLACell,
+    IndRNNCell,
     LearnedPositionalEmbedding,
     LinearAttentionCell,
+    LMUCell,
     LRUCell,
     MambaCell,
     Memoroid,
     MemoroidCell,
     RetNetCell,
+    RGLRUCell,
+    RTUCell,
     RWKV7Cell,
+    S4DCell,
+    S5Cell,
     SegmentRecurrence,
     SelfAttention,
     SequenceModel,
     SequenceModelWrapper,
+    SHMCell,
     mLSTMCell,
+    sLSTMCell,
 )
 
 MODELS = {
@@ -92,6 +101,38 @@ def test_sizes_that_do_not_fit() -> None:
     odd = jnp.zeros((1, 1, 1, 3))
     with pytest.raises(ValueError, match=r"head dimension \(3\) must be even"):
         RoPE().apply({}, odd, odd, jnp.zeros((1, 1), jnp.int32))
+
+
+@pytest.mark.parametrize(
+    "cell, fields, message",
+    [
+        (sLSTMCell, {"features": 8, "num_heads": 3}, r"num_heads \(3\) must divide features \(8\)"),
+        (sLSTMCell, {"features": 8, "conv_kernel": 0}, r"conv_kernel \(0\) must be at least 1"),
+        (SHMCell, {"features": 8, "num_thetas": 0}, r"num_thetas \(0\) must be at least 1"),
+        (RTUCell, {"features": 7}, r"features \(7\) must be even"),
+        (RTUCell, {"features": 8, "r_max": 1.5}, r"r_min \(0.0\) and r_max \(1.5\)"),
+        (IndRNNCell, {"features": 8, "recurrent_max": 0}, r"recurrent_max \(0\) must be greater than 0"),
+        (LMUCell, {"features": 8, "order": 0}, r"order \(0\) must be at least 1"),
+        (S5Cell, {"features": 7}, r"state_dim \(7\) must be a multiple of 2 \* blocks \(1\)"),
+        (S5Cell, {"features": 8, "dt_min": 1.0}, r"dt_min \(1.0\) and dt_max \(0.1\)"),
+        (S4DCell, {"features": 8, "d_state": 3}, r"d_state \(3\) must be even"),
+        (S4DCell, {"features": 8, "initialization": "legs"}, r"initialization \('legs'\) must be one of lin, inv"),
+        (RGLRUCell, {"features": 6}, r"num_blocks \(4\) must divide features \(6\)"),
+        (RGLRUCell, {"features": 8, "a_max": 1.0}, r"a_min \(0.9\) and a_max \(1.0\)"),
+        (FFMCell, {"features": 8, "memory_size": 0}, r"memory_size \(0\) must be at least 1"),
+        (FFMCell, {"features": 8, "beta": 1.0}, r"beta \(1.0\) must lie between 0 and 1"),
+    ],
+)
+def test_what_a_cell_cannot_be(cell: type, fields: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=f"{cell.__name__} {message}"):
+        cell(**fields)
+
+
+def test_inputs_a_bare_recurrence_cannot_take() -> None:
+    model = Memoroid(RGLRUCell(8))
+    carry = model.initialize_carry(jax.random.key(0), (1, 5))
+    with pytest.raises(ValueError, match=r"RGLRUCell features \(8\) must be the size of its inputs \(5\)"):
+        model.init(jax.random.key(0), jnp.zeros((1, 1, 5)), jnp.zeros((1, 1), bool), carry)
 
 
 class _ForgetsItsPrecision(MemoroidCell):

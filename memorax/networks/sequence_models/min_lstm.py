@@ -1,0 +1,48 @@
+"""The minimal long short-term memory."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from memorax.networks.sequence_models.memoroid import MemoroidCell
+from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
+from memorax.types import Array, Key
+
+
+class MinLSTMCell(MemoroidCell):
+    """minLSTM (Feng et al., 2024, "Were RNNs All We Needed?", Section 3.2 and Appendix B), gates normalized.
+
+        f_t = sigmoid(W_f x_t + b_f),    i_t = sigmoid(W_i x_t + b_i)
+        h_t = f_t / (f_t + i_t) * h_{t-1} + i_t / (f_t + i_t) * g(W_h x_t + b_h)
+        g(x) = x + 0.5 where x >= 0, sigmoid(x) elsewhere
+
+    The function is that of the paper's log-space form. It is computed without logarithms: both quotients are the
+    sigmoid of `+-(log f_t - log i_t)`, exact near 0 and 1.
+
+    Attributes:
+        features: size of the state and of the outputs.
+        dtype: of the projections; the state is float32.
+        param_dtype: of the parameters.
+    """
+
+    features: int
+    dtype: jnp.dtype | None = None
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Array, done: Array, carry: Array) -> tuple[Array, Array]:
+        """Run over a sequence; see `MemoroidCell`."""
+        inputs = inputs.swapaxes(0, 1)  # [T, B, F]
+        forget, write, candidate = (
+            nn.Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name=name)(inputs) for name in "fih"
+        )
+        log_ratio = nn.softplus(-write) - nn.softplus(-forget)  # log f - log i
+        positive = jnp.where(candidate >= 0, candidate + 0.5, nn.sigmoid(candidate))
+        carry, states = linear_recurrence(nn.sigmoid(log_ratio), nn.sigmoid(-log_ratio) * positive, done.T, carry)
+        return carry, states.astype(forget.dtype).swapaxes(0, 1)
+
+    @nn.nowrap
+    def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> Array:
+        """The zero state, float32 `[B, features]`."""
+        return jnp.zeros((input_shape[0], self.features), jnp.float32)
