@@ -257,12 +257,31 @@ class Algorithm(abc.ABC, Generic[Config, State]):
 
     def _evaluate_all(self, key: Key, state: State, steps: int, deterministic: bool) -> tuple[Key, Transition]:
         key, env_key, rollout_key = jax.random.split(key, 3)
-        policy = self._policy(state, explore=not deterministic)
-        environments = self._environments.frozen(state.worker.env_state)
-        worker = self._start(env_key, environments)
-        worker, trajectory = rollouts.rollout(environments, self.env_params, policy, worker, rollout_key, steps)
+        worker = self.enter(env_key, state, self._environments)
+        worker, trajectory = self.play(rollout_key, state, self._environments, worker, steps, deterministic)
         host.close(worker.env_state)
         return key, trajectory.transition
+
+    def enter(self, key: Key, state: State, environments: VectorEnvironment) -> Worker:
+        """Where the agent stands at the start of an evaluation in `environments`, of any number."""
+        return self._start(key, environments.frozen(state.worker.env_state))
+
+    def play(
+        self,
+        key: Key,
+        state: State,
+        environments: VectorEnvironment,
+        worker: Worker,
+        num_steps: int,
+        deterministic: bool = True,
+    ) -> tuple[Worker, Trajectory]:
+        """Go on from `worker` for `num_steps` steps in each of `environments`, without learning.
+
+        Returns `(worker, trajectory)`, as `rollout` does.
+        """
+        policy = self._policy(state, explore=not deterministic)
+        frozen = environments.frozen(state.worker.env_state)
+        return rollouts.rollout(frozen, self.env_params, policy, worker, key, num_steps)
 
     def act(self, key: Key, state: State) -> tuple[State, Trajectory]:
         """One iteration's rollout, without learning. Returns `(state, trajectory)`."""

@@ -12,6 +12,7 @@ COMMANDS = {
     "resume": "go on with a run",
     "evaluate": "see how the agents of a run do",
     "plot": "draw the learning curves of runs",
+    "render": "draw an agent of a run while it acts",
     "list": "show environments, algorithms and torsos",
     "demo": "train with and without memory, and draw both",
 }

@@ -1,4 +1,4 @@
-"""Statistics over seeds, and learning curves."""
+"""Statistics over seeds, learning curves, and episodes that are drawn (`memorax.evaluation.rendering`)."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from memorax.evaluation.plot import plot_runs
+from memorax.evaluation.rendering import check_animation, render_episodes, write_animation
 from memorax.loggers import Logger, make_loggers
 from memorax.training.checkpoints import Checkpoints
 from memorax.training.config import TrainConfig, build_agent, config_to_json
@@ -20,6 +21,7 @@ from memorax.training.summary import evaluated_episodes
 from memorax.types import Array, PyTree
 
 LEARNING_CURVE = "learning_curve.png"
+EPISODE = "episode.gif"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +130,47 @@ def evaluate_run(
         returns=[returns[i][counted[i]] for i in range(config.num_seeds)],
         lengths=[lengths[i][counted[i]] for i in range(config.num_seeds)],
     )
+
+
+def render_run(
+    folder: str | Path,
+    output: str | Path | None = None,
+    seed: int | None = None,
+    num_episodes: int = 1,
+    num_steps: int = 1000,
+    frames_per_second: float = 10.0,
+    environment_seed: int = 0,
+    deterministic: bool = True,
+) -> Path:
+    """Draw an agent of a run while it acts, as it is at the last intact checkpoint.
+
+    Args:
+        folder: the run folder.
+        output: the animation to write, `.gif` or `.mp4`; by default `episode.gif` in the folder.
+        seed: which of the run's agents, by its seed; by default the first.
+        num_episodes: how many episodes.
+        num_steps: steps after which to stop in any case.
+        frames_per_second: how fast it plays.
+        environment_seed: of the environment.
+        deterministic: act greedily; otherwise as in training.
+
+    Returns:
+        The path of the animation.
+
+    Raises:
+        ValueError: if there is no run in the folder, or no checkpoint, or no such seed; if the environment cannot be
+            drawn or the animation not be written.
+    """
+    path = check_animation(Path(folder) / EPISODE if output is None else output)
+    config, agent, _, states = load_run(folder)
+    seed = config.seed if seed is None else seed
+    if not 0 <= seed - config.seed < config.num_seeds:
+        seeds = range(config.seed, config.seed + config.num_seeds)
+        raise ValueError(f"seed ({seed}) must be one of the run's: {', '.join(map(str, seeds))}")
+    state = jax.tree.map(lambda x: x[seed - config.seed], states)
+    key = jax.random.key(environment_seed)
+    frames = render_episodes(agent, key, state, num_episodes, num_steps, deterministic)
+    return write_animation(list(frames), path, frames_per_second)
 
 
 def _train(config: TrainConfig, folder: Path, resume: bool, loggers: Sequence[Logger] | None) -> TrainingResult:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import memorax.cli.train
@@ -13,6 +14,7 @@ from memorax.algorithms import DQNConfig, PPOConfig
 from memorax.cli import COMMANDS, main
 from memorax.cli.errors import one_line
 from memorax.cli.train import parse
+from memorax.environments.popgym.repeat_previous import RepeatPrevious
 from memorax.evaluation import read_metrics
 from memorax.training import Interrupted, TrainConfig, build_agent
 from tests.training.small import CONFIG, STEPS
@@ -60,7 +62,9 @@ def test_each_algorithm_has_its_own_flags() -> None:
     assert parse([]) == (TrainConfig(), None)
 
 
-def test_trains_resumes_evaluates_and_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trains_resumes_evaluates_plots_and_renders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "run"
     assert main(["train", *SMALL, "--folder", str(folder)]) == 0
     assert capsys.readouterr().out.endswith(f"everything is in {folder}\n")
@@ -73,6 +77,11 @@ def test_trains_resumes_evaluates_and_plots(tmp_path: Path, capsys: pytest.Captu
     assert [line.split(":")[0] for line in lines] == ["seed 0", "seed 1", "all"]
     assert main(["plot", str(folder), "--output", str(tmp_path / "curve.png")]) == 0
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(RepeatPrevious, "render", lambda env, state, params: np.zeros((2, 3, 3), np.uint8))
+    assert main(["render", str(folder), "--seed", "1", "--num-steps", "3"]) == 0
+    assert (folder / "episode.gif").read_bytes().startswith(b"GIF89a")
+    assert main(["render", str(folder), "--seed", "2"]) == 2
+    assert "seed (2) must be one of the run's: 0, 1" in capsys.readouterr().err
     assert main(["train", *SMALL, "--folder", str(folder)]) == 2
     assert capsys.readouterr().err == (
         f"error: folder ({folder}) holds another run: go on with it by `memorax resume {folder}`, "
@@ -96,6 +105,8 @@ def test_trains_resumes_evaluates_and_plots(tmp_path: Path, capsys: pytest.Captu
         (["train", "--folder", "/dev/null"], "folder (/dev/null) is a file"),
         (["resume", "nowhere"], "nowhere holds no config.json: name the folder of a run"),
         (["evaluate", "nowhere"], "nowhere holds no config.json: name the folder of a run"),
+        (["render", "nowhere"], "nowhere holds no config.json: name the folder of a run"),
+        (["render", "nowhere", "--output", "a.avi"], "output (a.avi) must end in one of .gif, .mp4"),
         (["plot", "nowhere"], "nowhere holds no metrics.csv: name the folder of a run"),
         (["plot"], "no run to plot"),
     ],
