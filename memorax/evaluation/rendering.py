@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from memorax.algorithms.algorithm import Algorithm
+from memorax.environments import host
 from memorax.types import Key, PyTree
 
 ANIMATIONS = (".gif", ".mp4")
@@ -92,7 +93,8 @@ def _frames(
             yield Frame(picture, episode, length + 1, total, ended=True)
             episode += 1
             if episode > num_episodes:
-                return
+                break
+    host.close(worker.env_state)
 
 
 def check_animation(output: str | Path) -> Path:
