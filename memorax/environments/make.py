@@ -14,8 +14,10 @@ from memorax.types import PyTree
 
 # A suite is a module with `make` and `ids`, imported when it is first asked for. Its name is also that of its extra.
 SUITES: Mapping[str, str] = {
+    "ale": "memorax.environments.ale",
     "brax": "memorax.environments.brax",
     "craftax": "memorax.environments.craftax",
+    "envpool": "memorax.environments.envpool",
     "gxm": "memorax.environments.gxm",
     "gymnasium": "memorax.environments.gymnasium",
     "gymnax": "memorax.environments.gymnax",
