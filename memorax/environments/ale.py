@@ -54,9 +54,9 @@ def ids() -> list[str]:
 def make(id: str, **kwargs: Any) -> tuple[HostEnvironment, None]:
     """Make a game; `kwargs` are arguments of `AtariVectorEnv`, whose defaults hold but for `stack_num`, which is 1.
 
-    Observations are uint8 `[img_height, img_width, channels]`, gray unless `grayscale=False`; the frames of a stack, the
-    newest last, and their colours are side by side in the channels. By default four frames are skipped, rewards are
-    clipped to -1, 0 and 1 (so that returns are those of clipped rewards), and actions are never repeated:
+    Observations are uint8 `[img_height, img_width, channels]`, gray unless `grayscale=False`; the frames of a stack,
+    the newest last, and their colours are side by side in the channels. By default four frames are skipped, rewards
+    are clipped to -1, 0 and 1 (so that returns are those of clipped rewards), and actions are never repeated:
     `repeat_action_probability=0.25` makes them sticky (Machado et al., 2018).
 
     Raises:

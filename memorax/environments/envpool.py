@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import envpool
@@ -43,9 +46,10 @@ def make(id: str, **kwargs: Any) -> tuple[HostEnvironment, None]:
         raise ValueError(f"{name} cannot be made with {kwargs}: values must be of the kind of {expected}") from error
     if spec.config.max_num_players > 1:
         raise ValueError(f"{name} has {spec.config.max_num_players} agents: only environments of one are supported")
-    observation_space = channels_last_space(repaired(spec.gymnasium_observation_space))
+    with _quiet():
+        observation_space, action_space = spec.gymnasium_observation_space, spec.gymnasium_action_space
     make_batch = functools.partial(EnvpoolBatch, id, kwargs)
-    spaces = convert(observation_space, name), convert(spec.gymnasium_action_space, name)
+    spaces = convert(channels_last_space(repaired(observation_space)), name), convert(action_space, name)
     return HostEnvironment(name, make_batch, *spaces), None
 
 
@@ -63,15 +67,17 @@ class EnvpoolBatch(HostBatch):
         self.pool: Any = None
 
     def reset(self, seeds: np.ndarray) -> PyTree:
-        self.pool = envpool.make(
-            self.id, env_type="gymnasium", num_envs=self.num_envs, seed=[int(seed) for seed in seeds], **self.settings
-        )
+        fixed = {"env_type": "gymnasium", "num_envs": self.num_envs, "seed": [int(seed) for seed in seeds]}
+        with _quiet():
+            self.pool = envpool.make(self.id, **fixed, **self.settings)
+            self.observation_space, self.action_space = (
+                self.pool.single_observation_space,
+                self.pool.single_action_space,
+            )
         return self._observe(self.pool.reset()[0])
 
     def step(self, action: PyTree) -> HostStep:
-        observation, reward, terminated, truncated, _ = self.pool.step(
-            to_gymnasium(self.pool.single_action_space, action)
-        )
+        observation, reward, terminated, truncated, _ = self.pool.step(to_gymnasium(self.action_space, action))
         final_observation = observation = self._observe(observation)
         ended = np.flatnonzero(terminated | truncated)
         if ended.size:
@@ -86,8 +92,7 @@ class EnvpoolBatch(HostBatch):
             self.pool.close()
 
     def _observe(self, observation: Any) -> PyTree:
-        space = self.pool.single_observation_space
-        return channels_last(space, to_ours(space, observation))
+        return channels_last(self.observation_space, to_ours(self.observation_space, observation))
 
 
 def channels_last_space(space: Any) -> Any:
@@ -96,7 +101,7 @@ def channels_last_space(space: Any) -> Any:
         return gymnasium_spaces.Dict({name: channels_last_space(inner) for name, inner in space.spaces.items()})
     if not _has_channels_first(space):
         return space
-    return gymnasium_spaces.Box(np.moveaxis(space.low, 0, 2), np.moveaxis(space.high, 0, 2), dtype=space.dtype)
+    return gymnasium_spaces.Box(np.moveaxis(space.low, 0, 2), np.moveaxis(space.high, 0, 2), dtype=space.low.dtype.type)
 
 
 def channels_last(space: Any, observation: PyTree) -> PyTree:
@@ -112,8 +117,16 @@ def repaired(space: Any) -> Any:
         return gymnasium_spaces.Dict({name: repaired(inner) for name, inner in space.spaces.items()})
     if not isinstance(space, gymnasium_spaces.Box) or not np.issubdtype(space.dtype, np.floating):
         return space
-    low = np.where(space.low == np.finfo(space.dtype).tiny, -np.inf, space.low).astype(space.dtype)
-    return gymnasium_spaces.Box(low, space.high, dtype=space.dtype)
+    low = np.where(space.low == np.finfo(space.low.dtype).tiny, -np.inf, space.low)
+    return gymnasium_spaces.Box(low.astype(space.low.dtype), space.high, dtype=space.low.dtype.type)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warning that gymnasium gives of the package's own bounds."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*precision lowered by casting")
+        yield
 
 
 def _has_channels_first(space: Any) -> bool:
