@@ -57,7 +57,7 @@ class Example:
 
 COUNTED = "counted by the adapter"
 EXAMPLES = {
-    "ale": Example("ale-py", "ALE/Breakout-v5", "flags apart, as in gymnasium"),
+    "ale": Example("ale-py", "breakout", "flags apart"),
     "brax": Example("brax", "inverted_pendulum", COUNTED, {"backend": "spring"}),
     "craftax": Example("craftax", "Craftax-Classic-Symbolic-v1", "merged by the package, taken apart"),
     "envpool": Example("envpool", "CartPole-v1", "flags apart"),
