@@ -13,6 +13,7 @@ import optax
 import pytest
 
 import memorax
+from memorax import testing
 from memorax.algorithms import PPO, PPOConfig, PPOState
 from memorax.networks import MLP, RNN, FeatureExtractor, MambaCell, Memoroid, Network, SequenceModelWrapper, heads
 
@@ -28,6 +29,21 @@ def test_the_snippets_of_the_readme_run() -> None:
     transitions = namespace["transitions"]
     assert transitions.info["returned_episode_returns"].shape == (4, 8, 128)
     assert namespace["state"].step == 1024, "1000 steps are rounded up to one iteration"
+
+
+def test_the_page_of_wrappers_names_each_in_order_and_its_snippets_run() -> None:
+    from memorax.cli.train import parse
+    from memorax.environments.wrappers import WRAPPERS
+
+    page = (ROOT / "docs" / "wrappers.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE) == list(WRAPPERS)
+    namespace: dict = {}
+    for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(snippet, namespace)
+    testing.check_environment(namespace["env"], namespace["env_params"], num_steps=20)
+    (command,) = re.findall(r"```bash\nmemorax train (.*?)\n```", page, flags=re.DOTALL)
+    options = parse(command.split())[0].environment_options
+    assert options == {"mask_observation": (0, 2), "normalize_observation": True}
 
 
 def test_the_readme_names_every_command() -> None:

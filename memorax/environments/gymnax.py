@@ -12,11 +12,13 @@ from typing import Any
 import gymnax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from memorax.environments.adaptation import NO_TIME_LIMIT, as_written, cast, convert_space, like, replace_fields, strong
 from memorax.environments.environment import Environment, StepResult
+from memorax.environments.gymnax_pictures import PICTURES, draw_image
 from memorax.environments.options import check_options, constructor_options
-from memorax.environments.spaces import Space
+from memorax.environments.spaces import Box, Space
 from memorax.types import Array, Key, PyTree
 
 
@@ -97,6 +99,24 @@ class GymnaxEnvironment(Environment):
         endless = dataclasses.replace(params, max_steps_in_episode=NO_TIME_LIMIT)
         terminated = self.env.step_env(key, env_state, action, endless)[3]
         return jnp.asarray(terminated, bool), jnp.asarray(state.time >= params.max_steps_in_episode, bool)
+
+    @property
+    def renders(self) -> bool:
+        return self.name in PICTURES or self._observes_images
+
+    def render(self, env_state: PyTree, params: PyTree) -> np.ndarray:
+        """Classic control from the state; grids and images as they are observed."""
+        if self.name in PICTURES:
+            return PICTURES[self.name](env_state)
+        if not self._observes_images:
+            return super().render(env_state, params)
+        with as_written():
+            return draw_image(np.asarray(cast(self._observation_space, self.env.get_obs(env_state))))
+
+    @property
+    def _observes_images(self) -> bool:
+        space = self._observation_space
+        return isinstance(space, Box) and len(space.shape) in (2, 3) and min(space.shape[:2]) > 1
 
     def observation_space(self, params: PyTree) -> Space:
         with jax.ensure_compile_time_eval():
