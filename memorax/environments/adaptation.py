@@ -49,12 +49,10 @@ def as_written() -> Iterator[None]:
     """Run another package's code under the settings it was written for, whatever those of the user are.
 
     Some add arrays of different rank, ask for 64-bit integers where JAX has 32, write integers into boolean arrays or
-    call what is deprecated. None of it changes a result.
+    call what is deprecated. None of it changes a result, and of what they warn the user can mend nothing.
     """
     with jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Explicitly requested dtype", UserWarning)
-        warnings.filterwarnings("ignore", "scatter inputs have incompatible types", FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.simplefilter("ignore")
         yield
 
 

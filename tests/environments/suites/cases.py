@@ -119,7 +119,7 @@ CASES = {
         end=End("Navix-LavaGapS5-v0", {"max_steps": 1000}),
     ),
     "pobax": Case(
-        ids={"tmaze_5": {"max_steps_in_episode": 20}, "battleship_3": {}, "rocksample_5_5": {}, "hallway": {}},
+        ids={"tmaze_5": {"max_steps_in_episode": 20}, "battleship_3": {}, "rocksample_5_5": {}, "pocman": {}},
         limit=End("simple_chain", {"max_steps_in_episode": 4}, 0, at=3),
         end=End("simple_chain", {}, 0, at=9),
         draws=False,

@@ -114,6 +114,8 @@ def test_an_option_that_is_not_valid_is_one_line(id: str, options: dict[str, Any
     assert "\n" not in str(raised.value)
 
 
+# The download that fails leaves its pipes to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("id", ["mujoco_playground::Go1JoystickFlatTerrain", "jumanji::Sokoban-v0"])
 def test_data_that_cannot_be_fetched_is_one_line(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"):
