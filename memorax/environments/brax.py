@@ -50,5 +50,5 @@ class BraxEnvironment(PhysicsEnvironment):
     def render(self, env_state: Timed, params: PyTree) -> np.ndarray:
         try:
             return np.asarray(self.env.render([env_state.state.pipeline_state])[0], np.uint8)
-        except (AttributeError, RuntimeError, ImportError) as error:
+        except Exception as error:  # each way to draw without a screen fails in its own
             raise without_display(error, f"brax::{self.name}") from error

@@ -58,5 +58,5 @@ class PlaygroundEnvironment(PhysicsEnvironment):
     def render(self, env_state: Timed, params: PyTree) -> np.ndarray:
         try:
             return np.asarray(self.env.render([env_state.state])[0], np.uint8)
-        except (AttributeError, RuntimeError, ImportError) as error:
+        except Exception as error:  # each way to draw without a screen fails in its own
             raise without_display(error, f"mujoco_playground::{self.name}") from error

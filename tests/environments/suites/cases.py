@@ -94,7 +94,7 @@ CASES = {
     ),
     "jaxmarl": Case(
         ids={"MPE_simple_spread_v3": {}, "overcooked": {"max_steps": 20}, "switch_riddle": {}, "coin_game": {}},
-        limit=End("MPE_simple_spread_v3", {"max_steps": 4}, 0, at=3),
+        limit=End("MPE_simple_spread_v3", {"max_steps": 4}, 0, at=4),  # it looks before it counts
         end=End("switch_riddle", {}, 2),
         draws=False,
     ),
