@@ -95,8 +95,9 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     with as_written():
         env = CONSTRUCTORS[id]()
         declared = env.default_params
-    limit = kwargs.get("max_steps_in_episode", declared.max_steps_in_episode)
-    params = StepLimit(positive(name, "max_steps_in_episode", limit))
+    # An environment that declares none has that of gymnax's base class, a single step.
+    limit = declared.max_steps_in_episode if declared.max_steps_in_episode > 1 else NO_TIME_LIMIT
+    params = StepLimit(positive(name, "max_steps_in_episode", kwargs.get("max_steps_in_episode", limit)))
     return PobaxEnvironment(env, params, id), params
 
 
