@@ -89,7 +89,6 @@ class ReplayedSteps(struct.PyTreeNode):
     action: Array
     reward: Array
     terminated: Array
-    truncated: Array
 
 
 class DQN(Algorithm[DQNConfig, DQNState]):
@@ -136,7 +135,7 @@ class DQN(Algorithm[DQNConfig, DQNState]):
         params, carry = initialize(self.q_network, key, worker.timestep)
         flag = jnp.zeros_like(worker.timestep.done)
         timestep = worker.timestep
-        step = ReplayedSteps(timestep, timestep.action, timestep.reward, terminated=flag, truncated=flag)
+        step = ReplayedSteps(timestep, timestep.action, timestep.reward, terminated=flag)
         return DQNState(
             step=jnp.zeros((), jnp.int32),
             worker=worker,
@@ -160,9 +159,7 @@ class DQN(Algorithm[DQNConfig, DQNState]):
         return policy
 
     def _store(self, state: DQNState, trajectory: Trajectory) -> DQNState:
-        steps = ReplayedSteps(
-            trajectory.timesteps, trajectory.action, trajectory.reward, trajectory.terminated, trajectory.truncated
-        )
+        steps = ReplayedSteps(trajectory.timesteps, trajectory.action, trajectory.reward, trajectory.terminated)
         first_carry = jax.tree.map(lambda x: x[:, 0], trajectory.carry)
         return state.replace(buffer=self.buffer.add(state.buffer, steps, first_carry))
 
@@ -200,7 +197,7 @@ class DQN(Algorithm[DQNConfig, DQNState]):
         return state.replace(buffer=buffer), metrics
 
     def _loss(self, params: PyTree, target_params: PyTree, steps: ReplayedSteps, carry: Carry) -> tuple[Array, Metrics]:
-        """Mean Huber loss of the TD errors, over the steps whose successor is known: time limits hide it."""
+        """Mean Huber loss of the TD errors, over steps whose successor is known: time limits and restarts hide it."""
         burn_in = self.buffer.burn_in
         _, q_values = unroll(self.q_network, params, steps.timesteps, carry, burn_in)
         _, target_q_values = unroll(self.q_network, target_params, steps.timesteps, carry, burn_in)
@@ -211,7 +208,8 @@ class DQN(Algorithm[DQNConfig, DQNState]):
         discount = self.cfg.gamma * (1.0 - learned.terminated)
         target = jax.lax.stop_gradient(learned.reward + discount * next_value)
         value = _at(q_values[:, :-1], learned.action)
-        weight = 1.0 - learned.truncated
+        hidden = steps.timesteps.done[:, burn_in + 1 :] & ~learned.terminated
+        weight = 1.0 - hidden
         loss = jnp.sum(weight * optax.huber_loss(value, target)) / jnp.maximum(weight.sum(), 1.0)
         return loss, {"q_loss": loss, "q_value": value.mean()}
 

@@ -107,7 +107,10 @@ class GymnasiumBatch(HostBatch):
                 stack.callback(env.close)
 
     def render(self, index: int) -> np.ndarray:
-        return np.asarray(self.envs[index].render(), np.uint8)
+        try:
+            return np.asarray(self.envs[index].render(), np.uint8)
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise ImportError(f"pictures need a package that is missing: {' '.join(str(error).split())}") from error
 
 
 def _stack(elements: list[PyTree]) -> PyTree:

@@ -6,7 +6,7 @@ import abc
 import logging
 import secrets
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -290,7 +290,7 @@ def _closed_if_it_fails(number: int) -> Iterator[None]:
 # Callbacks, and what is raised in them ----------------------------------------------------------------------------
 
 
-_raised: list[BaseException] = []
+_raised: deque[BaseException] = deque(maxlen=8)
 """What was raised on the host since `own_errors` was entered."""
 
 
@@ -306,7 +306,7 @@ def own_errors() -> Iterator[None]:
     except jax.errors.JaxRuntimeError:
         if not _raised:
             raise
-        raise _raised[0] from None
+        raise _raised.popleft() from None
 
 
 def _by_callback(name: str, function: Callable[..., Any], shapes: PyTree) -> Callable[..., PyTree]:

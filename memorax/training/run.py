@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from memorax.environments import host
 from memorax.evaluation.plot import plot_runs
 from memorax.evaluation.rendering import check_animation, render_episodes, write_animation
 from memorax.loggers import Logger, make_loggers
@@ -121,7 +122,8 @@ def evaluate_run(
         return counted, info["returned_episode_returns"], info["returned_episode_lengths"]
 
     keys = jax.random.split(jax.random.key(seed), config.num_seeds)
-    counted, returns, lengths = jax.device_get(jax.jit(jax.vmap(evaluate))(keys, states))
+    with host.own_errors():
+        counted, returns, lengths = jax.device_get(jax.jit(jax.vmap(evaluate))(keys, states))
     if not counted.reshape(config.num_seeds, -1).any(axis=1).all():
         raise ValueError(f"num_steps ({num_steps}) must be larger: in some seed no episode ended within it")
     return Evaluation(

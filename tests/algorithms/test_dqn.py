@@ -36,7 +36,10 @@ def test_the_loss_is_that_of_the_papers(double: bool) -> None:
     """Against a loop over every step of every window."""
     cfg = dataclasses.replace(CONFIGS["dqn"], double=double)
     agent = make_agent("dqn", EndlessReward(limit=3), None, TORSOS["gru"](FEATURES), cfg)
-    key, state = agent.warmup(*agent.init(jax.random.key(0)), 256)
+    key, state = agent.init(jax.random.key(0))
+    for _ in range(8):
+        # Episodes are left unfinished: their last step has no successor either.
+        key, state = agent.restart(*agent.warmup(key, state, 32))
     target_params = jax.tree.map(lambda x: x + 0.1, state.params)
     steps, carry = agent.buffer.sample(key, state.buffer)
     loss, _ = agent._loss(state.params, target_params, steps, carry)
@@ -45,7 +48,7 @@ def test_the_loss_is_that_of_the_papers(double: bool) -> None:
     losses = []
     for n in range(cfg.batch_size):
         for t in range(cfg.burn_in, cfg.burn_in + cfg.sequence_length):
-            if steps.truncated[n, t]:
+            if steps.timesteps.done[n, t + 1] and not steps.terminated[n, t]:
                 continue
             action = np.argmax((online if double else target)[n, t + 1])
             goal = steps.reward[n, t] + cfg.gamma * (1 - steps.terminated[n, t]) * target[n, t + 1, action]
