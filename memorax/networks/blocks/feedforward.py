@@ -70,6 +70,7 @@ class GLU(nn.Module):
     Attributes:
         features: size of the outputs.
         activation: of the gate.
+        project_values: whether there is a `V x + c`; otherwise the gate acts on the inputs themselves.
         use_bias: whether biases are added.
         dtype: of the computation.
         param_dtype: of the parameters.
@@ -77,6 +78,7 @@ class GLU(nn.Module):
 
     features: int
     activation: Callable[[Array], Array] = nn.sigmoid
+    project_values: bool = True
     use_bias: bool = True
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -84,6 +86,7 @@ class GLU(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """`[..., features]` of `[..., F]`."""
-        both = nn.Dense(2 * self.features, self.use_bias, self.dtype, self.param_dtype, name="WV")(inputs)
-        gate, values = jnp.split(both, 2, axis=-1)
+        width = 2 * self.features if self.project_values else self.features
+        projected = nn.Dense(width, self.use_bias, self.dtype, self.param_dtype, name="WV")(inputs)
+        gate, values = jnp.split(projected, 2, axis=-1) if self.project_values else (projected, inputs)
         return self.activation(gate) * values

@@ -75,6 +75,28 @@ class GatedResidual(Block):
         return nn.Dense(features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
 
 
+class Gated(Block):
+    """`activation(W x) * model(x)`: a second branch decides what of the model's outputs passes.
+
+    Attributes:
+        model: whose outputs are gated.
+        activation: of the gate.
+        dtype: of the gate's computation.
+        param_dtype: of its parameters.
+    """
+
+    activation: Callable[[Array], Array] = nn.gelu
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:
+        """Run over a sequence; see `SequenceModel`."""
+        carry, outputs = self.model(inputs, done, carry)
+        gate = nn.Dense(outputs.shape[-1], dtype=self.dtype, param_dtype=self.param_dtype, name="gate")(inputs)
+        return carry, self.activation(gate) * outputs
+
+
 def _check_widths(block: nn.Module, inputs: Array, outputs: Array) -> None:
     if outputs.shape != inputs.shape:
         raise ValueError(

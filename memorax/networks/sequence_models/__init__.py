@@ -1,5 +1,6 @@
 """Sequence models: what an agent remembers with."""
 
+from memorax.networks.sequence_models.causal_convolution import CausalConvolution
 from memorax.networks.sequence_models.delta_net import DeltaNetCarry, DeltaNetCell
 from memorax.networks.sequence_models.ffm import FFMCell
 from memorax.networks.sequence_models.frame_stack import FrameStack
@@ -35,6 +36,7 @@ from memorax.networks.sequence_models.slstm import sLSTMCarry, sLSTMCell
 __all__ = [
     "RNN",
     "RTRL",
+    "CausalConvolution",
     "DeltaNetCarry",
     "DeltaNetCell",
     "FFMCell",
