@@ -1,9 +1,11 @@
 """Networks: feature extractor -> torso (sequence model) -> head."""
 
 from memorax.networks import heads
+from memorax.networks.architectures import gpt2, griffin, gtrxl, mamba, s5, transformer_xl, xlstm
 from memorax.networks.blocks import (
     FFN,
     GLU,
+    Gated,
     GatedResidual,
     MoE,
     PostNorm,
@@ -19,6 +21,7 @@ from memorax.networks.positional_embeddings import ALiBi, RoPE
 from memorax.networks.sequence_models import (
     RNN,
     RTRL,
+    CausalConvolution,
     DeltaNetCell,
     FFMCell,
     FrameStack,
@@ -59,12 +62,14 @@ __all__ = [
     "RTRL",
     "TORSOS",
     "ALiBi",
+    "CausalConvolution",
     "DeltaNetCell",
     "FFMCell",
     "FWPCell",
     "FeatureExtractor",
     "FrameStack",
     "GLACell",
+    "Gated",
     "GatedDeltaNetCell",
     "GatedResidual",
     "IndRNNCell",
@@ -97,10 +102,17 @@ __all__ = [
     "SequenceModelWrapper",
     "SpaceEncoder",
     "Stack",
+    "gpt2",
+    "griffin",
+    "gtrxl",
     "heads",
     "mLSTMCell",
+    "mamba",
     "observation_encoder",
+    "s5",
     "sLSTMCell",
+    "transformer_xl",
     "unroll",
     "unroll_step",
+    "xlstm",
 ]

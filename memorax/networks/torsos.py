@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
+from memorax.networks.architectures import gpt2, griffin, gtrxl, mamba, s5, transformer_xl, xlstm
 from memorax.networks.blocks import Projection, Stack
 from memorax.networks.encoders import MLP
 from memorax.networks.sequence_models import (
     RNN,
     DeltaNetCell,
     FFMCell,
+    FrameStack,
     FWPCell,
     GatedDeltaNetCell,
     GLACell,
@@ -28,7 +30,6 @@ from memorax.networks.sequence_models import (
     RTUCell,
     RWKV7Cell,
     S4DCell,
-    S5Cell,
     SelfAttention,
     SequenceModelWrapper,
     SHMCell,
@@ -47,7 +48,7 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "indrnn": lambda features: Memoroid(IndRNNCell(features)),
     "lmu": lambda features: Memoroid(LMUCell(features)),
     "lru": lambda features: Memoroid(LRUCell(features)),
-    "s5": lambda features: Memoroid(S5Cell(features)),
+    "s5": lambda features: s5(features, depth=1),
     "s4d": lambda features: Memoroid(S4DCell(features)),
     "mingru": lambda features: Memoroid(MinGRUCell(features)),
     "minlstm": lambda features: Memoroid(MinLSTMCell(features)),
@@ -63,5 +64,12 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "fwp": lambda features: Memoroid(FWPCell(features)),
     "rwkv7": lambda features: Memoroid(RWKV7Cell(features)),
     "attention": lambda features: SelfAttention(features, num_heads=4, context_length=64),
+    "gtrxl": lambda features: gtrxl(features),
+    "transformer_xl": lambda features: transformer_xl(features),
+    "gpt2": lambda features: gpt2(features),
+    "xlstm": lambda features: xlstm(features, num_heads=2),
+    "griffin": lambda features: griffin(features),
+    "mamba_stack": lambda features: mamba(features),
+    "frame_stack": lambda features: Stack((FrameStack(8), MLP(features))),
 }
 """A torso for a number of features, by name; "mlp" has no memory."""

@@ -17,6 +17,7 @@ from memorax.networks import (
     MLP,
     RNN,
     FrameStack,
+    Gated,
     GatedResidual,
     MoE,
     PostNorm,
@@ -28,7 +29,7 @@ from memorax.networks import (
 )
 from memorax.networks.sequence_models import SequenceModel
 from tests.networks.sequence_models import references_attention as reference
-from tests.networks.sequence_models.references import float64
+from tests.networks.sequence_models.references import float64, sigmoid
 
 FEATURES = 6
 
@@ -56,6 +57,13 @@ def test_residuals_and_normalisation_around_layers_without_memory() -> None:
     x = x + reference.ffn(first["model"]["module"], reference.layer_norm(first["norm"], x))
     x = reference.layer_norm(second["norm"], x + reference.glu(second["model"]["model"]["module"], x))
     close(outputs, reference.dense(params["layers_2"]["module"]["dense"], x))
+
+
+def test_gates_of_two_branches_and_of_the_inputs_themselves() -> None:
+    params, x, _, outputs, _ = run(Stack((Gated(nn.Dense(4)), GLU(4, project_values=False))))
+    first, second = params["layers_0"], params["layers_1"]["module"]
+    x = reference.gelu(reference.dense(first["gate"], x)) * reference.dense(first["model"]["module"], x)
+    close(outputs, sigmoid(reference.dense(second["WV"], x)) * x)
 
 
 def test_gated_residual_is_the_gate_of_gtrxl() -> None:

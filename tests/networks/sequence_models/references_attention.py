@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,15 @@ def softmax(x: Array) -> Array:
     return weights / weights.sum(-1, keepdims=True)
 
 
-def layer_norm(params: Any, x: Array) -> Array:
+def layer_norm(params: Any, x: Array, epsilon: float = 1e-6) -> Array:
     """Ba et al. (2016), Eq. 4."""
     centered = x - x.mean(-1, keepdims=True)
-    return centered / np.sqrt((centered**2).mean(-1, keepdims=True) + 1e-6) * params["scale"] + params["bias"]
+    return centered / np.sqrt((centered**2).mean(-1, keepdims=True) + epsilon) * params["scale"] + params["bias"]
 
 
-def ffn(params: Any, x: Array) -> Array:
-    """Vaswani et al. (2017), Eq. 2, with a GELU."""
-    return dense(params["W_2"], gelu(dense(params["W_1"], x)))
+def ffn(params: Any, x: Array, activation: Callable[[Array], Array] = gelu) -> Array:
+    """Vaswani et al. (2017), Eq. 2."""
+    return dense(params["W_2"], activation(dense(params["W_1"], x)))
 
 
 def glu(params: Any, x: Array) -> Array:
@@ -72,6 +73,18 @@ def multi_head(query: Array, keys: Array, values: Array, bias: Array | float = 0
     """Vaswani et al. (2017), Eq. 1: `[H, D]` over `[K, H, D]`, with `bias` `[H, K]` on the scores."""
     weights = softmax(np.einsum("hd,khd->hk", query, keys) / np.sqrt(query.shape[-1]) + bias)
     return np.einsum("hk,khd->hd", weights, values)
+
+
+def attention(params: Any, inputs: Array, done: Array, num_heads: int, context_length: int) -> Array:
+    """Vaswani et al. (2017), Eq. 1, of inputs that know their positions."""
+    seen: list[tuple[Array, Array]] = []
+    outputs = []
+    for x, first in zip(inputs, done, strict=True):
+        query, key, value = dense(params["qkv"], x).reshape(3, num_heads, -1)
+        seen = [*([] if first else seen), (key, value)][-context_length:]
+        keys, values = (np.stack(part) for part in zip(*seen, strict=True))
+        outputs.append(dense(params["out"], multi_head(query, keys, values).reshape(-1)))
+    return np.stack(outputs)
 
 
 def grouped_alibi(
