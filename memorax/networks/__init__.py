@@ -14,7 +14,17 @@ from memorax.networks.blocks import (
     Residual,
     Stack,
 )
-from memorax.networks.encoders import CNN, MLP, OneHot, SpaceEncoder, observation_encoder
+from memorax.networks.encoders import (
+    CNN,
+    MLP,
+    GridEmbedding,
+    ImpalaCNN,
+    OneHot,
+    PatchEmbedding,
+    SpaceEncoder,
+    ViT,
+    observation_encoder,
+)
 from memorax.networks.feature_extractor import FeatureExtractor
 from memorax.networks.network import Network, unroll, unroll_step
 from memorax.networks.positional_embeddings import ALiBi, RoPE
@@ -72,6 +82,8 @@ __all__ = [
     "Gated",
     "GatedDeltaNetCell",
     "GatedResidual",
+    "GridEmbedding",
+    "ImpalaCNN",
     "IndRNNCell",
     "LMUCell",
     "LRUCell",
@@ -84,6 +96,7 @@ __all__ = [
     "MoE",
     "Network",
     "OneHot",
+    "PatchEmbedding",
     "PostNorm",
     "PreNorm",
     "Projection",
@@ -102,6 +115,7 @@ __all__ = [
     "SequenceModelWrapper",
     "SpaceEncoder",
     "Stack",
+    "ViT",
     "gpt2",
     "griffin",
     "gtrxl",

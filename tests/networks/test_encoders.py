@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete
-from memorax.networks.encoders import CNN, MLP, OneHot, SpaceEncoder, observation_encoder
+from memorax.networks.encoders import (
+    CNN,
+    MLP,
+    GridEmbedding,
+    ImpalaCNN,
+    OneHot,
+    PatchEmbedding,
+    SpaceEncoder,
+    ViT,
+    observation_encoder,
+)
 
 BATCH, STEPS = 3, 4
 KEY = jax.random.key(0)
@@ -128,6 +138,82 @@ def test_the_default_encoder_fits_any_space(name):
     assert y.shape == (BATCH, STEPS, 6)
 
 
-def test_the_default_encoder_of_large_images_is_convolutional():
-    assert observation_encoder(Box(0, 255, (84, 84, 3), jnp.uint8), (64, 32)) == CNN(output_features=32)
-    assert isinstance(observation_encoder(Box(0, 1, (10, 10, 4)), 32), nn.Sequential)
+@pytest.mark.parametrize(
+    ("space", "encoder"),
+    [
+        (Box(0, 255, (84, 84, 3), jnp.uint8), CNN(output_features=32)),
+        (Box(0.0, 1.0, (20, 20, 3)), CNN((32, 64), (4, 3), (2, 1), output_features=32)),
+        (Box(0.0, 1.0, (10, 10, 4)), CNN((16,), (3,), (1,), output_features=32)),
+        (Box(0, np.array([10, 5, 2]), (7, 7, 3), jnp.uint8), GridEmbedding((11, 6, 3), output_features=32)),
+        (Box(0, 11, (3, 5, 2), jnp.int32), GridEmbedding((12, 12), output_features=32)),
+    ],
+)
+def test_the_default_encoder_of_images_and_grids(space, encoder):
+    assert observation_encoder(space, (64, 32)) == encoder
+    y, _ = jax.eval_shape(encoder.init_with_output, KEY, elements(space))
+    assert y.shape == (BATCH, STEPS, 32)
+
+
+def test_what_is_too_small_or_too_varied_for_an_image_or_a_grid_is_a_vector():
+    for space in (Box(0.0, 1.0, (2, 9, 3)), Box(0, 1, (2, 9, 3), jnp.int32)):
+        assert isinstance(observation_encoder(space, 32), nn.Sequential)
+    assert isinstance(observation_encoder(Box(-1, 1, (5, 5, 1), jnp.int32), 32), CNN)
+    assert isinstance(observation_encoder(Box(0, 256, (5, 5, 1), jnp.int32), 32), CNN)
+
+
+def test_grid_embedding_looks_every_symbol_up_in_the_table_of_its_channel():
+    grid = jnp.array([[[1, 0], [0, 2], [1, 1]]] * 3, jnp.uint8)[None, None]
+    encoder = GridEmbedding((2, 3), embedding_features=2, features=(4,), output_features=5)
+    y, params = encoder.init_with_output(KEY, grid)
+    params = jax.tree.map(np.asarray, params["params"])
+    kinds, colours = params["symbols"]["embedding"][:2], params["symbols"]["embedding"][2:]
+    cells = np.concatenate([kinds[np.asarray(grid[0, 0, ..., 0])], colours[np.asarray(grid[0, 0, ..., 1])]], axis=-1)
+    convolution, dense = params["CNN_0"]["Conv_0"], params["CNN_0"]["Dense_0"]
+    hidden = np.maximum(np.einsum("hwc,hwcd->d", cells, convolution["kernel"]) + convolution["bias"], 0)
+    np.testing.assert_allclose(y[0, 0], np.maximum(hidden @ dense["kernel"] + dense["bias"], 0), atol=1e-5)
+
+
+def test_impala_has_the_published_layers():
+    y, params = jax.eval_shape(ImpalaCNN().init_with_output, KEY, jax.ShapeDtypeStruct((2, 3, 84, 84, 4), jnp.uint8))
+    kernels = [layer["kernel"].shape for name, layer in params["params"].items()]
+    assert y.shape == (2, 3, 256)
+    assert len(kernels) == 15 + 1, "fifteen convolutions and a dense layer"
+    assert params["params"]["Dense_0"]["kernel"].shape == (11 * 11 * 32, 256)
+
+
+def test_patches_are_squares_row_by_row_with_their_positions():
+    images = jax.random.uniform(KEY, (1, 2, 4, 6, 3))
+    y, params = PatchEmbedding(5, patch_size=2).init_with_output(KEY, images)
+    layer, positions = params["params"]["patches"], params["params"]["positions"]
+    assert y.shape == (1, 2, 6, 5)
+    for index, (row, column) in enumerate((r, c) for r in (0, 2) for c in (0, 2, 4)):
+        square = images[0, 1, row : row + 2, column : column + 2]
+        expected = jnp.einsum("hwc,hwcd->d", square, layer["kernel"]) + layer["bias"] + positions[index]
+        np.testing.assert_allclose(y[0, 1, index], expected, atol=1e-5)
+
+
+def test_vit_sees_each_image_alone_and_every_patch():
+    images = jax.random.uniform(KEY, (1, 2, 4, 4, 1))
+    model = ViT(8, depth=2, num_heads=2, patch_size=2)
+    apply, params = jax.jit(model.apply), jax.jit(model.init)(KEY, images)
+    y, changed = apply(params, images), apply(params, images.at[0, 1, 3, 3].add(1.0))
+    np.testing.assert_array_equal(changed[0, 0], y[0, 0])
+    assert np.abs(changed[0, 1] - y[0, 1]).max() > 1e-3
+    kernel = params["params"]["layers"]["ffn"]["W_1"]["kernel"]
+    assert kernel.shape == (2, 8, 32)
+    assert not np.allclose(kernel[0], kernel[1])
+
+
+def test_encoders_of_images_and_grids_name_what_they_need():
+    with pytest.raises(ValueError, match=r"ImpalaCNN images \(1, 9, 9, 3\) must be \[B, T, H, W, C\]"):
+        ImpalaCNN().init(KEY, jnp.zeros((1, 9, 9, 3)))
+    with pytest.raises(ValueError, match=r"H and W multiples of patch_size \(4\)"):
+        PatchEmbedding(8, patch_size=4).init(KEY, jnp.zeros((1, 1, 8, 9, 3)))
+    with pytest.raises(ValueError, match=r"ViT num_heads \(3\) must divide features \(8\)"):
+        ViT(8, num_heads=3)
+    with pytest.raises(ValueError, match=r"ViT depth \(0\) must be at least 1"):
+        ViT(8, depth=0)
+    with pytest.raises(ValueError, match=r"of float32 must be integers \[B, T, H, W, C\]"):
+        GridEmbedding(3).init(KEY, jnp.zeros((1, 1, 3, 3, 1)))
+    with pytest.raises(ValueError, match=r"num_classes \(3, 4\) must be one for each channel"):
+        GridEmbedding((3, 4)).init(KEY, jnp.zeros((1, 1, 3, 3, 1), jnp.int32))

@@ -1,0 +1,60 @@
+"""Dense layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from memorax.types import Array
+
+Activation = Callable[[Array], Array]
+
+# Keeps the scale of activations through a rectifier (He et al., 2015).
+SCALE = math.sqrt(2.0)
+
+
+class MLP(nn.Module):
+    """Dense layers, each followed by an activation.
+
+    Attributes:
+        features: width of each layer, or of the only one.
+        activation: what follows each layer.
+        dtype: what is computed in; that of inputs and parameters together if None.
+    """
+
+    features: int | Sequence[int]
+    activation: Activation = nn.relu
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """Features `[B, T, F]` of `inputs` `[B, T, ...]`, whose trailing axes are flattened.
+
+        Raises:
+            ValueError: if the inputs are integers `[B, T]`, which name things and do not measure them.
+        """
+        if inputs.ndim == 2 and not jnp.issubdtype(inputs.dtype, jnp.floating):
+            raise ValueError(
+                f"MLP inputs {inputs.shape} are of type {inputs.dtype}, one number per step: use OneHot(num_classes) "
+                f"or nn.Embed for what is counted, not measured"
+            )
+        widths = (self.features,) if isinstance(self.features, int) else self.features
+        hidden = flatten(inputs)
+        for width in widths:
+            layer = nn.Dense(width, kernel_init=nn.initializers.orthogonal(SCALE), dtype=self.dtype)
+            hidden = self.activation(layer(hidden))
+        return hidden
+
+
+def flatten(inputs: Array) -> Array:
+    """`[B, T, ...]` as floats `[B, T, F]`."""
+    return as_float(inputs).reshape(*inputs.shape[:2], -1)
+
+
+def as_float(inputs: Array) -> Array:
+    """Floats as they are, anything else as float32."""
+    return inputs if jnp.issubdtype(inputs.dtype, jnp.floating) else inputs.astype(jnp.float32)
