@@ -29,6 +29,7 @@ SUITES: Mapping[str, str] = {
     "pobax": "memorax.environments.pobax",
     "popgym": "memorax.environments.popgym",
     "popgym_arcade": "memorax.environments.popgym_arcade",
+    "pufferlib": "memorax.environments.pufferlib",
     "xminigrid": "memorax.environments.xminigrid",
 }
 
