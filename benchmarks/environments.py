@@ -66,7 +66,7 @@ EXAMPLES = {
     "gymnax": Example("gymnax", "CartPole-v1", "flags apart; before 1.0 merged, taken apart"),
     "jaxmarl": Example("jaxmarl", "MPE_simple_spread_v3", "merged by the package, taken apart"),
     "jumanji": Example("jumanji", "Snake-v1", "mostly merged by the package, taken apart"),
-    "memory": Example(None, "TMazeEasy", "flags apart"),
+    "memory": Example(None, "TMaze", "no time limits"),
     "mujoco_playground": Example("playground", "CartpoleBalance", COUNTED),
     "navix": Example("navix", "Navix-DoorKey-8x8-v0", "flags apart; its late reset is bypassed"),
     "pobax": Example("pobax", "tmaze_10", COUNTED),
