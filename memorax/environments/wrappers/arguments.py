@@ -33,11 +33,11 @@ def require_probability(keyword: str, value: Any) -> float:
 
 
 def require_step_env(keyword: str, env: Environment) -> None:
-    """Raise a ValueError if one environment cannot be stepped by itself, as a wrapper must that ends episodes."""
+    """Raise a ValueError if one environment cannot be stepped alone, as wrappers need that start or end episodes."""
     if env.batch_only or env.num_agents > 1:
         raise ValueError(
-            f"{keyword} ends episodes, and {env.name} is only stepped in batches: apply {keyword} before wrappers that "
-            f"share statistics, or use an option of the suite's own"
+            f"{keyword} needs an environment that can be stepped alone, and {env.name} is stepped in batches: apply it "
+            "before wrappers that share statistics, or use an option of the suite's own"
         )
 
 

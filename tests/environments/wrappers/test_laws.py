@@ -124,7 +124,7 @@ class Counted(Track):
 
 
 NO_BOX = "{} needs a Box observation: Named has a Discrete; flatten_observation makes it one"
-IN_BATCHES = "{0} ends episodes, and Track is only stepped in batches: apply {0} before wrappers that share statistics"
+IN_BATCHES = "{} needs an environment that can be stepped alone, and Track is stepped in batches: apply it before"
 UNFIT: dict[str, tuple[Environment, str]] = {
     "action_repeat": (WRAPPERS["normalize_reward"](Track(), 0.9), IN_BATCHES.format("action_repeat")),
     "time_limit": (WRAPPERS["normalize_reward"](Track(), 0.9), IN_BATCHES.format("time_limit")),
