@@ -46,6 +46,22 @@ def test_the_page_of_wrappers_names_each_in_order_and_its_snippets_run() -> None
     assert options == {"mask_observation": (0, 2), "normalize_observation": True}
 
 
+def test_the_page_of_memory_tasks_says_what_the_tasks_say() -> None:
+    from memorax.environments.memory import HORIZONS, ids
+
+    page = (ROOT / "docs" / "memory_tasks.md").read_text()
+    rows = re.findall(r"^\| `([\w-]+)` \| (.*?) \|.*\| ([\d.]+) \| ([\d.]+) \|$", page, flags=re.MULTILINE)
+    names = {name: [f"{name[:-1]}{n}" for n in HORIZONS] if name.endswith("-N") else [name] for name, *_ in rows}
+    assert sorted(sum(names.values(), [])) == sorted(ids())
+    for name, options, best, memoryless in rows:
+        env, _ = memorax.make(f"memory::{names[name][0]}")
+        assert (env.best_return, env.best_memoryless_return) == (float(best), float(memoryless))
+        for option, value in re.findall(r"`(\w+)=(\d+)`", options):
+            assert getattr(env, option) == int(value)
+    for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(snippet, {})
+
+
 def test_the_readme_names_every_command() -> None:
     from memorax.cli import COMMANDS
 
