@@ -52,7 +52,7 @@ def test_the_page_of_memory_tasks_says_what_the_tasks_say() -> None:
     page = (ROOT / "docs" / "memory_tasks.md").read_text()
     rows = re.findall(r"^\| `([\w-]+)` \| (.*?) \|.*\| ([\d.]+) \| ([\d.]+) \|$", page, flags=re.MULTILINE)
     names = {name: [f"{name[:-1]}{n}" for n in HORIZONS] if name.endswith("-N") else [name] for name, *_ in rows}
-    assert sorted(sum(names.values(), [])) == sorted(ids())
+    assert sorted(name for group in names.values() for name in group) == sorted(ids())
     for name, options, best, memoryless in rows:
         env, _ = memorax.make(f"memory::{names[name][0]}")
         assert (env.best_return, env.best_memoryless_return) == (float(best), float(memoryless))
