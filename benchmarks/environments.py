@@ -72,6 +72,7 @@ EXAMPLES = {
     "pobax": Example("pobax", "tmaze_10", COUNTED),
     "popgym": Example(None, "RepeatPreviousEasy", "flags apart"),
     "popgym_arcade": Example("popgym-arcade", "CountRecallEasy", "flags apart; where both are set, the limit"),
+    "pufferlib": Example("pufferlib", "puffer_cartpole", "ends alone; a limit told as such is an error"),
     "xminigrid": Example("xminigrid", "MiniGrid-DoorKey-8x8", "flags apart, by the discount"),
 }
 
