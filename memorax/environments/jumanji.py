@@ -95,10 +95,11 @@ class JumanjiEnvironment(Environment):
         return self._action_space
 
     def render(self, env_state: PyTree, params: PyTree) -> np.ndarray:
-        frame = _Frame()
+        frame, state = _Frame(), jax.tree.map(jnp.asarray, env_state)
         with as_written(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.env.animate([jax.device_get(env_state)]).save("", writer=frame)
+            # Twice, since some animations show only what lies between two states.
+            self.env.animate([state, state]).save("", writer=frame)
         return frame.image
 
 

@@ -75,8 +75,9 @@ class NavixEnvironment(Environment):
         self.env = env
         self._name = name
         space = env.observation_space
-        # The package declares a few kinds of objects and shows more: a byte holds them all.
-        self._observation_space = Box(0, 255, tuple(space.shape), space.dtype)
+        # The package declares a few kinds of objects and shows more: a byte holds them all, and a wall may be -1.
+        lowest = 0 if space.dtype == jnp.uint8 else -1
+        self._observation_space = Box(lowest, 255, tuple(space.shape), space.dtype)
         self._action_space = Discrete(len(env.action_set))
 
     @property
