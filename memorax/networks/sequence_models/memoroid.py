@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import abc
+import math
 from typing import ClassVar
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from memorax.networks.sequence_models.sequence_model import SequenceModel, check_sequence
 from memorax.types import Array, Carry, Key
@@ -21,9 +23,12 @@ class MemoroidCell(nn.Module, abc.ABC):
     Attributes:
         elementwise: names of the parameters that drive the recurrence, where each unit of the state depends on its own
             past alone and on its own slice of their last axis; empty for any other recurrence (see `RTRL`).
+        in_blocks: whether long sequences run in blocks of time that the backward pass computes again, as suits a cell
+            that would keep much for every step: memory then grows by what goes in and out of the cell alone.
     """
 
     elementwise: ClassVar[tuple[str, ...]] = ()
+    in_blocks: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:
@@ -33,6 +38,14 @@ class MemoroidCell(nn.Module, abc.ABC):
     @abc.abstractmethod
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> Carry:
         """The memory at the start of an episode, float32 or complex64 leaves `[B, ...]`, from `(B, F)`."""
+
+
+INPUTS_PER_BLOCK = {"cpu": 1024}
+"""How many inputs, of all sequences together, a block of a cell that runs `in_blocks` holds, by platform.
+
+On a CPU what is computed of a block stays in the caches (measured at B=16, T=512: Mamba forward and backward 131 ms at
+once, 74 ms in blocks).
+"""
 
 
 class Memoroid(SequenceModel):
@@ -54,7 +67,7 @@ class Memoroid(SequenceModel):
             ValueError: if the cell returns a carry of another structure, shape or dtype than it was given.
         """
         check_sequence(inputs, done, carry)
-        new_carry, outputs = self.cell(inputs, done, carry)
+        new_carry, outputs = self._run(inputs, done, carry)
         before, after = (jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", tree) for tree in (carry, new_carry))
         if before != after:
             raise ValueError(
@@ -66,3 +79,24 @@ class Memoroid(SequenceModel):
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> Carry:
         """The cell's initial carry."""
         return self.cell.initialize_carry(key, input_shape)
+
+    def _run(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:
+        batch_size, time = done.shape
+        num_blocks = math.ceil(batch_size * time / INPUTS_PER_BLOCK.get(jax.default_backend(), 65536))
+        length = math.ceil(time / num_blocks)
+        if not self.cell.in_blocks or length == time or self.is_initializing():
+            return self.cell(inputs, done, carry)
+
+        def block(cell: MemoroidCell, carry: Carry, xs: tuple[Array, Array]) -> tuple[Carry, Array]:
+            return cell(*xs, carry)
+
+        end = time // length * length
+        blocks = jax.tree.map(lambda x: x[:, :end].reshape(batch_size, -1, length, *x.shape[2:]), (inputs, done))
+        recomputed = nn.remat(block, prevent_cse=False)
+        scan = nn.scan(recomputed, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1)
+        carry, outputs = scan(self.cell, carry, blocks)
+        outputs = outputs.reshape(batch_size, end, -1)
+        if end == time:
+            return carry, outputs
+        carry, rest = self.cell(inputs[:, end:], done[:, end:], carry)
+        return carry, jnp.concatenate([outputs, rest], axis=1)

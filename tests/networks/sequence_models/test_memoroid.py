@@ -1,0 +1,32 @@
+"""Long sequences in blocks of time give what they give at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from memorax.networks.sequence_models import DeltaNetCell, Memoroid, memoroid
+from tests.networks.sequence_models import laws
+
+
+def test_blocks_of_time_change_neither_results_nor_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Memoroid(DeltaNetCell(8, chunk_length=4))
+    inputs, done, carry = laws.sequence(model, 8, num_steps=23)
+    params = laws.initialize(model, inputs, done, carry)
+
+    def run() -> Any:
+        def loss(params: Any, inputs: jax.Array, carry: Any) -> tuple:
+            final, outputs = model.apply(params, inputs, done, carry)
+            return jnp.mean(outputs**2) + jnp.mean(final.state**2), (final, outputs)
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))(params, inputs, carry)
+
+    at_once = run()
+    # 3 sequences of 23 steps: 3 blocks of 7 in a loop, and the 2 steps that are left.
+    monkeypatch.setattr(memoroid, "INPUTS_PER_BLOCK", {jax.default_backend(): 20})
+    in_blocks = run()
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), in_blocks, at_once)
