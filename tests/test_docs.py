@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -108,3 +109,16 @@ def test_importing_is_light() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     heavy = {"gymnax", "gymnasium", "matplotlib", "orbax", "flashbax", "rich", "tyro", "pandas", "flax", "jax"}
     assert not heavy & set(result.stdout.split())
+
+
+def test_the_example_of_a_memory_of_ones_own_is_short_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ROOT / "examples" / "custom_sequence_model.py"
+    cell = re.search(r"^class \w+Cell.*?(?=^def )", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert cell is not None
+    assert len(cell[0].splitlines()) < 40
+    spec = importlib.util.spec_from_file_location("custom_sequence_model", path)
+    assert spec is not None and spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, example)
+    spec.loader.exec_module(example)
+    assert -1.0 <= example.main(total_steps=2048) <= 1.0

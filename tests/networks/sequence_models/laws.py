@@ -46,8 +46,9 @@ def check_gradient(model: SequenceModel, features: int) -> float:
     """
     inputs, done, carry = sequence(model, features)
     params = initialize(model, inputs, done, carry)
-    carry, _ = jax.jit(model.apply)(params, inputs, done, carry)
-    weights = jax.random.normal(jax.random.key(2), inputs.shape[:2])[..., None]
+    carry, outputs = jax.jit(model.apply)(params, inputs, done, carry)
+    # One for each feature: the plain norm of what was normalised is the same whatever the parameters.
+    weights = jax.random.normal(jax.random.key(2), outputs.shape)
 
     def gradient(run: Any) -> Any:
         def loss(params: Any, inputs: jax.Array, carry: Any) -> jax.Array:

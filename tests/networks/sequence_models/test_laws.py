@@ -7,11 +7,15 @@ import jax.numpy as jnp
 import pytest
 
 from memorax import testing
+from memorax.networks import architectures
+from memorax.networks.blocks import GLU, GatedResidual, MoE, PostNorm, PreNorm, Projection, Residual, Stack
 from memorax.networks.positional_embeddings import ALiBi
 from memorax.networks.sequence_models import (
     RNN,
+    CausalConvolution,
     DeltaNetCell,
     FFMCell,
+    FrameStack,
     FWPCell,
     GatedDeltaNetCell,
     GLACell,
@@ -94,10 +98,30 @@ def make_models(dtype: jnp.dtype | None = None) -> dict[str, SequenceModel]:
         ),
         "segment_recurrence": SegmentRecurrence(FEATURES, num_heads=2, memory_length=7, dtype=dtype),
         "learned_positional_embedding": LearnedPositionalEmbedding(7, dtype=dtype),
+        "causal_convolution": CausalConvolution(3),
+        "frame_stack": FrameStack(3),
+        "blocks": Stack(
+            (
+                GatedResidual(PreNorm(RNN(nn.GRUCell(FEATURES, dtype=dtype)), nn.LayerNorm(dtype=dtype)), dtype=dtype),
+                PostNorm(Residual(MoE(FEATURES, 2, dtype=dtype)), nn.RMSNorm(dtype=dtype)),
+                Residual(nn.Sequential([GLU(6, dtype=dtype), Projection(FEATURES, dtype=dtype)])),
+            ),
+            depth=2,
+        ),
+        "gtrxl": architectures.gtrxl(FEATURES, num_heads=2, memory_length=7, dtype=dtype),
+        "transformer_xl": architectures.transformer_xl(FEATURES, num_heads=2, memory_length=7, dtype=dtype),
+        "gpt2": architectures.gpt2(FEATURES, num_heads=2, context_length=7, dtype=dtype),
+        "xlstm": architectures.xlstm(FEATURES, num_heads=2, dtype=dtype),
+        "mamba_stack": architectures.mamba(FEATURES, dtype=dtype),
+        "griffin": architectures.griffin(FEATURES, num_heads=2, context_length=7, dtype=dtype),
+        "s5_stack": architectures.s5(FEATURES, dtype=dtype),
     }
 
 
 MODELS = make_models()
+COMPOSED = ("gtrxl", "transformer_xl", "gpt2", "xlstm", "mamba_stack", "griffin", "s5_stack")
+"""Parts that are tested by themselves: as wholes they are checked in the slow tests."""
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in COMPOSED else name for name in MODELS]
 # Sizes at which an algorithm changes course, beside those of the catalogue.
 VARIANTS = {
     "simple": MODELS["simple"],
@@ -119,21 +143,21 @@ def test_acts_as_it_learns_and_never_leaks(name: str) -> None:
     testing.check_sequence_model(VARIANTS[name], FEATURES)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_gradient_is_that_of_the_steps(name: str) -> None:
     laws.check_gradient(MODELS[name], FEATURES)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_ten_thousand_steps(name: str) -> None:
     laws.check_long_sequence(MODELS[name], FEATURES)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_bfloat16(name: str) -> None:
     laws.check_bfloat16(make_models(jnp.bfloat16)[name], FEATURES)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_vmap_over_parameters(name: str) -> None:
     laws.check_vmap_over_parameters(MODELS[name], FEATURES)
