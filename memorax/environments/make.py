@@ -96,7 +96,8 @@ def load(name: str) -> Suite:
     """Import the suite called `name`.
 
     Raises:
-        ImportError: if a package it needs is missing, in one line with the command that installs it.
+        ImportError: if a package it needs is missing or does not fit the others, in one line with the command that
+            installs it.
     """
     try:
         with warnings.catch_warnings():
@@ -108,6 +109,15 @@ def load(name: str) -> Suite:
             raise
         raise ImportError(
             f'the {name} environments need the package {error.name!r}: pip install "memorax[{name}]"'
+        ) from error
+    except Exception as error:
+        # An ImportError that names no module is a suite's own word on what it lacks.
+        if isinstance(error, ImportError) and (error.name is None or error.name.startswith("memorax")):
+            raise
+        reason = (str(error).splitlines() or [""])[0]
+        raise ImportError(
+            f"the {name} environments could not be imported ({type(error).__name__}: {reason}): their packages do not "
+            f'fit together, pip install --upgrade "memorax[{name}]"'
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,6 +105,34 @@ def test_a_missing_extra_names_the_command_that_installs_it(monkeypatch: pytest.
     assert str(raised.value) == hint
     assert registered()["gymnax"] == hint
     assert isinstance(registered()["popgym"], list)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "import json; json.no_such_function",
+            "the broken environments could not be imported (AttributeError: module 'json' has no attribute "
+            "'no_such_function'): their packages do not fit together, pip install --upgrade \"memorax[broken]\"",
+        ),
+        (
+            "from json import no_such_name",
+            "the broken environments could not be imported (ImportError: cannot import name 'no_such_name' from 'json'",
+        ),
+        ("raise ImportError('build it from source')", "build it from source"),
+    ],
+    ids=["incompatible", "another version", "its own word"],
+)
+def test_packages_that_do_not_fit_are_one_line(
+    code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_suite.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(SUITES, "broken", "broken_suite")  # type: ignore[arg-type]
+    with pytest.raises(ImportError) as raised:
+        make("broken::Id")
+    assert str(raised.value).startswith(message)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_wrapper_is_applied_by_keyword() -> None:
