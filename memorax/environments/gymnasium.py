@@ -121,4 +121,4 @@ def _check_options(name: str, entry_point: Any, kwargs: dict[str, Any]) -> None:
     creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     kinds = [parameter.kind for parameter in inspect.signature(creator).parameters.values()]
     if inspect.Parameter.VAR_KEYWORD not in kinds:
-        check_options(name, kwargs, [*constructor_options(creator), *COMMON_OPTIONS])
+        check_options(name, kwargs, {*constructor_options(creator), *COMMON_OPTIONS})
