@@ -5,7 +5,6 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, Dict, Space
 from memorax.environments.wrappers.blank import with_zero
 from memorax.environments.wrappers.transform import Transform
@@ -22,9 +21,6 @@ class PreviousActionAndReward(Transform):
     Args:
         env: the environment.
     """
-
-    def __init__(self, env: Environment) -> None:
-        super().__init__(env)
 
     def begin(self, key: Key, observation: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
         action = jax.eval_shape(self.action_space(params).sample, key)
