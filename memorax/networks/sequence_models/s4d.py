@@ -21,7 +21,7 @@ class S4DCell(MemoroidCell):
     nonlinearity and the layer that mixes channels (Gu et al., 2022, "Efficiently Modeling Long Sequences with
     Structured State Spaces", Section 3.4):
 
-        h_t = exp(A dt) * h_{t-1} + (exp(A dt) - 1) / A * x_t            `[H, N / 2]`
+        h_t = exp(A dt) * h_{t-1} + (exp(A dt) - 1) / A * x_t            `[N / 2, H]`
         y_t = W gelu(2 Re(sum_n C_n h_tn) + D x_t) + b
 
     `A` starts as S4D-Lin, `-1/2 + i pi n` (Eq. 9), or S4D-Inv, `-1/2 + i N / pi (N / (2n + 1) - 1)` (Eq. 8); its real
@@ -37,7 +37,7 @@ class S4DCell(MemoroidCell):
     """
 
     features: int
-    d_state: int = 16
+    d_state: int = 8
     initialization: str = "lin"
     dt_min: float = 1e-3
     dt_max: float = 1e-1
@@ -68,26 +68,26 @@ class S4DCell(MemoroidCell):
             self.param(name, nn.initializers.normal(math.sqrt(0.5)), shape, self.param_dtype)
             for name in ("C_re", "C_im")
         )
-        d = self.param("D", nn.initializers.normal(1.0), shape[:1], self.param_dtype)
-        log_dt = self.param("log_dt", self._log_dt, shape[:1], self.param_dtype)
+        d = self.param("D", nn.initializers.normal(1.0), shape[1:], self.param_dtype)
+        log_dt = self.param("log_dt", self._log_dt, shape[1:], self.param_dtype)
 
-        steps = jnp.broadcast_to(jnp.exp(log_dt)[:, None], shape)
+        steps = jnp.broadcast_to(jnp.exp(log_dt)[None], shape)
         decay, gain = zero_order_hold(jax.lax.complex(-jnp.exp(log_a_real), a_imag), steps)
         x = inputs.swapaxes(0, 1).astype(jnp.float32)  # [T, B, H]
-        carry, states = linear_recurrence(decay, gain[None, None] * x[..., None], done.T, carry)
-        y = jnp.einsum("tbhn,hn->tbh", states.real, 2 * c_re) - jnp.einsum("tbhn,hn->tbh", states.imag, 2 * c_im)
+        carry, states = linear_recurrence(decay, gain[None, None] * x[:, :, None], done.T, carry)
+        y = (2 * c_re[None, None] * states.real - 2 * c_im[None, None] * states.imag).sum(-2)
         y = nn.gelu(y + d[None, None] * x).astype(inputs.dtype)
         mix = nn.Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="output")
         return carry, mix(y).swapaxes(0, 1)
 
     @nn.nowrap
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> Array:
-        """The zero state, complex64 `[B, F, d_state / 2]`: a system for each input channel."""
-        return jnp.zeros((*input_shape, self.d_state // 2), jnp.complex64)
+        """The zero state, complex64 `[B, d_state / 2, F]`: a system for each input channel."""
+        return jnp.zeros((input_shape[0], self.d_state // 2, input_shape[1]), jnp.complex64)
 
     @nn.nowrap
     def _a_imag(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-        n = jnp.arange(shape[-1], dtype=dtype)
+        n = jnp.arange(shape[0], dtype=dtype)[:, None]
         return jnp.broadcast_to(_FREQUENCIES[self.initialization](n, self.d_state), shape)
 
     @nn.nowrap

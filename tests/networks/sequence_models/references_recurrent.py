@@ -130,10 +130,10 @@ def s5(params: Any, inputs: Array, done: Array) -> Array:
 def s4d(params: Any, inputs: Array, done: Array) -> Array:
     """Gu et al. (2022), S4D, Section 3: a kernel per channel, convolved with the episode so far."""
     a = -np.exp(params["log_A_real"]) + 1j * params["A_imag"]
-    step = np.exp(params["log_dt"])[:, None]
+    step = np.exp(params["log_dt"])
     c = (params["C_re"] + 1j * params["C_im"]) * (np.exp(a * step) - 1) / a
     powers = np.exp(a * step * np.arange(len(inputs))[:, None, None])
-    kernel = 2 * (c * powers).sum(-1).real  # [T, H]
+    kernel = 2 * (c * powers).sum(1).real  # [T, H]
     begin, outputs = 0, []
     for t, (x, first) in enumerate(zip(inputs, done, strict=True)):
         begin = t if first else begin

@@ -67,8 +67,8 @@ def test_s5_starts_with_the_normal_part_of_hippo_legs() -> None:
 
 def test_s4d_starts_with_the_frequencies_of_the_paper() -> None:
     linear, inverse = (cell_params(S4DCell(8, d_state=8, initialization=name), 3) for name in ("lin", "inv"))
-    np.testing.assert_allclose(linear["A_imag"], np.tile(np.pi * np.arange(4), (3, 1)), rtol=1e-6)
-    np.testing.assert_allclose(inverse["A_imag"][0], 8 / np.pi * (8 / np.array([1, 3, 5, 7]) - 1), rtol=1e-6)
+    np.testing.assert_allclose(linear["A_imag"], np.tile(np.pi * np.arange(4)[:, None], (1, 3)), rtol=1e-6)
+    np.testing.assert_allclose(inverse["A_imag"][:, 0], 8 / np.pi * (8 / np.array([1, 3, 5, 7]) - 1), rtol=1e-6)
     np.testing.assert_allclose(np.exp(linear["log_A_real"]), 0.5, rtol=1e-6)
 
 
