@@ -15,7 +15,7 @@ import pytest
 import memorax
 from memorax.algorithms import DQN, PPO, Algorithm, DQNConfig, PPOConfig
 from memorax.cli.demo import demo_config
-from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, heads
+from memorax.networks import MLP, TORSOS, FeatureExtractor, Network
 from memorax.training.config import build_agent
 from memorax.training.loop import train
 from memorax.training.summary import count_evaluated_episodes
@@ -47,7 +47,8 @@ def train_seeds(agent: Algorithm, total_steps: int, num_seeds: int = 3) -> Any:
 
 
 def cartpole_without_velocities(torso: str) -> PPO:
-    env, env_params = memorax.make("gymnax::CartPole-v1", mask_observation=(0, 2))
+    # A hundred rewards of one lie ahead of a good agent: scaled, the critic need not grow that far before it helps.
+    env, env_params = memorax.make("gymnax::CartPole-v1", mask_observation=(0, 2), scale_reward=0.01)
     limits = jnp.asarray([2.4, 0.2095])  # of position and angle: where an episode ends
     cfg = PPOConfig(num_envs=8, num_steps=128, gae_lambda=0.98, update_epochs=10, num_minibatches=4, ent_coef=0.0)
     num_updates = math.ceil(CARTPOLE_STEPS / 1024) * cfg.update_epochs * cfg.num_minibatches
@@ -56,12 +57,8 @@ def cartpole_without_velocities(torso: str) -> PPO:
         encoder = nn.Sequential([lambda observation: observation / limits[None, None], MLP(64, activation=jnp.tanh)])
         return Network(FeatureExtractor(observation_extractor=encoder), TORSOS[torso](64), head)
 
-    def optimizer(learning_rate: float) -> optax.GradientTransformation:
-        schedule = optax.linear_schedule(learning_rate, 0.0, num_updates)
-        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
-
-    actor, critic = network(heads.Categorical(2)), network(heads.VNetwork())
-    return PPO(cfg, env, env_params, actor, critic, optimizer(7e-4), optimizer(2.1e-3))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.linear_schedule(7e-4, 0.0, num_updates)))
+    return PPO.build(cfg, env, env_params, network, optimizer)
 
 
 def test_ppo_lstm_balances_a_pole_whose_velocity_it_cannot_see() -> None:
