@@ -46,7 +46,7 @@ def check_sequence_model(
     inputs = jax.random.normal(keys[0], (batch_size, num_steps, features))
     done = jax.random.bernoulli(keys[1], 0.15, (batch_size, num_steps))
     first = model.initialize_carry(keys[2], (batch_size, features))
-    params = model.init(keys[3], inputs, done, first)
+    params = jax.jit(model.init)(keys[3], inputs[:, :1], done[:, :1], first)
 
     @jax.jit
     def run(inputs: Array, done: Array, carry: PyTree) -> tuple[PyTree, Any]:
@@ -210,13 +210,16 @@ def check_acting_equals_learning(agent: Algorithm, seed: int = 0, tolerance: flo
 
     @jax.jit
     def compare(key: Array, state: PyTree) -> tuple[PyTree, PyTree]:
-        # Two rollouts, so that the second starts from a carry with a history.
-        first_key, second_key = jax.random.split(key)
-        state, _ = agent.act(first_key, state)
-        after, trajectory = agent.act(second_key, state)
-        carry, output = unroll(network, params, trajectory.timesteps, state.worker.carry)
+        # Two rollouts, so that the second starts from a carry with a history; in a loop, so that one is compiled.
+        def act(state: PyTree, key: Array) -> tuple[PyTree, PyTree]:
+            after, trajectory = agent.act(key, state)
+            return after, (state.worker.carry, trajectory)
+
+        after, rollouts = jax.lax.scan(act, state, jax.random.split(key))
+        carry_before, trajectory = jax.tree.map(lambda x: x[1], rollouts)
+        carry, output = unroll(network, params, trajectory.timesteps, carry_before)
         time_first = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), trajectory.timesteps)
-        _, stepped = jax.lax.scan(one_step, state.worker.carry, time_first)
+        _, stepped = jax.lax.scan(one_step, carry_before, time_first)
         stepped = jax.tree.map(lambda x: jnp.moveaxis(x[:, :, 0], 0, 1), jax.tree.leaves(stepped))
         acted, learned = {"carry": after.worker.carry}, {"carry": carry}
         if "log_prob" in trajectory.extras:

@@ -3,9 +3,8 @@
 import os
 from pathlib import Path
 
-# The fast tests compile much and compute little: without optimisation, and with the older code generator, a program
-# compiles in a third of the time. `make test-slow` sets it otherwise.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+# The fast tests compile much and compute little. `make test-slow` sets it otherwise.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 

@@ -74,7 +74,7 @@ def test_memoryless_ppo_cannot() -> None:
 
 
 def test_dqn_balances_a_pole() -> None:
-    env, env_params = memorax.make("gymnax::CartPole-v1")
+    env, env_params = memorax.make("gymnax::CartPole-v1", scale_reward=0.1)
 
     def network(head: Any) -> Network:
         return Network(FeatureExtractor(observation_extractor=MLP(64)), TORSOS["mlp"](64), head)
@@ -91,7 +91,9 @@ def test_dqn_balances_a_pole() -> None:
         exploration_steps=30_000,
         epsilon_end=0.02,
     )
-    agent = DQN.build(cfg, env, env_params, network, optax.adam(optax.linear_schedule(1e-3, 0.0, 75_000)))
+    schedule = optax.linear_schedule(5e-4, 0.0, 75_000)
+    optimizer = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule))
+    agent = DQN.build(cfg, env, env_params, network, optimizer)
     returns = evaluation_returns(agent, train_seeds(agent, 300_000), 8 * 2500)
     assert returns.min() >= 475, returns
 

@@ -16,6 +16,7 @@ from flax import struct
 from memorax.algorithms.algorithm import Algorithm, AlgorithmState, MakeNetwork, initialize
 from memorax.buffers import SequenceBuffer
 from memorax.environments.environment import Environment
+from memorax.environments.spaces import Discrete
 from memorax.exploration import epsilon_greedy
 from memorax.networks import heads
 from memorax.networks.network import Network, unroll, unroll_step
@@ -107,6 +108,11 @@ class DQN(Algorithm[DQNConfig, DQNState]):
         buffer: SequenceBuffer | None = None,
         epsilon_schedule: optax.Schedule | None = None,
     ) -> None:
+        space = env.action_space(env_params)
+        if not isinstance(space, Discrete):
+            raise ValueError(
+                f"DQN needs a Discrete action space, but that of {env.name} is {type(space).__name__}: use PPO"
+            )
         self.q_network = q_network
         self.optimizer = optimizer
         self.buffer = buffer or SequenceBuffer(

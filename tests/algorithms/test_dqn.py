@@ -14,7 +14,7 @@ from memorax.algorithms import DQN, DQNConfig
 from memorax.buffers import SequenceBuffer
 from memorax.networks import TORSOS, unroll
 from tests.catalogue import CONFIGS, FEATURES, make_agent
-from tests.probes import CueRecall, EndlessReward
+from tests.probes import ContinuousTarget, CueRecall, EndlessReward
 
 
 @pytest.mark.parametrize(
@@ -120,3 +120,9 @@ def test_buffer_and_epsilon_schedule_can_be_given() -> None:
     _, q_values = unroll(agent.q_network, state.params, trajectory.timesteps, state.worker.carry)
     np.testing.assert_array_equal(trajectory.action, jnp.argmax(q_values, axis=-1))
     assert agent.buffer is buffer
+
+
+def test_actions_that_cannot_be_enumerated_are_an_error() -> None:
+    with pytest.raises(ValueError) as error:
+        make_agent("dqn", ContinuousTarget(), None, TORSOS["mlp"](FEATURES))
+    assert str(error.value) == "DQN needs a Discrete action space, but that of ContinuousTarget is Box: use PPO"
