@@ -99,7 +99,7 @@ def make_models(dtype: jnp.dtype | None = None) -> dict[str, SequenceModel]:
         "segment_recurrence": SegmentRecurrence(FEATURES, num_heads=2, memory_length=7, dtype=dtype),
         "learned_positional_embedding": LearnedPositionalEmbedding(7, dtype=dtype),
         "causal_convolution": CausalConvolution(3),
-        "frame_stack": FrameStack(3),
+        "frame_stack": Stack((FrameStack(3), nn.Dense(FEATURES, dtype=dtype))),
         "blocks": Stack(
             (
                 GatedResidual(PreNorm(RNN(nn.GRUCell(FEATURES, dtype=dtype)), nn.LayerNorm(dtype=dtype)), dtype=dtype),
