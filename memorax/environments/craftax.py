@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import math
 from typing import Any
 
@@ -14,7 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from craftax import craftax_env
 
-from memorax.environments.adaptation import NO_TIME_LIMIT, as_written, cast, convert_space, like, replace_fields, strong
+from memorax.environments.adaptation import (
+    NO_TIME_LIMIT,
+    as_written,
+    cast,
+    convert_space,
+    like,
+    raw_key,
+    replace_fields,
+    strong,
+)
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.options import check_options
 from memorax.environments.spaces import Space
@@ -81,12 +91,12 @@ class CraftaxEnvironment(Environment):
 
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
         with as_written():
-            observation, state = self.env.reset_env(key, params)
+            observation, state = self.env.reset_env(raw_key(key), params)
         return cast(self._observation_space, observation), strong(state)
 
     def step_env(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> StepResult:
         with as_written():
-            observation, state, reward, done, info = self.env.step_env(key, env_state, action, params)
+            observation, state, reward, done, info = self.env.step_env(raw_key(key), env_state, action, params)
             terminated = self.env.is_terminal(state, params.replace(max_timesteps=NO_TIME_LIMIT))
         state = like(env_state, state)
         terminated = jnp.asarray(terminated, bool)
@@ -107,12 +117,6 @@ class CraftaxEnvironment(Environment):
     @functools.cached_property
     def _renderer(self) -> Any:
         # Imported late: the textures take a minute to build on first use.
-        if "Classic" in self.name:
-            from craftax.craftax_classic.constants import BLOCK_PIXEL_SIZE_HUMAN
-            from craftax.craftax_classic.renderer import render_craftax_pixels
-
-            return functools.partial(render_craftax_pixels, block_pixel_size=BLOCK_PIXEL_SIZE_HUMAN)
-        from craftax.craftax.constants import BLOCK_PIXEL_SIZE_HUMAN
-        from craftax.craftax.renderer import make_craftax_pixel_renderer
-
-        return make_craftax_pixel_renderer(BLOCK_PIXEL_SIZE_HUMAN)
+        package = "craftax.craftax_classic" if "Classic" in self.name else "craftax.craftax"
+        size = importlib.import_module(f"{package}.constants").BLOCK_PIXEL_SIZE_HUMAN
+        return importlib.import_module(f"{package}.renderer").make_craftax_pixel_renderer(size)
