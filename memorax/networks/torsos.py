@@ -7,10 +7,11 @@ from collections.abc import Callable
 import flax.linen as nn
 
 from memorax.networks.architectures import gpt2, griffin, gtrxl, mamba, s5, transformer_xl, xlstm
-from memorax.networks.blocks import Projection, Stack
+from memorax.networks.blocks import GLU, Gated, PreNorm, Projection, Residual, Stack
 from memorax.networks.encoders import MLP
 from memorax.networks.sequence_models import (
     RNN,
+    CausalConvolution,
     DeltaNetCell,
     FFMCell,
     FrameStack,
@@ -23,6 +24,7 @@ from memorax.networks.sequence_models import (
     LRUCell,
     MambaCell,
     Memoroid,
+    MemoroidCell,
     MinGRUCell,
     MinLSTMCell,
     RetNetCell,
@@ -45,14 +47,14 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "slstm": lambda features: Memoroid(sLSTMCell(features)),
     "shm": lambda features: Memoroid(SHMCell(features)),
     "rtu": lambda features: Memoroid(RTUCell(features)),
-    "indrnn": lambda features: Memoroid(IndRNNCell(features)),
+    "indrnn": lambda features: _residual(features, IndRNNCell(features)),
     "lmu": lambda features: Memoroid(LMUCell(features)),
     "lru": lambda features: Memoroid(LRUCell(features)),
     "s5": lambda features: s5(features, depth=1),
     "s4d": lambda features: Memoroid(S4DCell(features)),
     "mingru": lambda features: Memoroid(MinGRUCell(features)),
-    "minlstm": lambda features: Memoroid(MinLSTMCell(features)),
-    "rglru": lambda features: Stack((Projection(features), Memoroid(RGLRUCell(features)))),
+    "minlstm": lambda features: _convolved(features, MinLSTMCell(features)),
+    "rglru": lambda features: Stack((Gated(_convolved(features, RGLRUCell(features))), Projection(features))),
     "ffm": lambda features: Memoroid(FFMCell(features)),
     "mamba": lambda features: Memoroid(MambaCell(features)),
     "mlstm": lambda features: Memoroid(mLSTMCell(features)),
@@ -73,3 +75,14 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "frame_stack": lambda features: Stack((FrameStack(8), MLP(features))),
 }
 """A torso for a number of features, by name; "mlp" has no memory."""
+
+
+def _residual(features: int, cell: MemoroidCell) -> Stack:
+    """A memory and a layer after it, each normalised before and added to its inputs: a deep network's block."""
+    layers = Residual(PreNorm(Memoroid(cell))), Residual(PreNorm(GLU(features)))
+    return Stack((Projection(features), *layers))
+
+
+def _convolved(features: int, cell: MemoroidCell) -> Stack:
+    """A memory after a convolution of four steps: gates that do not see the state then see the last inputs."""
+    return Stack((Projection(features), CausalConvolution(4), Memoroid(cell)))

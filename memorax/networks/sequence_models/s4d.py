@@ -37,7 +37,7 @@ class S4DCell(MemoroidCell):
     """
 
     features: int
-    d_state: int = 8
+    d_state: int = 16
     initialization: str = "lin"
     dt_min: float = 1e-3
     dt_max: float = 1e-1
