@@ -45,7 +45,7 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "gru": lambda features: RNN(nn.GRUCell(features)),
     "lstm": lambda features: RNN(nn.OptimizedLSTMCell(features)),
     "slstm": lambda features: Memoroid(sLSTMCell(features)),
-    "shm": lambda features: _convolved(features, SHMCell(features)),
+    "shm": lambda features: Memoroid(SHMCell(features)),
     "rtu": lambda features: Memoroid(RTUCell(features)),
     "indrnn": lambda features: _residual(features, IndRNNCell(features)),
     "lmu": lambda features: Memoroid(LMUCell(features)),
