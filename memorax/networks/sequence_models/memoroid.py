@@ -60,6 +60,14 @@ class Memoroid(SequenceModel):
 
     cell: MemoroidCell
 
+    def __post_init__(self) -> None:
+        """Check the kind of the cell."""
+        if not isinstance(self.cell, MemoroidCell):
+            raise ValueError(
+                f"Memoroid cell ({type(self.cell).__name__}) must be a MemoroidCell; RNN takes the RNN cells of Flax"
+            )
+        super().__post_init__()
+
     def __call__(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:
         """Run the cell over a sequence; see `SequenceModel`.
 

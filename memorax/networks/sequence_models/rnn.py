@@ -27,6 +27,15 @@ class RNN(SequenceModel):
 
     cell: nn.RNNCellBase
 
+    def __post_init__(self) -> None:
+        """Check the kind of the cell."""
+        if not isinstance(self.cell, nn.RNNCellBase):
+            raise ValueError(
+                f"RNN cell ({type(self.cell).__name__}) must be a Flax RNN cell (nn.RNNCellBase); Memoroid takes "
+                "the cells of memorax"
+            )
+        super().__post_init__()
+
     def __call__(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:
         """Run the cell over a sequence; see `SequenceModel`."""
         check_sequence(inputs, done, carry)

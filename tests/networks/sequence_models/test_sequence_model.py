@@ -135,6 +135,13 @@ def test_inputs_a_bare_recurrence_cannot_take() -> None:
         model.init(jax.random.key(0), jnp.zeros((1, 1, 5)), jnp.zeros((1, 1), bool), carry)
 
 
+def test_a_cell_of_the_other_kind() -> None:
+    with pytest.raises(ValueError, match=r"RNN cell \(LRUCell\) must be a Flax RNN cell .* Memoroid takes"):
+        RNN(LRUCell(4))
+    with pytest.raises(ValueError, match=r"Memoroid cell \(GRUCell\) must be a MemoroidCell; RNN takes"):
+        Memoroid(nn.GRUCell(4))
+
+
 class _ForgetsItsPrecision(MemoroidCell):
     def __call__(self, inputs: jax.Array, done: jax.Array, carry: jax.Array) -> tuple[jax.Array, jax.Array]:
         return carry.astype(jnp.bfloat16), inputs
