@@ -32,15 +32,8 @@ def test_algorithm(algorithm: str, torso: str) -> None:
     testing.check_algorithm(make_agent(algorithm, CueRecall(delay=3), None, TORSOS[torso](FEATURES)))
 
 
-# Every torso with PPO, every algorithm with one of them: what is left of all pairs is left to `make test-slow`.
-PAIRS = [
-    pytest.param(algorithm, torso, marks=[] if algorithm == "ppo" or torso == "gru" else [pytest.mark.slow])
-    for torso in TORSOS
-    for algorithm in ALGORITHMS
-]
-
-
-@pytest.mark.parametrize(("algorithm", "torso"), PAIRS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("torso", TORSOS)
 def test_every_algorithm_updates_with_every_torso(algorithm: str, torso: str) -> None:
     agent = make_agent(algorithm, EndlessReward(limit=3), None, TORSOS[torso](FEATURES))
     key, state = agent.init(jax.random.key(0))
