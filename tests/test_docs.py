@@ -63,6 +63,20 @@ def test_the_page_of_memory_tasks_says_what_the_tasks_say() -> None:
         exec(snippet, {})
 
 
+def test_the_page_of_sequence_models_names_each_and_its_snippets_run() -> None:
+    from memorax import networks
+    from memorax.networks import sequence_models
+
+    page = (ROOT / "docs" / "sequence_models.md").read_text()
+    namespace: dict = {}
+    for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(snippet, namespace)
+    testing.check_sequence_model(namespace["torso"], 8)
+    cells = [name for name in sequence_models.__all__ if name.endswith("Cell") and name != "MemoroidCell"]
+    assert not [name for name in cells if f"`{name}`" not in page]
+    assert all(hasattr(networks, name) for name in cells)
+
+
 def test_the_readme_names_every_command() -> None:
     from memorax.cli import COMMANDS
 
