@@ -25,8 +25,9 @@ Made by `python -m benchmarks.sequence_model_laws`. A sequence, any chunks of it
 and carries within 1e-5, nothing leaks across a reset in either direction, not even a NaN, and no gradient flows across
 one (`memorax.testing.check_sequence_model`). The gradient is that of the step-by-step loop (largest difference relative
 to the largest entry). In bfloat16 the parameters and the carry stay float32. 10 000 steps of one episode stay finite,
-and the same in two calls. Parity is with a transcription of the paper's equations in float64 NumPy, step by step: the
-source, and the largest difference relative to the largest output.
+and end the same in two calls (within 1e-5 of the largest entry where that exceeds 1). Parity is with a transcription of
+the paper's equations in float64 NumPy, step by step: the source, and the largest difference relative to the
+largest output.
 
 """
 
