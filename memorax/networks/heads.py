@@ -17,6 +17,7 @@ import numpy as np
 
 from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space
 from memorax.networks import distributions
+from memorax.networks.dense import Dense
 from memorax.types import Array
 
 SpaceT = TypeVar("SpaceT", bound=Space)
@@ -28,7 +29,7 @@ VALUE_SCALE = 1.0
 
 def _linear(features: int, scale: float, dtype: Any, name: str | None = None, bias: float = 0.0) -> nn.Dense:
     initializers = nn.initializers.orthogonal(scale), nn.initializers.constant(bias)
-    return nn.Dense(features, kernel_init=initializers[0], bias_init=initializers[1], dtype=dtype, name=name)
+    return Dense(features, kernel_init=initializers[0], bias_init=initializers[1], dtype=dtype, name=name)
 
 
 class Categorical(nn.Module):

@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from memorax.networks.dense import Dense
 from memorax.types import Array
 
 
@@ -29,7 +30,7 @@ class Projection(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """`[..., features]` of `[..., F]`."""
-        return nn.Dense(self.features, self.use_bias, self.dtype, self.param_dtype, name="dense")(inputs)
+        return Dense(self.features, self.use_bias, self.dtype, self.param_dtype, name="dense")(inputs)
 
 
 class FFN(nn.Module):
@@ -53,10 +54,8 @@ class FFN(nn.Module):
     def __call__(self, inputs: Array) -> Array:
         """`[..., features]` of `[..., F]`."""
         width = self.hidden_features or 4 * self.features
-        hidden = nn.Dense(width, dtype=self.dtype, param_dtype=self.param_dtype, name="W_1")(inputs)
-        return nn.Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="W_2")(
-            self.activation(hidden)
-        )
+        hidden = Dense(width, dtype=self.dtype, param_dtype=self.param_dtype, name="W_1")(inputs)
+        return Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="W_2")(self.activation(hidden))
 
 
 class GLU(nn.Module):
@@ -87,6 +86,6 @@ class GLU(nn.Module):
     def __call__(self, inputs: Array) -> Array:
         """`[..., features]` of `[..., F]`."""
         width = 2 * self.features if self.project_values else self.features
-        projected = nn.Dense(width, self.use_bias, self.dtype, self.param_dtype, name="WV")(inputs)
+        projected = Dense(width, self.use_bias, self.dtype, self.param_dtype, name="WV")(inputs)
         gate, values = jnp.split(projected, 2, axis=-1) if self.project_values else (projected, inputs)
         return self.activation(gate) * values

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from memorax.networks.dense import Dense
 from memorax.types import Array
 
 
@@ -56,9 +57,7 @@ class MoE(nn.Module):
     def __call__(self, inputs: Array) -> Array:
         """`[B, T, features]` of `[B, T, F]`."""
         width = self.hidden_features or 4 * self.features
-        router = nn.Dense(
-            self.num_experts, use_bias=False, dtype=jnp.float32, param_dtype=self.param_dtype, name="router"
-        )
+        router = Dense(self.num_experts, use_bias=False, dtype=jnp.float32, param_dtype=self.param_dtype, name="router")
         probabilities = nn.softmax(router(inputs.astype(jnp.float32)))
         chosen = choose(probabilities, self.top_k)
         if not self.is_initializing():

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from memorax.networks.blocks.block import Block
+from memorax.networks.dense import Dense
 from memorax.types import Array, Carry
 
 
@@ -72,7 +73,7 @@ class GatedResidual(Block):
 
     @nn.nowrap
     def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+        return Dense(features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
 
 
 class Gated(Block):
@@ -93,7 +94,7 @@ class Gated(Block):
     def __call__(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:
         """Run over a sequence; see `SequenceModel`."""
         carry, outputs = self.model(inputs, done, carry)
-        gate = nn.Dense(outputs.shape[-1], dtype=self.dtype, param_dtype=self.param_dtype, name="gate")(inputs)
+        gate = Dense(outputs.shape[-1], dtype=self.dtype, param_dtype=self.param_dtype, name="gate")(inputs)
         return carry, self.activation(gate) * outputs
 
 

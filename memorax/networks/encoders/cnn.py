@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from memorax.networks.dense import Dense
 from memorax.networks.encoders.mlp import SCALE, Activation, as_float
 from memorax.types import Array
 
@@ -65,7 +66,7 @@ class CNN(nn.Module):
             )
             hidden = self.activation(convolution(hidden))
         hidden = hidden.reshape(batch_size, num_steps, -1)
-        return self.activation(nn.Dense(self.output_features, kernel_init=initializer, dtype=self.dtype)(hidden))
+        return self.activation(Dense(self.output_features, kernel_init=initializer, dtype=self.dtype)(hidden))
 
 
 def pixels(images: Array) -> Array:

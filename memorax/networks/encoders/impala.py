@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from memorax.networks.dense import Dense
 from memorax.networks.encoders.cnn import pixels
 from memorax.types import Array
 
@@ -47,4 +48,4 @@ class ImpalaCNN(nn.Module):
                 block = nn.Conv(width, (3, 3), dtype=self.dtype)(nn.relu(hidden))
                 hidden = hidden + nn.Conv(width, (3, 3), dtype=self.dtype)(nn.relu(block))
         hidden = nn.relu(hidden).reshape(batch_size, num_steps, -1)
-        return nn.relu(nn.Dense(self.output_features, dtype=self.dtype)(hidden))
+        return nn.relu(Dense(self.output_features, dtype=self.dtype)(hidden))

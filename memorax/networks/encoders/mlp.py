@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from memorax.networks.dense import Dense
 from memorax.types import Array
 
 Activation = Callable[[Array], Array]
@@ -45,7 +46,7 @@ class MLP(nn.Module):
         widths = (self.features,) if isinstance(self.features, int) else self.features
         hidden = flatten(inputs)
         for width in widths:
-            layer = nn.Dense(width, kernel_init=nn.initializers.orthogonal(SCALE), dtype=self.dtype)
+            layer = Dense(width, kernel_init=nn.initializers.orthogonal(SCALE), dtype=self.dtype)
             hidden = self.activation(layer(hidden))
         return hidden
 

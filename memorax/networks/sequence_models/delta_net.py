@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
 from memorax.networks.sequence_models.ops.delta_rule import delta_rule
@@ -66,7 +67,7 @@ class DeltaNetCell(MemoroidCell):
     @nn.compact
     def __call__(self, inputs: Array, done: Array, carry: DeltaNetCarry) -> tuple[DeltaNetCarry, Array]:
         """Run over a sequence; see `MemoroidCell`."""
-        dense = functools.partial(nn.Dense, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype)
+        dense = functools.partial(Dense, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype)
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=0, out_axis=())
         kernel = self.param("conv_kernel", init, (self.d_conv, 3 * self.features), self.param_dtype)
         window, qkv = causal_convolution(dense(3 * self.features, name="qkv")(inputs), kernel, done, carry.window)

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.types import Array, Key
@@ -85,7 +86,7 @@ class FFMCell(MemoroidCell):
 
     @nn.nowrap
     def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+        return Dense(features, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
 
     @nn.nowrap
     def _alpha(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:

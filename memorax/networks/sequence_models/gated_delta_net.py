@@ -5,6 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 
+from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.delta_net import DeltaNetCell
 from memorax.networks.sequence_models.mamba import initial_a_log, initial_dt_bias
 from memorax.types import Array
@@ -41,4 +42,4 @@ class GatedDeltaNetCell(DeltaNetCell):
 
     @nn.nowrap
     def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+        return Dense(features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name=name)

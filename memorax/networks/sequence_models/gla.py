@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.gated_linear_attention import gated_linear_attention
 from memorax.types import Array, Key
@@ -59,7 +60,7 @@ class GLACell(MemoroidCell):
     @nn.compact
     def __call__(self, inputs: Array, done: Array, carry: Array) -> tuple[Array, Array]:
         """Run over a sequence; see `MemoroidCell`."""
-        dense = functools.partial(nn.Dense, dtype=self.dtype, param_dtype=self.param_dtype)
+        dense = functools.partial(Dense, dtype=self.dtype, param_dtype=self.param_dtype)
         sizes = [self.d_k, self.d_k, self.features, self.gate_low_rank_dim]
         parts = jnp.split(dense(sum(sizes), use_bias=False, name="qkvg")(inputs), np.cumsum(sizes[:-1]), axis=-1)
         gates = dense(self.d_k, name="alpha")(parts.pop())

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from memorax.networks.dense import project
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.elementwise_recurrence import elementwise_recurrence
 from memorax.types import Array, Key
@@ -54,7 +55,7 @@ class IndRNNCell(MemoroidCell):
         kernel = self.param("kernel", kernel_init, (inputs.shape[-1], self.features), self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
         inputs, kernel, bias = promote_dtype(inputs.swapaxes(0, 1), kernel, bias, dtype=self.dtype)
-        driven = (inputs @ kernel + bias[None, None]).astype(jnp.float32)  # [T, B, H]
+        driven = (project(inputs, kernel) + bias[None, None]).astype(jnp.float32)  # [T, B, H]
 
         def step(recurrent: Array, driven: Array, state: Array) -> Array:
             return self.activation(driven + recurrent * state)

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax import struct
 
+from memorax.networks.dense import Dense
 from memorax.networks.positional_embeddings import RoPE
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.gated_linear_attention import gated_linear_attention
@@ -77,7 +78,7 @@ class LinearAttentionCell(MemoroidCell):
     @nn.compact
     def __call__(self, inputs: Array, done: Array, carry: LinearAttentionCarry) -> tuple[LinearAttentionCarry, Array]:
         """Run over a sequence; see `MemoroidCell`."""
-        dense = functools.partial(nn.Dense, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype)
+        dense = functools.partial(Dense, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype)
         projected = dense(3 * self.features, name="qkv")(inputs)
         heads = projected.astype(jnp.float32).reshape(*inputs.shape[:2], 3 * self.num_heads, -1)
         queries, keys, values = jnp.split(heads, 3, axis=2)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
+from memorax.networks.dense import project
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.recurrence import Gates, recurrence
 from memorax.types import Array, Key
@@ -73,7 +74,7 @@ class LMUCell(MemoroidCell):
         input_kernel = jnp.concatenate([written, w_x + written @ w_m], axis=-1)
 
         dtype = self.dtype or jnp.result_type(inputs, jnp.float32)
-        driven = inputs.swapaxes(0, 1).astype(dtype) @ input_kernel.astype(dtype)  # [T, B, memory_size + H]
+        driven = project(inputs.swapaxes(0, 1).astype(dtype), input_kernel.astype(dtype))  # [T, B, memory_size + H]
         is_memory = np.arange(memory_size + features)[None] < memory_size
 
         def step(inputs: Gates, recurrent: Gates, state: Array) -> Array:

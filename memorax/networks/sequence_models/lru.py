@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from memorax.networks.dense import project
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.types import Array, Key
@@ -73,10 +74,10 @@ class LRUCell(MemoroidCell):
         b = jnp.concatenate([b_re * gamma, b_im * gamma], axis=-1)
         c = jnp.concatenate([c_re, -c_im])
         inputs, b, c, d = promote_dtype(inputs.swapaxes(0, 1), b, c, d, dtype=self.dtype)  # [T, B, F]
-        driven_re, driven_im = jnp.split((inputs @ b).astype(jnp.float32), 2, axis=-1)
+        driven_re, driven_im = jnp.split(project(inputs, b).astype(jnp.float32), 2, axis=-1)
         carry, states = linear_recurrence(decay, jax.lax.complex(driven_re, driven_im), done.T, carry)
         parts = jnp.concatenate([states.real, states.imag], axis=-1).astype(inputs.dtype)
-        return carry, (parts @ c + inputs @ d).swapaxes(0, 1)
+        return carry, (project(parts, c) + project(inputs, d)).swapaxes(0, 1)
 
     @nn.nowrap
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> Array:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
 from memorax.networks.sequence_models.ops.gated_linear_attention import gated_linear_attention
@@ -121,7 +122,7 @@ class MambaCell(MemoroidCell):
 
     @nn.nowrap
     def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+        return Dense(features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
 
 
 def initial_a_log(low: float, high: float) -> nn.initializers.Initializer:

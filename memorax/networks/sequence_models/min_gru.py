@@ -5,6 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 
+from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.types import Array, Key
@@ -33,8 +34,8 @@ class MinGRUCell(MemoroidCell):
     def __call__(self, inputs: Array, done: Array, carry: Array) -> tuple[Array, Array]:
         """Run over a sequence; see `MemoroidCell`."""
         inputs = inputs.swapaxes(0, 1)  # [T, B, F]
-        gate = nn.Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="z")(inputs)
-        candidate = nn.Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="h")(inputs)
+        gate = Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="z")(inputs)
+        candidate = Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="h")(inputs)
         positive = jnp.where(candidate >= 0, candidate + 0.5, nn.sigmoid(candidate))
         carry, states = linear_recurrence(nn.sigmoid(-gate), nn.sigmoid(gate) * positive, done.T, carry)
         return carry, states.astype(gate.dtype).swapaxes(0, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 
+from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.types import Array, Key
@@ -35,7 +36,7 @@ class MinLSTMCell(MemoroidCell):
         """Run over a sequence; see `MemoroidCell`."""
         inputs = inputs.swapaxes(0, 1)  # [T, B, F]
         forget, write, candidate = (
-            nn.Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name=name)(inputs) for name in "fih"
+            Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name=name)(inputs) for name in "fih"
         )
         log_ratio = nn.softplus(-write) - nn.softplus(-forget)  # log f - log i
         positive = jnp.where(candidate >= 0, candidate + 0.5, nn.sigmoid(candidate))

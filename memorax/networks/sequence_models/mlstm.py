@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
 from memorax.networks.sequence_models.ops.gated_linear_attention import gated_linear_attention
@@ -87,7 +88,7 @@ class mLSTMCell(MemoroidCell):
     @nn.compact
     def __call__(self, inputs: Array, done: Array, carry: mLSTMCarry) -> tuple[mLSTMCarry, Array]:
         """Run over a sequence; see `MemoroidCell`."""
-        dense = functools.partial(nn.Dense, dtype=self.dtype, param_dtype=self.param_dtype)
+        dense = functools.partial(Dense, dtype=self.dtype, param_dtype=self.param_dtype)
         conv_kernel = self.param(
             "conv_kernel", nn.initializers.lecun_uniform(), (self.conv1d_kernel_size, self.d_inner), self.param_dtype
         )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from memorax.networks.dense import Dense
 from memorax.networks.positional_embeddings import RoPE
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.gated_linear_attention import gated_linear_attention
@@ -69,7 +70,7 @@ class RetNetCell(MemoroidCell):
     @nn.compact
     def __call__(self, inputs: Array, done: Array, carry: RetNetCarry) -> tuple[RetNetCarry, Array]:
         """Run over a sequence; see `MemoroidCell`."""
-        dense = functools.partial(nn.Dense, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype)
+        dense = functools.partial(Dense, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype)
         num_values = self.value_factor * self.features
         projected = dense(2 * self.features + 2 * num_values, name="qkvg")(inputs)
         parts = jnp.split(projected, np.cumsum([self.features, self.features, num_values]), axis=-1)

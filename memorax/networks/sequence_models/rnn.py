@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from memorax.networks.dense import project
 from memorax.networks.sequence_models.ops.recurrence import Gates, Step, recurrence
 from memorax.networks.sequence_models.sequence_model import SequenceModel, check_sequence
 from memorax.types import Array, Carry, Key, PyTree, where
@@ -71,7 +72,7 @@ class RNN(SequenceModel):
         kernel, bias = _concatenate(params, gated.input_names)
         time_major = inputs.swapaxes(0, 1)
         time_major, kernel, bias = promote_dtype(time_major, kernel, bias, dtype=dtype)
-        gates = jnp.split(time_major @ kernel + bias[None, None], len(gated.input_names), axis=-1)
+        gates = jnp.split(project(time_major, kernel) + bias[None, None], len(gated.input_names), axis=-1)
         kernel, bias = _concatenate(params, gated.recurrent_names)
         _, kernel, bias = promote_dtype(time_major, kernel, bias, dtype=dtype)
         carry, outputs = recurrence(gated.step(self.cell), kernel, bias, tuple(gates), done.T, carry, start)

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from memorax.networks.dense import project
 from memorax.networks.sequence_models.lru import ring_log_phase, ring_log_rate
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.elementwise_recurrence import elementwise_recurrence
@@ -71,7 +72,7 @@ class RTUCell(MemoroidCell):
         weights = jnp.exp(-nu) * jnp.cos(theta), jnp.exp(-nu) * jnp.sin(theta)
         kernel = kernel * jnp.sqrt(-jnp.expm1(-2 * nu))[None]
         inputs, kernel = promote_dtype(inputs.swapaxes(0, 1), kernel, dtype=self.dtype)  # [T, B, F]
-        driven = (inputs @ kernel[0]).astype(jnp.float32), (inputs @ kernel[1]).astype(jnp.float32)
+        driven = project(inputs, kernel[0]).astype(jnp.float32), project(inputs, kernel[1]).astype(jnp.float32)
 
         def step(weights: Pair, driven: Pair, state: Pair) -> Pair:
             (cosine, sine), (h1, h2) = weights, state

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
 from memorax.networks.sequence_models.ops.delta_rule import delta_rule
@@ -71,7 +72,7 @@ class RWKV7Cell(MemoroidCell):
     @nn.compact
     def __call__(self, inputs: Array, done: Array, carry: RWKV7Carry) -> tuple[RWKV7Carry, Array]:
         """Run over a sequence; see `MemoroidCell`."""
-        dense = functools.partial(nn.Dense, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype)
+        dense = functools.partial(Dense, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype)
         heads = (*inputs.shape[:2], self.num_heads, -1)
         shift = jnp.concatenate([jnp.ones((1, inputs.shape[-1])), jnp.zeros((1, inputs.shape[-1]))])
         window, previous = causal_convolution(inputs, shift, done, carry.window)

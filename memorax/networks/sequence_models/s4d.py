@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.discretization import zero_order_hold
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
@@ -77,7 +78,7 @@ class S4DCell(MemoroidCell):
         carry, states = linear_recurrence(decay, gain[None, None] * x[:, :, None], done.T, carry)
         y = (2 * c_re[None, None] * states.real - 2 * c_im[None, None] * states.imag).sum(-2)
         y = nn.gelu(y + d[None, None] * x).astype(inputs.dtype)
-        mix = nn.Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="output")
+        mix = Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="output")
         return carry, mix(y).swapaxes(0, 1)
 
     @nn.nowrap

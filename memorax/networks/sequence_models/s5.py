@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.dtypes import promote_dtype
 
+from memorax.networks.dense import project
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.discretization import zero_order_hold
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
@@ -86,10 +87,10 @@ class S5Cell(MemoroidCell):
         b = gain[None] * jax.lax.complex(b[0], b[1])
         b, c = jnp.concatenate([b.real, b.imag], axis=-1), 2 * jnp.concatenate([c[0], -c[1]])
         inputs, b, c, d = promote_dtype(inputs.swapaxes(0, 1), b, c, d, dtype=self.dtype)  # [T, B, F]
-        driven_re, driven_im = jnp.split((inputs @ b).astype(jnp.float32), 2, axis=-1)
+        driven_re, driven_im = jnp.split(project(inputs, b).astype(jnp.float32), 2, axis=-1)
         carry, states = linear_recurrence(decay, jax.lax.complex(driven_re, driven_im), done.T, carry)
         parts = jnp.concatenate([states.real, states.imag], axis=-1).astype(inputs.dtype)
-        return carry, (parts @ c + inputs @ d).swapaxes(0, 1)
+        return carry, (project(parts, c) + project(inputs, d)).swapaxes(0, 1)
 
     @nn.nowrap
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> Array:

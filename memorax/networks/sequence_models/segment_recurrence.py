@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from flax.linen.dtypes import promote_dtype
 
+from memorax.networks.dense import Dense
 from memorax.networks.positional_embeddings import sinusoids
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions, windowed_attention
 from memorax.networks.sequence_models.sequence_model import SequenceModel, check_sequence
@@ -77,7 +78,7 @@ class SegmentRecurrence(SequenceModel):
             self.param(name, nn.initializers.zeros, (self.num_heads, head_dim), self.param_dtype) for name in ("u", "v")
         )
         relative = jnp.asarray(sinusoids(self.memory_length, self.features))
-        queries = nn.Dense(self.features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name="W_q")(
+        queries = Dense(self.features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name="W_q")(
             inputs
         ).reshape(*inputs.shape[:2], self.num_heads, head_dim)
         inputs, queries, w_k, w_v, w_r, u, v, relative = promote_dtype(
@@ -93,7 +94,7 @@ class SegmentRecurrence(SequenceModel):
             queries, inputs[:, None], inputs[:, None], positions, carry.memory[:, None], carry.memory[:, None], bias
         )
         outputs = jnp.einsum("bhtf,fhd->bthd", outputs, w_v).reshape(*done.shape, self.features)
-        outputs = nn.Dense(self.features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name="W_o")(
+        outputs = Dense(self.features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name="W_o")(
             outputs
         )
         return SegmentRecurrenceCarry(memory[:, 0], positions[:, -1] + 1), outputs

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax import struct
 
+from memorax.networks.dense import Dense
 from memorax.networks.positional_embeddings import PositionalEmbedding, RoPE
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions, windowed_attention
 from memorax.networks.sequence_models.sequence_model import SequenceModel, check_sequence
@@ -110,4 +111,4 @@ class SelfAttention(SequenceModel):
 
     @nn.nowrap
     def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, self.use_bias, self.dtype, self.param_dtype, name=name)
+        return Dense(features, self.use_bias, self.dtype, self.param_dtype, name=name)

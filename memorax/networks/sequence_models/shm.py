@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions
 from memorax.types import Array, Key, PyTree, where
@@ -97,7 +98,7 @@ class SHMCell(MemoroidCell):
 
     @nn.nowrap
     def _dense(self, features: int, name: str, use_bias: bool) -> nn.Dense:
-        return nn.Dense(features, use_bias, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+        return Dense(features, use_bias, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
 
 
 def draw_rows(positions: Array, num_rows: int) -> Array:

@@ -8,6 +8,7 @@ from flax import struct
 from flax.linen.dtypes import promote_dtype
 from jax.scipy.linalg import block_diag
 
+from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
 from memorax.networks.sequence_models.ops.recurrence import Gates, recurrence
@@ -121,7 +122,7 @@ class sLSTMCell(MemoroidCell):
 
     @nn.nowrap
     def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+        return Dense(features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
 
 
 def _step(inputs: Gates, recurrent: Gates, state: State) -> State:

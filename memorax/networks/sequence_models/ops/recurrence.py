@@ -76,8 +76,9 @@ def _backward(step: Step, residuals: tuple, cotangents: tuple[PyTree, Array]) ->
     xs = (gates, recurrent_gates, previous, done, d_hidden)
     d_state, (d_gates, d_recurrent) = jax.lax.scan(body, d_final, xs, reverse=True)
     d_products = jnp.concatenate(d_recurrent, axis=-1)
-    hidden = _hidden(previous).astype(kernel.dtype)
-    d_kernel = jnp.einsum("tbh,tbg->hg", hidden, d_products)
+    # Flattened, since XLA transposes a copy of what it contracts over two axes.
+    hidden = _hidden(previous).astype(kernel.dtype).reshape(-1, kernel.shape[0])
+    d_kernel = hidden.T @ d_products.reshape(-1, kernel.shape[1])
     return d_kernel, d_products.sum((0, 1)), d_gates, None, d_state, None
 
 

@@ -1,0 +1,27 @@
+"""Tests for `memorax.networks.dense`."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from memorax.networks.dense import Dense, project
+
+
+@pytest.mark.parametrize("leading", [(), (3,), (2, 3), (2, 3, 4)])
+def test_dense_is_that_of_flax(leading: tuple[int, ...]) -> None:
+    inputs = jax.random.normal(jax.random.key(0), (*leading, 5))
+    params = nn.Dense(7).init(jax.random.key(1), inputs)
+    np.testing.assert_allclose(Dense(7).apply(params, inputs), nn.Dense(7).apply(params, inputs), atol=1e-6)
+
+
+def test_the_gradient_of_a_kernel_transposes_no_copy() -> None:
+    def loss(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.sin(project(inputs, kernel)))
+
+    inputs, kernel = jnp.ones((2, 3, 5)), jnp.ones((5, 7))
+    jaxpr = str(jax.make_jaxpr(jax.grad(loss, argnums=1))(inputs, kernel))
+    assert "7,2,3" not in jaxpr and "7,6" not in jaxpr, jaxpr
