@@ -77,11 +77,11 @@ def _step(
     slots = jnp.arange(length)[None]
     written = (slots == positions % length)[:, None, :, None]
     keys, values = jnp.where(written, materialize(keys), cached_keys), jnp.where(written, values, cached_values)
-    visible = (slots <= positions)[:, None, None, None]  # [B, 1, 1, 1, L]
+    mask = jnp.where(slots <= positions, 0.0, -jnp.inf)[:, None, None, None]  # [B, 1, 1, 1, L]
     if bias is not None:
         ages = (positions - slots) % length
-        bias = jnp.take_along_axis(bias, ages[:, None, None, None], axis=-1)
-    return keys, values, _attend(queries, keys, values, visible, bias)
+        mask = mask + jnp.take_along_axis(bias, ages[:, None, None, None], axis=-1)
+    return keys, values, _attend(queries, keys.astype(queries.dtype), values.astype(queries.dtype), mask)
 
 
 def _sequence(
@@ -96,42 +96,74 @@ def _sequence(
     time, length = queries.shape[3], cached_keys.shape[2]
     block = min(time, length)
     oldest = positions[:, :1]  # the first input's position: the slot it goes to holds what is oldest
-    order = (oldest + jnp.arange(1, length)[None]) % length
+    order = (oldest + jnp.arange(length)[None]) % length
     keys, values = (
         jnp.concatenate([_reorder(cached, order), new], axis=2)
         for cached, new in ((cached_keys, keys), (cached_values, values))
-    )  # [B, G, L - 1 + T, D], by time
+    )  # [B, G, L + T, D], by time
     cache = _remember(keys, positions[:, -1:], length), _remember(values, positions[:, -1:], length)
 
-    finite_values, poison = _separate_nonfinite(values.astype(queries.dtype))
-    key_windows = _windows(keys.astype(queries.dtype), time, length)  # [B, G, N, K, D]
-    value_windows, poison = _windows(finite_values, time, length), _windows(poison, time, length)
-    num_keys = key_windows.shape[3]
-    ages = np.arange(block)[:, None] + num_keys - block - np.arange(num_keys)[None]  # [Q, K]
+    nonfinite, keys, values = _separate_nonfinite(keys.astype(queries.dtype), values.astype(queries.dtype))
+    nonfinite, keys, values = (_windows(x, time, length) for x in (nonfinite, keys, values))  # [B, G, N, K, D]
+    ages = np.arange(block)[:, None] + length - np.arange(length + block)[None]  # [Q, K]
     reach = jnp.minimum(_blocks(positions[:, None, None, :, None], block), length - 1)  # [B, 1, N, 1, Q, 1]
     visible = jnp.asarray(ages >= 0)[None, None, None, None] & (ages[None, None, None, None] <= reach)
-    score_bias = poison.swapaxes(3, 4)[:, :, :, None]
+    mask = jnp.where(visible, jnp.where(nonfinite, jnp.nan, 0.0).swapaxes(3, 4)[:, :, :, None], -jnp.inf)
     if bias is not None:
-        score_bias = score_bias + _align(_blocks(bias, block), block, num_keys)
-    outputs = _attend(_blocks(queries, block), key_windows, value_windows, visible, score_bias).swapaxes(2, 3)
+        mask = mask + _align(_blocks(bias, block), block, length + block)
+    outputs = _attend(_blocks(queries, block), keys, values, mask).swapaxes(2, 3)
     return *cache, outputs.reshape(*outputs.shape[:3], -1, outputs.shape[-1])[:, :, :, :time]
 
 
-def _attend(queries: Array, keys: Array, values: Array, visible: Array, bias: Array | None) -> Array:
-    """`softmax(queries keys^T / sqrt(D) + bias) values` where `visible`, over the last two axes, in float32.
+@jax.custom_vjp
+def _attend(queries: Array, keys: Array, values: Array, bias: Array) -> Array:
+    """`softmax(queries keys^T / sqrt(D) + bias) values` over the last two axes, in float32.
 
-    Queries are `[..., R, Q, D]`: the `R` heads that share keys `[..., K, D]` are to them more queries.
+    Queries are `[..., R, Q, D]`: the `R` heads that share keys `[..., K, D]` are to them more queries. What is hidden
+    has a bias of minus infinity.
     """
-    dtype, shared = queries.dtype, queries.shape[:-3]
-    queries = queries * queries.shape[-1] ** -0.5
-    folded = queries.reshape(*shared, -1, queries.shape[-1])
-    scores = jnp.einsum("...qd,...kd->...qk", folded, keys.astype(dtype), preferred_element_type=jnp.float32)
-    scores = scores.reshape(*queries.shape[:-1], -1)
-    scores = jnp.where(visible, scores if bias is None else scores + bias, -jnp.inf)
-    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-    folded = weights.astype(dtype).reshape(*shared, -1, weights.shape[-1])
-    outputs = jnp.einsum("...qk,...kd->...qd", folded, values.astype(dtype)).reshape(*queries.shape[:-1], -1)
-    return outputs / weights.sum(axis=-1, keepdims=True).astype(dtype)
+    return _attend_forward(queries, keys, values, bias)[0]
+
+
+def _attend_forward(queries: Array, keys: Array, values: Array, bias: Array) -> tuple[Array, tuple]:
+    dtype, shape = queries.dtype, queries.shape
+    queries = _fold(queries * shape[-1] ** -0.5)
+    scores = jnp.einsum("...qd,...kd->...qk", queries, keys, preferred_element_type=jnp.float32)
+    scores = scores.reshape(*shape[:-1], -1) + bias
+    weights = _fold(jnp.exp(scores - scores.max(axis=-1, keepdims=True)))
+    scale = 1 / weights.sum(axis=-1, keepdims=True)
+    weights = weights.astype(dtype)
+    outputs = (weights @ values) * scale.astype(dtype)
+    return outputs.reshape(*shape[:-1], -1), (queries, keys, values, bias, weights, scale, outputs)
+
+
+def _attend_backward(residuals: tuple, d_outputs: Array) -> tuple[Array, Array, Array, Array]:
+    """Products of what is stored as it is needed: a CPU is slow at those of a transposed large factor."""
+    queries, keys, values, bias, weights, scale, outputs = residuals
+    shape = d_outputs.shape
+    d_outputs = _fold(d_outputs) * scale.astype(d_outputs.dtype)
+    along = jnp.sum(d_outputs * outputs, axis=-1, keepdims=True, dtype=jnp.float32)
+    d_weights = jnp.einsum("...qd,...kd->...qk", d_outputs, values, preferred_element_type=jnp.float32)
+    d_scores = weights * (d_weights - along)
+    d_bias = d_scores.reshape(*shape[:-1], -1)
+    d_bias = d_bias.sum(tuple(axis for axis, size in enumerate(bias.shape) if size == 1), keepdims=True)
+    d_scores = d_scores.astype(weights.dtype)
+    d_queries = (d_scores @ keys).reshape(*shape[:-1], -1) * keys.shape[-1] ** -0.5
+    return d_queries, _product(queries, d_scores), _product(d_outputs, weights), d_bias.astype(bias.dtype)
+
+
+_attend.defvjp(_attend_forward, _attend_backward)
+
+
+def _fold(x: Array) -> Array:
+    """`[..., R, Q, D]` to `[..., R * Q, D]`."""
+    return x.reshape(*x.shape[:-3], -1, x.shape[-1])
+
+
+def _product(small: Array, large: Array) -> Array:
+    """`large^T small` as `(small^T large)^T`, without the compiler moving the transpositions into the product."""
+    stored = jax.lax.optimization_barrier
+    return stored(stored(small.swapaxes(-1, -2)) @ large).swapaxes(-1, -2)
 
 
 def _group(x: Array, groups: int) -> Array:
@@ -154,7 +186,7 @@ def _align(bias: Array, block: int, num_keys: int) -> Array:
 
 
 def _remember(x: Array, position: Array, length: int) -> Array:
-    """The ring after the last input, at `position` `[B, 1]`, from `[B, H, L - 1 + T, D]` by time."""
+    """The ring after the last input, at `position` `[B, 1]`, from `[B, H, L + T, D]` by time."""
     ages = jnp.arange(length - 1, -1, -1)[None]
     current = (ages <= position)[:, None, :, None]
     order = (jnp.arange(length)[None] - position - 1) % length
@@ -174,17 +206,17 @@ def _blocks(x: Array, length: int) -> Array:
 
 
 def _windows(x: Array, time: int, length: int) -> Array:
-    """What each block of queries may see, ending with its own: `[B, H, L - 1 + T, D]` to `[B, H, N, K, D]`."""
+    """What each block of queries may see, ending with its own: `[B, H, L + T, D]` to `[B, H, N, K, D]`."""
     if time <= length:
         return x[:, :, None]
-    blocks = _blocks(jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, None], length)[:, :, :, 0]
+    blocks = _blocks(x[:, :, None], length)[:, :, :, 0]
     return jnp.concatenate([blocks[:, :, :-1], blocks[:, :, 1:]], axis=3)
 
 
-def _separate_nonfinite(values: Array) -> tuple[Array, Array]:
-    """Zeros in place of NaN and infinity in `[..., K, D]`, and `[..., K, 1]` that is NaN where there were any.
+def _separate_nonfinite(keys: Array, values: Array) -> tuple[Array, Array, Array]:
+    """Where an input has a NaN or an infinity in any head, `[B, 1, K, 1]`, and `[B, G, K, D]` with zeros there.
 
-    A weight of zero would spread them, as zero times NaN is NaN; the mark goes through selections only.
+    A weight of zero would spread them, as zero times NaN is NaN.
     """
-    finite = jnp.isfinite(values)
-    return jnp.where(finite, values, 0), jnp.where(finite.all(-1, keepdims=True), 0.0, jnp.nan)
+    nonfinite = ~(jnp.isfinite(keys).all((1, 3), keepdims=True) & jnp.isfinite(values).all((1, 3), keepdims=True))
+    return nonfinite, jnp.where(nonfinite, 0, keys), jnp.where(nonfinite, 0, values)
