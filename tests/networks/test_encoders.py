@@ -20,6 +20,7 @@ from memorax.networks.encoders import (
     ViT,
     observation_encoder,
 )
+from memorax.networks.encoders.convolution import convolve_by_product
 
 BATCH, STEPS = 3, 4
 KEY = jax.random.key(0)
@@ -72,6 +73,32 @@ def test_cnn_sees_each_image_alone_and_bytes_as_fractions():
     apply = jax.jit(cnn.apply)
     np.testing.assert_allclose(apply(params, images[1:, 2:])[0, 0], y[1, 2], atol=1e-6)
     np.testing.assert_allclose(apply(params, images.astype(jnp.float32) / 255.0), y, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sides", "kernel", "strides", "padding"),
+    [
+        ((12, 15), (8, 8), (4, 4), "VALID"),
+        ((9, 8), (3, 2), (1, 1), "SAME"),
+        ((10, 11), (5, 3), (2, 3), "SAME"),
+        ((9, 9), (2, 3), (3, 2), ((1, 0), (2, 1))),
+    ],
+)
+def test_a_convolution_is_a_product(sides, kernel, strides, padding):
+    images = jax.random.normal(KEY, (2, *sides, 3))
+    weights = jax.random.normal(jax.random.key(1), (*kernel, 3, 4))
+
+    def values_and_gradients(convolution):
+        y, pull = jax.vjp(lambda x, w: convolution(x, w, strides, padding), images, weights)
+        return y, pull(jnp.cos(y))
+
+    expected = jax.jit(
+        lambda: values_and_gradients(
+            lambda *arguments: jax.lax.conv_general_dilated(*arguments, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        )
+    )()
+    found = jax.jit(lambda: values_and_gradients(convolve_by_product))()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected)
 
 
 def test_the_default_cnn_is_that_of_dqn():

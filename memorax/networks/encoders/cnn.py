@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from memorax.networks.dense import Dense
+from memorax.networks.encoders.convolution import Convolution
 from memorax.networks.encoders.mlp import SCALE, Activation, as_float
 from memorax.types import Array
 
@@ -56,7 +57,7 @@ class CNN(nn.Module):
         hidden = pixels(images).reshape(batch_size * num_steps, *images.shape[2:])
         initializer = nn.initializers.orthogonal(SCALE)
         for width, kernel_size, stride in zip(self.features, self.kernel_sizes, self.strides, strict=True):
-            convolution = nn.Conv(
+            convolution = Convolution(
                 width,
                 (kernel_size, kernel_size),
                 (stride, stride),

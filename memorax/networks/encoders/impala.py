@@ -9,6 +9,7 @@ import flax.linen as nn
 
 from memorax.networks.dense import Dense
 from memorax.networks.encoders.cnn import pixels
+from memorax.networks.encoders.convolution import Convolution
 from memorax.types import Array
 
 
@@ -42,10 +43,10 @@ class ImpalaCNN(nn.Module):
         batch_size, num_steps = images.shape[:2]
         hidden = pixels(images).reshape(batch_size * num_steps, *images.shape[2:])
         for width in self.features:
-            hidden = nn.Conv(width, (3, 3), dtype=self.dtype)(hidden)
+            hidden = Convolution(width, (3, 3), dtype=self.dtype)(hidden)
             hidden = nn.max_pool(hidden, (3, 3), strides=(2, 2), padding="SAME")
             for _ in range(self.num_blocks):
-                block = nn.Conv(width, (3, 3), dtype=self.dtype)(nn.relu(hidden))
-                hidden = hidden + nn.Conv(width, (3, 3), dtype=self.dtype)(nn.relu(block))
+                block = Convolution(width, (3, 3), dtype=self.dtype)(nn.relu(hidden))
+                hidden = hidden + Convolution(width, (3, 3), dtype=self.dtype)(nn.relu(block))
         hidden = nn.relu(hidden).reshape(batch_size, num_steps, -1)
         return nn.relu(Dense(self.output_features, dtype=self.dtype)(hidden))

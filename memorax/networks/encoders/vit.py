@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from memorax.networks.blocks.feedforward import FFN
 from memorax.networks.encoders.cnn import pixels
+from memorax.networks.encoders.convolution import Convolution
 from memorax.types import Array
 
 
@@ -39,7 +40,9 @@ class PatchEmbedding(nn.Module):
                 f"patch_size ({size})"
             )
         flat = pixels(images).reshape(-1, *images.shape[2:])
-        patches = nn.Conv(self.features, (size, size), (size, size), "VALID", dtype=self.dtype, name="patches")(flat)
+        patches = Convolution(self.features, (size, size), (size, size), "VALID", dtype=self.dtype, name="patches")(
+            flat
+        )
         patches = patches.reshape(*images.shape[:2], -1, self.features)
         positions = self.param("positions", nn.initializers.normal(0.02), patches.shape[2:])
         return patches + positions.astype(patches.dtype)[None, None]
