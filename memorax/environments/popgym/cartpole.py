@@ -14,6 +14,8 @@ import numpy as np
 from flax import struct
 
 from memorax.environments.drawing import BLACK, BLUE, GRAY, ORANGE, PAPER, Canvas
+from memorax.environments.popgym.control import ControlParams, ControlTask
+from memorax.environments.spaces import Box, Discrete
 from memorax.types import Array, Key
 
 GRAVITY = 9.8
@@ -25,7 +27,6 @@ FORCE = 10.0
 TIME_STEP = 0.02
 MAX_POSITION = 2.4
 MAX_ANGLE = 12 * 2 * math.pi / 360
-NUM_ACTIONS = 2
 
 
 @struct.dataclass
@@ -39,20 +40,48 @@ class CartPoleState:
     time: Array
 
 
-def draw_initial_values(key: Key) -> Array:
-    """Position, velocity, angle and angular velocity of a new episode, uniform in +-0.05: `[4]`."""
-    return jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
+class CartPoleTask(ControlTask):
+    """A cart that is pushed left (action 0) or right (1).
 
+    An episode is terminated when the cart leaves +-2.4 m or the pole leaves +-12 degrees, and truncated after
+    `max_episode_length` steps. Every step, the last one included, gives `1 / max_episode_length`, so returns lie in
+    (0, 1].
 
-def initial_state(values: Array) -> CartPoleState:
-    """The state that starts from `values` `[4]`."""
-    return CartPoleState(
-        position=values[0],
-        velocity=values[1],
-        angle=values[2],
-        angular_velocity=values[3],
-        time=jnp.zeros((), jnp.int32),
-    )
+    Source: POPGym (Morad et al., 2023), package `popgym` 1.0.7. Where the pole falls at the very step of the time
+    limit the package sets both flags; here the failure wins and `terminated` is set alone.
+    """
+
+    def draw_initial_values(self, key: Key) -> Array:
+        """Position, velocity, angle and angular velocity of a new episode, uniform in +-0.05: `[4]`."""
+        return jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
+
+    def initial_state(self, values: Array) -> CartPoleState:
+        position, velocity, angle, angular_velocity = values
+        return CartPoleState(position, velocity, angle, angular_velocity, time=jnp.zeros((), jnp.int32))
+
+    def move(
+        self, state: CartPoleState, action: Array, max_episode_length: Array | int
+    ) -> tuple[CartPoleState, Array, Array, Array]:
+        state = push(state, action)
+        reward = jnp.asarray(1.0 / max_episode_length, jnp.float32)
+        terminated = has_failed(state)
+        return state, reward, terminated, (state.time >= max_episode_length) & ~terminated
+
+    def observe(self, state: CartPoleState) -> Array:
+        """Position of the cart and angle of the pole: float32, `[2]`."""
+        return jnp.stack([state.position, state.angle]).astype(jnp.float32)
+
+    def observation_space(self, params: ControlParams) -> Box:
+        """Positions and angles up to twice what ends an episode."""
+        high = 2 * np.asarray([MAX_POSITION, MAX_ANGLE], np.float32)
+        return Box(-high, high, (2,))
+
+    def action_space(self, params: ControlParams) -> Discrete:
+        return Discrete(2)
+
+    def render(self, env_state: CartPoleState, params: ControlParams) -> np.ndarray:
+        """The cart on its track, and the pole on the cart, without noise."""
+        return draw(env_state)
 
 
 def push(state: CartPoleState, action: Array) -> CartPoleState:

@@ -14,6 +14,7 @@ import numpy as np
 from flax import struct
 
 from memorax.environments.drawing import BLACK, GRAY, PAPER, RED, SILVER, Canvas
+from memorax.environments.popgym.control import ControlParams, ControlTask
 from memorax.environments.spaces import Box
 from memorax.types import Array, Key
 
@@ -35,14 +36,46 @@ class PendulumState:
     time: Array
 
 
-def draw_initial_values(key: Key) -> Array:
-    """Angle and angular velocity of a new episode, uniform in +-pi and +-1: `[2]`."""
-    return jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0) * jnp.asarray([math.pi, 1.0])
+class PendulumTask(ControlTask):
+    """A rod that is turned by a torque in +-2 N m, `[1]`.
 
+    An episode is truncated after `max_episode_length` steps and never terminated. The state before a step and its
+    torque cost `c = angle ** 2 + 0.1 * velocity ** 2 + 0.001 * torque ** 2`, at most `c_max`; the step gives
+    `(1 - 2 c / c_max) / max_episode_length`, so returns lie in [-1, 1].
 
-def initial_state(values: Array) -> PendulumState:
-    """The state that starts from `values` `[2]`."""
-    return PendulumState(angle=values[0], angular_velocity=values[1], time=jnp.zeros((), jnp.int32))
+    Source: POPGym (Morad et al., 2023), package `popgym` 1.0.7.
+    """
+
+    def draw_initial_values(self, key: Key) -> Array:
+        """Angle and angular velocity of a new episode, uniform in +-pi and +-1: `[2]`."""
+        return jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0) * jnp.asarray([math.pi, 1.0])
+
+    def initial_state(self, values: Array) -> PendulumState:
+        angle, angular_velocity = values
+        return PendulumState(angle, angular_velocity, time=jnp.zeros((), jnp.int32))
+
+    def move(
+        self, state: PendulumState, action: Array, max_episode_length: Array | int
+    ) -> tuple[PendulumState, Array, Array, Array]:
+        torque = action[0]
+        after = swing(state, torque)
+        reward = (1 - 2 * cost(state, torque) / HIGHEST_COST) / max_episode_length
+        truncated = after.time >= max_episode_length
+        return after, reward.astype(jnp.float32), jnp.zeros_like(truncated), truncated
+
+    def observe(self, state: PendulumState) -> Array:
+        """Cosine and sine of the angle: float32, `[2]`."""
+        return jnp.stack([jnp.cos(state.angle), jnp.sin(state.angle)]).astype(jnp.float32)
+
+    def observation_space(self, params: ControlParams) -> Box:
+        return Box(-np.ones(2, np.float32), np.ones(2, np.float32), (2,))
+
+    def action_space(self, params: ControlParams) -> Box:
+        return Box(-MAX_TORQUE, MAX_TORQUE, (1,))
+
+    def render(self, env_state: PendulumState, params: ControlParams) -> np.ndarray:
+        """The rod as it is, without noise, upright where it points up."""
+        return draw(env_state)
 
 
 def swing(state: PendulumState, torque: Array) -> PendulumState:
@@ -59,21 +92,6 @@ def cost(state: PendulumState, torque: Array) -> Array:
     """What it costs to be in `state` and apply `torque`: 0 at rest upright, at most `HIGHEST_COST`."""
     torque = jnp.clip(torque, -MAX_TORQUE, MAX_TORQUE)
     return jnp.square(state.angle) + 0.1 * jnp.square(state.angular_velocity) + 0.001 * jnp.square(torque)
-
-
-def position(state: PendulumState) -> Array:
-    """Cosine and sine of the angle: float32, `[2]`."""
-    return jnp.stack([jnp.cos(state.angle), jnp.sin(state.angle)]).astype(jnp.float32)
-
-
-def position_space() -> Box:
-    """What `position` lies in."""
-    return Box(-np.ones(2, np.float32), np.ones(2, np.float32), (2,))
-
-
-def torque_space() -> Box:
-    """The torques that may be applied, `[1]`."""
-    return Box(-MAX_TORQUE, MAX_TORQUE, (1,))
 
 
 def draw(state: PendulumState) -> np.ndarray:

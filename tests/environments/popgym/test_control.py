@@ -76,12 +76,6 @@ def resize(column: np.ndarray, length: int) -> np.ndarray:
     return np.concatenate([column[:length], np.repeat(column[-1:], max(length - len(column), 0), axis=0)])
 
 
-def advance(env: Any, params: Any, noise: jax.Array, state: Any, action: jax.Array) -> Any:
-    if "noise_sigma" in vars(params):
-        return env.advance(noise, state, action, params)
-    return env.step_env(None, state, action, params)
-
-
 def state_from(values: jax.Array, time: jax.Array) -> Any:
     return (CartPoleState if values.shape[0] == 4 else PendulumState)(*values, time=time)
 
@@ -111,7 +105,7 @@ def compiled_step(task: str) -> Any:
     env, _ = popgym.make(f"{task}Easy")
 
     def step(params: Any, values: jax.Array, time: jax.Array, noise: jax.Array, action: jax.Array) -> Any:
-        return advance(env, params, noise, state_from(values, time), action)
+        return env.advance(noise, state_from(values, time), action, params)
 
     return jax.jit(jax.vmap(step, in_axes=(None, 0, 0, 0, 0)))
 
@@ -122,11 +116,10 @@ def compiled_episode(task: str) -> Any:
     env, _ = popgym.make(f"{task}Easy")
 
     def run(params: Any, values: jax.Array, noise: jax.Array, actions: jax.Array) -> tuple[jax.Array, ...]:
-        noisy = "noise_sigma" in vars(params)
-        first, state = env.start(values, noise[0]) if noisy else env.start(values)
+        first, state = env.start(noise[0], values, params)
 
         def step(state: Any, inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, tuple[jax.Array, ...]]:
-            observation, state, reward, terminated, truncated, _ = advance(env, params, inputs[0], state, inputs[1])
+            observation, state, reward, terminated, truncated, _ = env.advance(inputs[0], state, inputs[1], params)
             return state, (observation, reward, terminated, truncated)
 
         _, (observations, *rest) = jax.lax.scan(step, state, (noise[1:], actions))
