@@ -151,7 +151,13 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) ->
 
     Raises:
         AssertionError: naming the truth that does not hold.
+        ValueError: if its environment runs on the host.
     """
+    if agent.env.on_host:
+        raise ValueError(
+            f"check_algorithm needs an environment in compiled code: {agent.env.name} runs on the host, where it can "
+            "be neither started twice alike nor mapped over seeds"
+        )
     steps = agent.steps_per_iteration
     key, state = agent.init(jax.random.key(seed))
     _equal("the same key initialises alike", (key, state), agent.init(jax.random.key(seed)))

@@ -17,6 +17,7 @@ from memorax.algorithms.algorithm import Algorithm, AlgorithmState
 from memorax.environments import host
 from memorax.networks import MLP, FeatureExtractor, Network, SequenceModelWrapper
 from memorax.networks.heads import policy_head
+from memorax.testing import check_algorithm
 from memorax.training import loop
 from tests.environments import countdown
 from tests.environments.countdown import Broken
@@ -218,6 +219,12 @@ def test_mapping_over_seeds_is_refused_before_anything_starts(tmp_path: Any) -> 
     with pytest.raises(ValueError, match=r"^num_seeds \(2\) must be 1: gymnasium::memorax/Countdown-v0 runs on"):
         loop.train(learner, 32, num_seeds=2, folder=tmp_path / "run")
     assert not countdown.opened[1:] and not (tmp_path / "run").exists()
+
+
+def test_the_check_of_algorithms_is_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"^check_algorithm needs an environment in compiled code: "):
+        check_algorithm(agent())
+    assert not countdown.opened[1:]
 
 
 def test_a_run_is_trained_evaluated_and_resumed(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,82 @@
+"""Functions on the host that compiled code calls, and what is raised in them."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import io_callback
+
+from memorax.types import PyTree
+
+_raised: deque[BaseException] = deque(maxlen=8)
+"""What was raised on the host since `own_errors` was entered."""
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Raise what an environment raised as itself, in place of what a compiled program makes of it.
+
+    Inside, programs must be waited for.
+    """
+    _raised.clear()
+    try:
+        yield
+    except jax.errors.JaxRuntimeError:
+        if not _raised:
+            raise
+        raise _raised.popleft() from None
+
+
+def by_callback(name: str, function: Callable[..., Any], shapes: PyTree) -> Callable[..., PyTree]:
+    """A function of NumPy arrays as one of JAX arrays that compiled code may call, but `vmap` may not map.
+
+    Args:
+        name: of the environment, for messages.
+        function: what is called on the host.
+        shapes: of its results.
+    """
+
+    def on_host(*arguments: Any) -> Any:
+        try:
+            results = function(*jax.tree.map(np.asarray, arguments))
+            _check(name, results, shapes)
+        except BaseException as error:
+            _raised.append(error)
+            raise
+        return results
+
+    # Not ordered: each step needs what the one before it returned.
+    @jax.custom_batching.custom_vmap
+    def call(*arguments: Any) -> Any:
+        return io_callback(on_host, shapes, *arguments)
+
+    @call.def_vmap
+    def mapped(axis_size: int, in_batched: Any, *arguments: Any) -> tuple[Any, Any]:
+        if axis_size > 1:
+            raise ValueError(f"{name} runs on the host, where `vmap` cannot map it over {axis_size} seeds or states")
+        only = jax.tree.map(lambda x, batched: x[0] if batched else x, arguments, tuple(in_batched))
+        results = jax.tree.map(lambda x: x[None], call(*only))
+        return results, jax.tree.map(lambda _: True, results)
+
+    return call
+
+
+def _check(name: str, results: PyTree, shapes: PyTree) -> None:
+    found = jax.tree.map(lambda x: (x.shape, str(x.dtype)), results)
+    expected = jax.tree.map(lambda x: (x.shape, str(x.dtype)), shapes)
+    if found != expected:
+        raise ValueError(f"{name} returned arrays {found} where its spaces say {expected}")
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """Whether a log record of JAX is about anything but what `own_errors` raises."""
+    return not (record.exc_info and record.exc_info[1] in _raised)
+
+
+logging.getLogger("jax._src.callback").addFilter(_is_not_ours)
