@@ -19,7 +19,7 @@ from memorax.environments.environment import Environment
 from memorax.environments.spaces import Discrete
 from memorax.exploration import epsilon_greedy
 from memorax.networks import heads
-from memorax.networks.network import Network, unroll, unroll_step
+from memorax.networks.network import Network, unroll, unroll_step, unroll_with_losses
 from memorax.optimization import gradient_step, target_update
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
@@ -205,7 +205,7 @@ class DQN(Algorithm[DQNConfig, DQNState]):
     def _loss(self, params: PyTree, target_params: PyTree, steps: ReplayedSteps, carry: Carry) -> tuple[Array, Metrics]:
         """Mean Huber loss of the TD errors, over steps whose successor is known: time limits and restarts hide it."""
         burn_in = self.buffer.burn_in
-        _, q_values = unroll(self.q_network, params, steps.timesteps, carry, burn_in)
+        _, q_values, losses = unroll_with_losses(self.q_network, params, steps.timesteps, carry, burn_in)
         _, target_q_values = unroll(self.q_network, target_params, steps.timesteps, carry, burn_in)
         learned = jax.tree.map(lambda x: x[:, burn_in:-1], steps)
         choosing = q_values if self.cfg.double else target_q_values
@@ -217,7 +217,7 @@ class DQN(Algorithm[DQNConfig, DQNState]):
         hidden = steps.timesteps.done[:, burn_in + 1 :] & ~learned.terminated
         weight = 1.0 - hidden
         loss = jnp.sum(weight * optax.huber_loss(value, target)) / jnp.maximum(weight.sum(), 1.0)
-        return loss, {"q_loss": loss, "q_value": value.mean()}
+        return sum(losses.values(), loss), {**losses, "q_loss": loss, "q_value": value.mean()}
 
 
 def _at(q_values: Array, action: Array) -> Array:

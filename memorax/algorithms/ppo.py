@@ -15,7 +15,7 @@ from memorax.batching import flatten_carries, minibatches, to_sequences
 from memorax.bootstrap import values_along
 from memorax.environments.environment import Environment
 from memorax.networks import heads
-from memorax.networks.network import Network, unroll, unroll_step
+from memorax.networks.network import Network, unroll, unroll_step, unroll_with_losses
 from memorax.optimization import gradient_step
 from memorax.returns import generalized_advantage_estimate
 from memorax.rollout import Policy, Worker
@@ -237,7 +237,9 @@ class PPO(Algorithm[PPOConfig, PPOState]):
 
     def _actor_loss(self, params: PyTree, batch: Minibatch) -> tuple[Array, Metrics]:
         burn_in, clip = self.cfg.burn_in, self.cfg.clip_coef
-        _, distribution = unroll(self.actor_network, params, batch.timesteps, batch.actor_carry, burn_in)
+        _, distribution, losses = unroll_with_losses(
+            self.actor_network, params, batch.timesteps, batch.actor_carry, burn_in
+        )
         log_ratio = distribution.log_prob(batch.action[:, burn_in:]) - batch.log_prob[:, burn_in:]
         ratio = jnp.exp(log_ratio)
         advantage = batch.advantage[:, burn_in:]
@@ -246,7 +248,8 @@ class PPO(Algorithm[PPOConfig, PPOState]):
         objective = jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
         entropy = distribution.entropy().mean()
         policy_loss = -objective.mean()
-        return policy_loss - self.cfg.ent_coef * entropy, {
+        return sum(losses.values(), policy_loss - self.cfg.ent_coef * entropy), {
+            **losses,
             "policy_loss": policy_loss,
             "entropy": entropy,
             "approx_kl": (ratio - 1 - log_ratio).mean(),
@@ -255,9 +258,9 @@ class PPO(Algorithm[PPOConfig, PPOState]):
 
     def _critic_loss(self, params: PyTree, batch: Minibatch) -> tuple[Array, Metrics]:
         burn_in, clip = self.cfg.burn_in, self.cfg.clip_coef
-        _, value = unroll(self.critic_network, params, batch.timesteps, batch.critic_carry, burn_in)
+        _, value, losses = unroll_with_losses(self.critic_network, params, batch.timesteps, batch.critic_carry, burn_in)
         target, old = batch.target[:, burn_in:], batch.value[:, burn_in:]
         loss = jnp.square(value - target)
         if self.cfg.clip_vloss:
             loss = jnp.maximum(loss, jnp.square(old + jnp.clip(value - old, -clip, clip) - target))
-        return self.cfg.vf_coef * 0.5 * loss.mean(), {}
+        return sum(losses.values(), self.cfg.vf_coef * 0.5 * loss.mean()), losses

@@ -26,7 +26,7 @@ from memorax.networks.encoders import (
     observation_encoder,
 )
 from memorax.networks.feature_extractor import FeatureExtractor
-from memorax.networks.network import Network, unroll, unroll_step
+from memorax.networks.network import Network, unroll, unroll_step, unroll_with_losses
 from memorax.networks.positional_embeddings import ALiBi, RoPE
 from memorax.networks.sequence_models import (
     RNN,
@@ -128,5 +128,6 @@ __all__ = [
     "transformer_xl",
     "unroll",
     "unroll_step",
+    "unroll_with_losses",
     "xlstm",
 ]

@@ -6,8 +6,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
-from memorax.types import Array, Carry, Key, PyTree, Timestep
+from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep
 
 
 class Network(nn.Module):
@@ -93,12 +95,49 @@ def unroll(
     Returns:
         `(carry, output)` with output leaves `[B, T - burn_in, ...]`.
     """
+    inputs, carry = _burn_in(network, params, timesteps, carry, burn_in)
+    return network.apply(params, *inputs, carry, *head_inputs)
+
+
+def unroll_with_losses(
+    network: Network,
+    params: PyTree,
+    timesteps: Timestep,
+    carry: Carry,
+    burn_in: int = 0,
+    head_inputs: tuple[Any, ...] = (),
+) -> tuple[Carry, Any, Metrics]:
+    """`unroll` for where a network is trained: with the losses its modules have of their own.
+
+    A module sows a scalar, weighted already, into the collection `losses`, as `MoE` does. An algorithm adds them all,
+    whatever they are, and reports them:
+
+        _, output, losses = unroll_with_losses(...)
+        return sum(losses.values(), loss), {**losses, **metrics}
+
+    Returns:
+        `(carry, output, losses)`: for each name under which something was sown a scalar `<name>_loss`, summed over
+        modules and repeated layers. The burn-in does not count. Most networks have none.
+    """
+    inputs, carry = _burn_in(network, params, timesteps, carry, burn_in)
+    (carry, output), variables = network.apply(params, *inputs, carry, *head_inputs, mutable=["losses"])
+    losses: Metrics = {}
+    for path, sown in flatten_dict(variables.get("losses", {})).items():
+        name = f"{path[-1]}_loss"
+        losses[name] = losses.get(name, jnp.zeros(())) + jnp.sum(jnp.stack(sown))
+    return carry, output, losses
+
+
+def _burn_in(
+    network: Network, params: PyTree, timesteps: Timestep, carry: Carry, burn_in: int
+) -> tuple[tuple[Any, ...], Carry]:
+    """A network's inputs after the burn-in, and its carry there."""
     inputs = (timesteps.observation, timesteps.action, timesteps.reward, timesteps.done)
     if burn_in:
         warmup = jax.tree.map(lambda x: x[:, :burn_in], inputs)
         inputs = jax.tree.map(lambda x: x[:, burn_in:], inputs)
         carry, _ = jax.lax.stop_gradient(network.apply(params, *warmup, carry, method="encode"))
-    return network.apply(params, *inputs, carry, *head_inputs)
+    return inputs, carry
 
 
 def unroll_step(

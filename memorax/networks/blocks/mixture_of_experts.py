@@ -12,6 +12,7 @@ from flax.linen.dtypes import promote_dtype
 
 from memorax.networks.dense import Dense
 from memorax.types import Array
+from memorax.validation import require_not_negative
 
 
 class MoE(nn.Module):
@@ -23,11 +24,9 @@ class MoE(nn.Module):
     No step is dropped for want of capacity: what a step becomes would then depend on its neighbours in the batch.
     Every expert is computed at every step, so that `num_experts` multiplies the cost of an `FFN`.
 
-    The load-balancing loss (Eq. 4 to 6, without its factor; 1 where the load is even, `num_experts` at worst) is sown
-    as `load_balancing` into the collection `losses`, which is computed only where it is asked for:
-
-        (carry, output), variables = network.apply(params, *inputs, mutable=["losses"])
-        loss += 0.01 * sum(jnp.mean(x) for x in jax.tree.leaves(variables["losses"]))
+    The load-balancing loss (Eq. 4 to 6) is sown as `load_balancing` into the collection `losses`, which every algorithm
+    adds to its own and reports (`unroll_with_losses`): `load_balancing_coef` where the load is even, `num_experts`
+    times as much at worst.
 
     Attributes:
         features: size of the outputs.
@@ -35,6 +34,7 @@ class MoE(nn.Module):
         top_k: how many of them a step uses.
         hidden_features: size of an expert's hidden layer; four times `features` where None.
         activation: what follows an expert's first layer.
+        load_balancing_coef: weight of the load-balancing loss, alpha.
         dtype: of the experts' computation.
         param_dtype: of the parameters.
     """
@@ -44,11 +44,13 @@ class MoE(nn.Module):
     top_k: int = 1
     hidden_features: int | None = None
     activation: Callable[[Array], Array] = nn.gelu
+    load_balancing_coef: float = 0.01
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
+        """Check the sizes and the weight."""
+        require_not_negative(self, "load_balancing_coef")
         if not 1 <= self.top_k <= self.num_experts:
             raise ValueError(f"MoE top_k ({self.top_k}) must lie between 1 and num_experts ({self.num_experts})")
         super().__post_init__()
@@ -61,7 +63,7 @@ class MoE(nn.Module):
         probabilities = nn.softmax(router(inputs.astype(jnp.float32)))
         chosen = choose(probabilities, self.top_k)
         if not self.is_initializing():
-            self.sow("losses", "load_balancing", load_balancing_loss(probabilities, chosen))
+            self.sow("losses", "load_balancing", self.load_balancing_coef * load_balancing_loss(probabilities, chosen))
 
         w_1, b_1 = self._layer("1", inputs.shape[-1], width)
         w_2, b_2 = self._layer("2", width, self.features)

@@ -85,7 +85,7 @@ def test_mixture_of_experts_routes_and_balances_as_published(top_k: int) -> None
     inner = params["layers_0"]["model"]["module"]
     expected, loss = reference.mixture_of_experts(inner, x.reshape(-1, FEATURES), top_k)
     close(outputs, x + expected.reshape(x.shape))
-    close(sown["losses"]["layers_0"]["model"]["module"]["load_balancing"][0], loss)
+    close(sown["losses"]["layers_0"]["model"]["module"]["load_balancing"][0], 0.01 * loss)
 
 
 def test_the_load_balancing_loss_of_repeated_layers_is_sown_once_a_layer_and_never_stored() -> None:
@@ -168,6 +168,8 @@ def test_sizes_that_do_not_fit() -> None:
         Stack(())
     with pytest.raises(ValueError, match=r"MoE top_k \(3\) must lie between 1 and num_experts \(2\)"):
         MoE(4, num_experts=2, top_k=3)
+    with pytest.raises(ValueError, match=r"load_balancing_coef \(-1.0\) must not be negative"):
+        MoE(4, load_balancing_coef=-1.0)
     with pytest.raises(ValueError, match=r"FrameStack num_frames \(0\) must be at least 1"):
         FrameStack(0)
     with pytest.raises(ValueError, match=r"RL2Wrapper episodes_per_trial \(0\) must be at least 1"):
