@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help demo test test-slow test-environments check benchmark lock clean
+.PHONY: help demo test test-slow test-parity test-environments check benchmark lock clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,18 @@ test: $(VENV)/installed-dev  ## Install with the test extras and run the fast te
 
 test-slow: $(VENV)/installed-dev  ## Run the learning tests.
 	XLA_FLAGS= $(RUN) pytest -m slow
+
+# torchscale asks for more than is used of it.
+.venv-parity/installed: pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv .venv-parity
+	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' \
+		transformers==5.24.0 memax[equinox]==0.1.1 xlstm==2.0.6 rwkv==0.8.32 s5-pytorch==0.2.1 minGRU-pytorch==0.2.1
+	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torchscale==0.3.0
+	touch $@
+
+test-parity: .venv-parity/installed  ## Compare sequence models with other people's implementations.
+	.venv-parity/bin/python -m pytest -m parity tests/networks/sequence_models/test_packages.py
 
 # The fork of gymnax that popgym-arcade asks for would overwrite gymnax, and is not needed: see docs/environments.md.
 .venv-environments/installed: pyproject.toml constraints.txt
@@ -50,4 +62,4 @@ lock: $(VENV)/installed-dev  ## Resolve the versions everyone installs.
 	$(RUN) uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:  ## Remove the virtual environment and caches.
-	rm -rf $(VENV) .venv-environments .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .venv-environments .venv-parity .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis

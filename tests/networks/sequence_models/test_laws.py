@@ -122,6 +122,8 @@ MODELS = make_models()
 COMPOSED = ("gtrxl", "transformer_xl", "gpt2", "xlstm", "mamba_stack", "griffin", "s5_stack")
 """Parts that are tested by themselves: as wholes they are checked in the slow tests."""
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in COMPOSED else name for name in MODELS]
+# Products of calibrations have heavy tails: entries of its memory reach 1e4, which float32 tells apart to 1e-3.
+LONG_TOLERANCE = {"shm": 1e-3}
 # Sizes at which an algorithm changes course, beside those of the catalogue.
 VARIANTS = {
     "simple": MODELS["simple"],
@@ -150,7 +152,7 @@ def test_gradient_is_that_of_the_steps(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_ten_thousand_steps(name: str) -> None:
-    laws.check_long_sequence(MODELS[name], FEATURES)
+    laws.check_long_sequence(MODELS[name], FEATURES, tolerance=LONG_TOLERANCE.get(name, 1e-5))
 
 
 @pytest.mark.parametrize("name", NAMES)
