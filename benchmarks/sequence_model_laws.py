@@ -1,7 +1,8 @@
 """The laws every sequence model keeps, as a table: `python -m benchmarks.sequence_model_laws`.
 
-It runs where `make test-parity` does: in an environment with the packages that models are compared with. Each entry is the outcome of a check that the tests make too, at the same sizes; where a check measures an error, the
-error. Writes `docs/sequence_model_laws.md`.
+It runs where `make test-parity` does, in an environment with the packages that models are compared with. Each entry is
+the outcome of a check that the tests make too, at the same sizes; where a check measures an error, the error. Writes
+`docs/sequence_model_laws.md`.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from tests.networks.sequence_models.test_parity import PARITY, check_parity
 
 HEADER = """# What holds for every sequence model
 
-Made by `.venv-parity/bin/python -m benchmarks.sequence_model_laws`. A sequence, any chunks of it and single steps give the same outputs
-and carries within 1e-5, nothing leaks across a reset in either direction, not even a NaN, and no gradient flows across
-one (`memorax.testing.check_sequence_model`). The gradient is that of the step-by-step loop (largest difference relative
-to the largest entry). In bfloat16 the parameters and the carry stay float32. 10 000 steps of one episode stay finite,
-and end the same in two calls within 1e-5, beside what float32 resolves of an entry (1e-6 of it); SHM, whose memory has
-entries of 10 000, within 1e-3. Parity is twofold: with a transcription of the paper's equations in float64 NumPy, step
-by step, and with a package by others, weights copied over (`make test-parity`); for each the source, and the largest
-difference relative to the largest output.
+Made by `.venv-parity/bin/python -m benchmarks.sequence_model_laws`. A sequence, any chunks of it and single steps give
+the same outputs and carries within 1e-5, nothing leaks across a reset in either direction, not even a NaN, and no
+gradient flows across one (`memorax.testing.check_sequence_model`). The gradient is that of the step-by-step loop
+(largest difference relative to the largest entry). In bfloat16 the parameters and the carry stay float32. 10 000 steps
+of one episode stay finite, and end the same in two calls within 1e-5, beside what float32 resolves of an entry (1e-6 of
+it); SHM, whose memory has entries of 10 000, within 1e-3. Parity is twofold: with a transcription of the paper's
+equations in float64 NumPy, step by step, and with a package by others, weights copied over (`make test-parity`); for
+each the source, and the largest difference relative to the largest output.
 
 """
 
