@@ -76,12 +76,11 @@ class DeltaNetCell(MemoroidCell):
         queries, keys = _normalize(queries), _normalize(keys)
         beta = nn.sigmoid(dense(self.num_heads, name="beta")(inputs).astype(jnp.float32))[..., None]
 
-        log_decay = self.log_decay(inputs)
         state, outputs = delta_rule(
-            log_decay,
-            jnp.exp(log_decay) * keys,
+            self.log_decay(inputs),
+            keys,
             -beta * keys,
-            beta * keys,
+            None,
             values,
             queries,
             done,
@@ -94,9 +93,9 @@ class DeltaNetCell(MemoroidCell):
         outputs = self.gate(inputs, outputs.reshape(*inputs.shape[:2], self.features))
         return DeltaNetCarry(window, state), dense(self.features, name="out")(outputs)
 
-    def log_decay(self, inputs: Array) -> Array:
-        """How the state decays before it is overwritten: `[B, T, num_heads, 1]`, zero here."""
-        return jnp.zeros((*inputs.shape[:2], self.num_heads, 1))
+    def log_decay(self, inputs: Array) -> Array | None:
+        """How the state decays before it is overwritten: `[B, T, num_heads, 1]`, or not at all, as here."""
+        return None
 
     def gate(self, inputs: Array, outputs: Array) -> Array:
         """What passes of the normalised outputs `[B, T, features]`: all, here."""

@@ -103,7 +103,11 @@ class RWKV7Cell(MemoroidCell):
         bonus = (r * k * vector("rho", nn.initializers.zeros)).reshape(heads).sum(-1, keepdims=True)
         r, k, v, a, log_decay = (x.reshape(heads) for x in (r, k, v, a, log_decay))
 
-        state, outputs = delta_rule(log_decay, kappa, -a * kappa, k, v, r, done, carry.state, self.chunk_length)
+        # The state is read before it decays.
+        removal_queries = kappa * jnp.exp(-log_decay)
+        state, outputs = delta_rule(
+            log_decay, removal_queries, -a * kappa, k, v, r, done, carry.state, self.chunk_length
+        )
         outputs = nn.LayerNorm(
             epsilon=1e-5 * self.features / self.num_heads,
             reduction_axes=-1,

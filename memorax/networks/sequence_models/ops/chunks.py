@@ -85,6 +85,11 @@ def decay_to_end(log_decay: Array, episodes: Episodes) -> Array:
     return jnp.exp(jnp.where(episodes.visible[..., -1, :, None], after @ log_decay, -jnp.inf))
 
 
+def decay_between(log_decay: Array, episodes: Episodes) -> Array:
+    """`[..., Q, 1]` to `[..., Q, Q]`: the decay after step `j` up to step `i`, zero where `i` does not see `j`."""
+    return jnp.exp(jnp.where(episodes.visible, _sums_between(log_decay, episodes, (0,)), -jnp.inf))
+
+
 def decayed_scores(
     queries: Array, keys: Array, log_decay: Array, episodes: Episodes, lags: tuple[int, ...] = (0,)
 ) -> Array:

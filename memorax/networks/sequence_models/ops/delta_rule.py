@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from memorax.networks.sequence_models.ops import chunks
+from memorax.networks.sequence_models.ops.chunks import Episodes
 from memorax.networks.sequence_models.ops.materialize import materialize
-from memorax.types import Array, where
+from memorax.types import Array, PyTree, where
 
 
 def delta_rule(
-    log_decay: Array,
+    log_decay: Array | None,
     removal_queries: Array,
     removal_keys: Array,
-    keys: Array,
+    keys: Array | None,
     values: Array,
     queries: Array,
     done: Array,
     initial_state: Array,
     chunk_length: int = 16,
 ) -> tuple[Array, Array]:
-    """Run `S_t = S_{t-1} (diag(exp(log_decay_t)) + a_t b_t^T) + v_t k_t^T`, read as `y_t = S_t q_t`.
+    """Run `S_t = S'_t (I + a_t b_t^T) + v_t k_t^T`, where `S'_t = S_{t-1} diag(exp(log_decay_t))`.
 
-    `S_{t-1} = 0` where `done_t`. What is removed, `u_t = S_{t-1} a_t`, solves a triangular system inside a chunk (the
-    WY form: Yang et al., 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", Eqs. 6-11;
-    with decay Yang et al., 2025, "Gated Delta Networks", Section 3.3); between chunks the state is carried. Computed in
-    the dtype of `initial_state`.
+    It is read as `y_t = S_t q_t`, and `S_{t-1} = 0` where `done_t`. What is removed, `u_t = S'_t a_t`, solves a
+    triangular system inside a chunk (the WY form: Yang et al., 2024, "Parallelizing Linear Transformers with the Delta
+    Rule over Sequence Length", Eqs. 6-11; with decay Yang et al., 2025, "Gated Delta Networks", Section 3.3); between
+    chunks the state is carried. Computed in the dtype of `initial_state`.
 
     Args:
-        log_decay: at most 0; `[B, T, H, 1]`, one per head, or `[B, T, H, N]`, one per component of the keys.
-        removal_queries: `a`, `[B, T, H, N]`: what the state before the step is read with.
+        log_decay: at most 0; `[B, T, H, 1]`, one per head, or `[B, T, H, N]`, one per component of the keys, then
+            at least `-64 / chunk_length`; None where nothing decays.
+        removal_queries: `a`, `[B, T, H, N]`: what the decayed state is read with.
         removal_keys: `b`, `[B, T, H, N]`: where what was read is added; `-beta k` takes it away from the key.
-        keys: `[B, T, H, N]`.
+        keys: `k`, `[B, T, H, N]`; None where they are `-b`, which is the delta rule and takes half the time.
         values: `[B, T, H, P]`.
         queries: `[B, T, H, N]`.
         done: `[B, T]` bool.
@@ -44,29 +48,33 @@ def delta_rule(
         `(final_state, outputs)`: `[B, H, P, N]` and `[B, T, H, P]`. Nothing from before a reset, not even a NaN,
         reaches what follows it.
     """
-    time = values.shape[1]
     inputs = [log_decay, removal_queries, removal_keys, keys, values, queries]
-    inputs = [x.astype(initial_state.dtype) for x in inputs]
+    inputs = jax.tree.map(lambda x: x.astype(initial_state.dtype), inputs)
     initial_state = where(done[:, 0], jnp.zeros_like(initial_state), initial_state)
     with jax.default_matmul_precision("highest"):
-        if time == 1:
-            return _step(initial_state, *(x[:, 0] for x in inputs))
-        return _sequence(done, initial_state, min(chunk_length, time), *inputs)
+        if values.shape[1] == 1:
+            return _step(initial_state, *jax.tree.map(lambda x: x[:, 0], inputs))
+        nonfinite, inputs, initial_state = _separate_nonfinite(inputs, done, initial_state)
+        final_state, outputs = _sequence(done, initial_state, min(chunk_length, values.shape[1]), *inputs)
+    final_state = jnp.where(nonfinite[:, -1, None, None, None], jnp.nan, final_state)
+    return final_state, jnp.where(nonfinite[..., None, None], jnp.nan, outputs)
 
 
 def _step(
     state: Array,
-    log_decay: Array,
+    log_decay: Array | None,
     removal_queries: Array,
     removal_keys: Array,
-    keys: Array,
+    keys: Array | None,
     values: Array,
     queries: Array,
 ) -> tuple[Array, Array]:
-    inputs = jnp.exp(log_decay), removal_queries, removal_keys, keys, values, queries
-    decay, removal_queries, removal_keys, keys, values, queries = (materialize(x) for x in inputs)
+    if log_decay is not None:
+        state = materialize(jnp.exp(log_decay))[:, :, None] * state
+    inputs = removal_queries, removal_keys, -removal_keys if keys is None else keys, values, queries
+    removal_queries, removal_keys, keys, values, queries = (materialize(x) for x in inputs)
     removed = jnp.sum(state * removal_queries[:, :, None], axis=-1, keepdims=True)
-    state = decay[:, :, None] * state + removed * removal_keys[:, :, None] + values[..., None] * keys[:, :, None]
+    state = state + removed * removal_keys[:, :, None] + values[..., None] * keys[:, :, None]
     return state, jnp.sum(state * queries[:, :, None], axis=-1)[:, None]
 
 
@@ -74,67 +82,134 @@ def _sequence(
     done: Array,
     initial_state: Array,
     length: int,
-    log_decay: Array,
+    log_decay: Array | None,
     removal_queries: Array,
     removal_keys: Array,
-    keys: Array,
+    keys: Array | None,
     values: Array,
     queries: Array,
 ) -> tuple[Array, Array]:
-    """Rows are the removal queries, then the queries; columns are the removal keys, then the keys."""
+    """Arrays are `[C, B, H, Q, ...]`, with `C` chunks; the carried state is transposed, `[B, H, N, P]`."""
     time = values.shape[1]
-    episodes = chunks.find_episodes(done, length)
-    nonfinite, *inputs = chunks.separate_nonfinite(log_decay, removal_queries, removal_keys, keys, values)
-    log_decay, removal_queries, removal_keys, keys, values = (chunks.cut(x, length) for x in inputs)
-    rows = jnp.concatenate([removal_queries, chunks.cut(queries, length)], axis=-2)
-    columns = jnp.concatenate([removal_keys, keys], axis=-2)
+    inputs = [log_decay, removal_queries, removal_keys, keys, values, queries]
+    inputs = jax.tree.map(lambda x: chunks.cut(x, length).swapaxes(0, 1), inputs)
+    log_decay, removal_queries, removal_keys, keys, values, queries = inputs
+    episodes = jax.tree.map(lambda x: x.swapaxes(0, 1), chunks.find_episodes(done, length))
 
-    scores = chunks.decayed_scores(rows, columns, log_decay, episodes, lags=(1, 0))
-    from_start = chunks.decay_from_start(log_decay)
-    rows = rows * jnp.concatenate([chunks.decay_from_start(log_decay, lag=1), from_start], axis=-2)
-    columns = columns * jnp.tile(chunks.decay_to_end(log_decay, episodes), (2, 1))
+    if log_decay is not None and log_decay.shape[-1] > 1:
+        # Decays that are never strong are as well divided between what reads and what is read.
+        from_start = np.tri(length, dtype=log_decay.dtype) @ log_decay
+        decay, growth = jnp.exp(from_start), jnp.exp(-from_start)
+        removal_queries, queries, removal_keys = removal_queries * decay, queries * decay, removal_keys * growth
+        keys = None if keys is None else keys * growth
+        at_end, log_decay = decay[..., -1:, :], None
+    else:
+        at_end = jnp.ones_like(values[..., -1:, :1])
+    between, from_start = _decays(log_decay, episodes, values.dtype)
+    to_end, kept = between[..., -1, :, None] * at_end, (from_start[..., -1:, :] * at_end).swapaxes(-1, -2)
 
-    # What is removed, and what is read, as `[what it takes from the carried state (N) | what it is without it (P)]`.
-    received = jnp.concatenate([rows, scores[..., length:] @ values], axis=-1)
-    removed = _inverse_of_unit_lower(scores[..., :length, :length]) @ received[..., :length, :]
-    outputs = received[..., length:, :] + scores[..., length:, :length] @ removed
-    passed = removed.swapaxes(-1, -2) @ columns[..., :length, :]
-    size = keys.shape[-1]
-    transition = passed[..., :size, :] + from_start[..., -1:, :] * _identity(from_start, size)
-    update = passed[..., size:, :] + values.swapaxes(-1, -2) @ columns[..., length:, :]
-    local, update = chunks.mark_nonfinite(nonfinite, episodes, outputs[..., size:], update)
-    final_state, states = _carry(transition, update, ~episodes.carried[..., 0, -1], initial_state)
-    return final_state, chunks.join(chunks.read(local, outputs[..., :size], states, episodes), time)
+    # What is removed is `removed + removing @ state`; for the delta rule, less the values.
+    earlier = between * np.tri(length, k=-1, dtype=between.dtype)[None, None, None]
+    solution = _inverse_of_unit_lower(_scores(removal_queries, removal_keys) * earlier)
+    removing = _product(solution, removal_queries * from_start)
+    scores = _scores(queries, removal_keys) * between
+    if keys is None:
+        removed, update = -_product(solution, values), None
+    else:
+        removed = _product(solution, _product(_scores(removal_queries, keys) * earlier, values))
+        update = _product_over_steps(keys * to_end, values)
+    final_state, states, removed = _carry(
+        removed, removing, removal_keys * to_end, kept, update, initial_state.swapaxes(-1, -2)
+    )
+    outputs = _product(queries * from_start, states) + _product(scores, removed)
+    if keys is not None:
+        outputs = outputs + _product(_scores(queries, keys) * between, values)
+    return final_state.swapaxes(-1, -2), chunks.join(outputs.swapaxes(0, 1), time)
 
 
-def _carry(transition: Array, update: Array, reset: Array, initial_state: Array) -> tuple[Array, Array]:
-    """The state after the last chunk, and the state before each: `[B, H, P, N]` and `[B, C, H, P, N]`."""
+def _decays(log_decay: Array | None, episodes: Episodes, dtype: jnp.dtype) -> tuple[Array, Array]:
+    """From just after step `j` to step `i`, `[..., Q, Q]`, and from before the chunk, `[..., Q, 1]`; 0 elsewhere."""
+    carried = episodes.carried[..., None]
+    if log_decay is None:
+        return episodes.visible.astype(dtype), carried.astype(dtype)
+    return chunks.decay_between(log_decay, episodes), jnp.where(carried, chunks.decay_from_start(log_decay), 0.0)
 
-    def body(state: Array, xs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        transition, update, reset = xs
-        return where(reset, jnp.zeros_like(state), state) @ transition + update, state
 
-    time_first = transition.swapaxes(0, 1), update.swapaxes(0, 1), reset.T
-    final_state, states = jax.lax.scan(body, initial_state, time_first)
-    return final_state, states.swapaxes(0, 1)
+def _separate_nonfinite(inputs: PyTree, done: Array, state: Array) -> tuple[Array, PyTree, Array]:
+    """Zeros in place of steps, and of states, that hold a NaN or an infinity: products would spread them.
+
+    Returns:
+        `(nonfinite, inputs, state)`, with `nonfinite` `[B, T]` true from the first such step of an episode on.
+    """
+    *others, queries = inputs
+    bad = jnp.stack([~jnp.isfinite(x).all((2, 3)) for x in jax.tree.leaves(others)]).any(0)
+    bad_state = ~jnp.isfinite(state).all((1, 2, 3))
+    others = jax.tree.map(lambda x: where(bad, jnp.zeros_like(x), x), others)
+    time = jnp.arange(done.shape[1])[None]
+    start = jax.lax.cummax(jnp.where(done, time, -1), axis=1)
+    last = jax.lax.cummax(jnp.where(bad, time, jnp.where(bad_state, -1, -2)[:, None]), axis=1)
+    return last >= start, [*others, queries], where(bad_state, jnp.zeros_like(state), state)
+
+
+@jax.custom_vjp
+def _carry(
+    removed: Array, removing: Array, keys: Array, kept: Array, update: Array | None, state: Array
+) -> tuple[Array, Array, Array]:
+    """Run `r_c = removed_c + removing_c S_{c-1}` and `S_c = kept_c * S_{c-1} + keys_c^T r_c + update_c` over chunks.
+
+    `removed` is `[C, B, H, Q, P]`, `removing` and `keys` are `[C, B, H, Q, N]`, `kept` `[C, B, H, N, 1]` with 1 allowed
+    in place of H and N, `update` `[C, B, H, N, P]`, or None for nothing, and `state`, before the first chunk,
+    `[B, H, N, P]`. Gives the state after the last chunk, the state before each, and `r`.
+    """
+    return _forward(removed, removing, keys, kept, update, state)[0]
+
+
+def _forward(
+    removed: Array, removing: Array, keys: Array, kept: Array, update: Array | None, state: Array
+) -> tuple[tuple[Array, Array, Array], tuple]:
+    final_state, (states, removed) = _scan(removed, removing, _transpose(keys), kept, update, state)
+    return (final_state, states, removed), (removing, keys, kept, update is None, states, removed)
+
+
+def _backward(residuals: tuple, cotangents: tuple[Array, Array, Array]) -> tuple:
+    removing, keys, kept, no_update, states, removed = residuals
+    d_final, d_states, d_removed = cotangents
+    # The gradient runs through the same recurrence from the end.
+    d_initial, (d_after, d_removed) = _scan(
+        d_removed, keys, _transpose(removing), kept, d_states, d_final, reverse=True
+    )
+    d_kept = d_after * states
+    d_kept = d_kept.sum(tuple(axis for axis, size in enumerate(kept.shape) if size == 1), keepdims=True)
+    d_removing, d_keys = d_removed @ states.swapaxes(-1, -2), removed @ d_after.swapaxes(-1, -2)
+    return d_removed, d_removing, d_keys, d_kept, None if no_update else d_after, d_initial
+
+
+_carry.defvjp(_forward, _backward)
+
+
+def _scan(
+    removed: Array,
+    removing: Array,
+    keys: Array,
+    kept: Array,
+    update: Array | None,
+    state: Array,
+    reverse: bool = False,
+) -> tuple[Array, tuple[Array, Array]]:
+    def body(state: Array, xs: tuple) -> tuple[Array, tuple[Array, Array]]:
+        removed, removing, keys, kept, update = xs
+        removed = removed + removing @ state
+        new = kept * state + keys @ removed
+        return new if update is None else new + update, (state, removed)
+
+    return jax.lax.scan(body, state, (removed, removing, keys, kept, update), reverse=reverse)
 
 
 @jax.custom_vjp
 def _inverse_of_unit_lower(strictly_lower: Array) -> Array:
-    """`(I - A)^{-1}` of `A` `[..., Q, Q]`, by inverses of blocks of 1, 2, 4, ... on the diagonal.
-
-    As stable as substitution; a product of powers of `A` would cancel where keys repeat.
-    """
-    length = strictly_lower.shape[-1]
-    inverse = jnp.broadcast_to(_identity(strictly_lower, length), strictly_lower.shape)
-    i, j = np.arange(length)[:, None], np.arange(length)
-    size = 1
-    while size < length:
-        below = (i // (2 * size) == j // (2 * size)) & (i // size > j // size)
-        below = jnp.where(np.expand_dims(below, tuple(range(strictly_lower.ndim - 2))), strictly_lower, 0.0)
-        inverse = inverse + (below if size == 1 else inverse @ below @ inverse)
-        size *= 2
-    return inverse
+    """`(I - A)^{-1}` of `A` `[..., Q, Q]` by substitution; a product of powers would cancel where keys repeat."""
+    identity = jnp.broadcast_to(np.eye(strictly_lower.shape[-1], dtype=strictly_lower.dtype), strictly_lower.shape)
+    return jax.lax.linalg.triangular_solve(-strictly_lower, identity, left_side=True, lower=True, unit_diagonal=True)
 
 
 def _inverse_forward(strictly_lower: Array) -> tuple[Array, Array]:
@@ -143,13 +218,40 @@ def _inverse_forward(strictly_lower: Array) -> tuple[Array, Array]:
 
 
 def _inverse_backward(inverse: Array, d_inverse: Array) -> tuple[Array]:
-    transposed = inverse.swapaxes(-1, -2)
+    transposed = _transpose(inverse)
     return (transposed @ d_inverse @ transposed,)
 
 
 _inverse_of_unit_lower.defvjp(_inverse_forward, _inverse_backward)
 
 
-def _identity(like: Array, size: int) -> np.ndarray:
-    """`[1, ..., size, size]` with the rank and dtype of `like`."""
-    return np.eye(size, dtype=like.dtype).reshape((1,) * (like.ndim - 2) + (size, size))
+@jax.custom_vjp
+def _product(x: Array, y: Array) -> Array:
+    """`x @ y`, with a gradient of fast products."""
+    return x @ y
+
+
+@jax.custom_vjp
+def _scores(x: Array, y: Array) -> Array:
+    """`x @ y^T`, with a gradient of fast products."""
+    return x @ y.swapaxes(-1, -2)
+
+
+@jax.custom_vjp
+def _product_over_steps(x: Array, y: Array) -> Array:
+    """`x^T @ y`, with a gradient of fast products."""
+    return _transpose(x) @ y
+
+
+def _keep(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], tuple]:
+    return lambda x, y: (function(x, y), (x, y))
+
+
+_product.defvjp(_keep(_product), lambda xy, d: (_scores(d, xy[1]), _transpose(xy[0]) @ d))
+_scores.defvjp(_keep(_scores), lambda xy, d: (d @ xy[1], _transpose(d) @ xy[0]))
+_product_over_steps.defvjp(_keep(_product_over_steps), lambda xy, d: (_scores(xy[1], d), xy[0] @ d))
+
+
+def _transpose(x: Array) -> Array:
+    """The last two axes swapped, and stored: a CPU is slow at many small products with a transposed first factor."""
+    return jax.lax.optimization_barrier(x.swapaxes(-1, -2))

@@ -27,9 +27,9 @@ def loop(
 ) -> tuple:
     def body(state: jax.Array, xs: tuple) -> tuple:
         log_decay, removal_query, removal_key, key, value, query, done = xs
-        state = where(done, jnp.zeros_like(state), state)
+        state = jnp.exp(log_decay)[:, :, None] * where(done, jnp.zeros_like(state), state)
         removed = (state * removal_query[:, :, None]).sum(-1)
-        state = jnp.exp(log_decay)[:, :, None] * state + removed[..., None] * removal_key[:, :, None]
+        state = state + removed[..., None] * removal_key[:, :, None]
         state = state + value[..., None] * key[:, :, None]
         return state, (state * query[:, :, None]).sum(-1)
 
@@ -69,15 +69,23 @@ def test_equals_a_loop_with_its_gradients(num_decays: int, chunk_length: int) ->
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), chunked, plain)
 
 
-@pytest.mark.parametrize("num_decays", [1, N])
-def test_strong_decays_neither_overflow_nor_cost_digits(num_decays: int) -> None:
+@pytest.mark.parametrize(("num_decays", "strongest"), [(1, -1000.0), (N, -8.0)])
+def test_strong_decays_neither_overflow_nor_cost_digits(num_decays: int, strongest: float) -> None:
     log_decay, *rest = arguments(num_decays, time=24)
-    log_decay = log_decay.at[:, ::3].add(-1000.0).at[:, 1::9].set(0.0)
+    log_decay = log_decay.at[:, ::3].set(strongest).at[:, 1::9].set(0.0)
     _, expected = jax.jit(loop)(log_decay, *rest)
     _, outputs = chunks_of_eight(log_decay, *rest)
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
     gradient = jax.jit(jax.grad(lambda x: chunks_of_eight(x, *rest)[1].sum()))(log_decay)
     assert bool(jnp.isfinite(gradient).all())
+
+
+@pytest.mark.parametrize("time", [1, 13])
+def test_without_keys_and_decay_it_is_the_delta_rule(time: int) -> None:
+    log_decay, query, key, _, *rest = arguments(1, time)
+    _, outputs = chunks_of_eight(None, query, key, None, *rest)
+    _, expected = jax.jit(loop)(jnp.zeros_like(log_decay), query, key, -key, *rest)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
 def test_one_key_again_and_again_is_overwritten_exactly() -> None:
@@ -93,10 +101,21 @@ def test_one_key_again_and_again_is_overwritten_exactly() -> None:
 def test_a_nan_stays_in_its_episode_and_reaches_the_rest_of_it(which: int) -> None:
     *inputs, done, state = arguments()
     done = jnp.zeros_like(done).at[:, 9].set(True)
-    _, clean = chunks_of_eight(*inputs, done, state)
+    final, clean = chunks_of_eight(*inputs, done, state)
     inputs[which] = inputs[which].at[:, 2].set(jnp.nan)
-    _, outputs = chunks_of_eight(*inputs, done, state)
+    ended, outputs = chunks_of_eight(*inputs, done, state)
+    np.testing.assert_allclose(ended, final, rtol=1e-6)
     np.testing.assert_allclose(outputs[:, :2], clean[:, :2], rtol=1e-6)
     np.testing.assert_allclose(outputs[:, 9:], clean[:, 9:], rtol=1e-6)
     hidden = 3 if which == 5 else 9  # a query is read at its own step alone
     assert bool(jnp.isnan(outputs[:, 2:hidden]).all())
+
+
+def test_a_nan_in_the_state_stays_in_its_episode() -> None:
+    *inputs, done, state = arguments()
+    done = jnp.zeros_like(done).at[0, 9].set(True)
+    _, clean = chunks_of_eight(*inputs, done, state)
+    final, outputs = chunks_of_eight(*inputs, done, state.at[:, 0, 0, 0].set(jnp.nan))
+    np.testing.assert_allclose(outputs[0, 9:], clean[0, 9:], rtol=1e-6)
+    assert bool(jnp.isnan(outputs[0, :9]).all() & jnp.isnan(outputs[1]).all())
+    assert bool(jnp.isfinite(final[0]).all() & jnp.isnan(final[1]).all())
