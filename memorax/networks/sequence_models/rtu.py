@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -48,6 +49,7 @@ class RTUCell(MemoroidCell):
     max_phase: float = 2 * math.pi
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
+    in_blocks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the sizes and the ring."""

@@ -58,7 +58,7 @@ class RWKV7Cell(MemoroidCell):
     features: int
     num_heads: int = 4
     low_rank_dim: int = 16
-    chunk_length: int = 8
+    chunk_length: int = 16
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
     in_blocks: ClassVar[bool] = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -46,6 +47,7 @@ class S4DCell(MemoroidCell):
     chunk_length: int = 8
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
+    in_blocks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the sizes and the name of the initialization."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -48,6 +49,7 @@ class S5Cell(MemoroidCell):
     dt_max: float = 1e-1
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
+    in_blocks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the sizes."""

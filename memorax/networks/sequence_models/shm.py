@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -52,7 +54,6 @@ class SHMCell(MemoroidCell):
         features: size of the outputs.
         memory_size: rows and columns of the memory, H.
         num_thetas: rows to draw from, L.
-        chunk_length: steps whose memories are kept at once for the gradient; a matter of memory alone.
         dtype: of the projections; the memory is float32.
         param_dtype: of the parameters.
     """
@@ -60,13 +61,13 @@ class SHMCell(MemoroidCell):
     features: int
     memory_size: int = 32
     num_thetas: int = 128
-    chunk_length: int = 128
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
+    in_blocks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the sizes."""
-        for name in ("features", "memory_size", "num_thetas", "chunk_length"):
+        for name in ("features", "memory_size", "num_thetas"):
             if getattr(self, name) < 1:
                 raise ValueError(f"SHMCell {name} ({getattr(self, name)}) must be at least 1")
         super().__post_init__()
@@ -83,7 +84,7 @@ class SHMCell(MemoroidCell):
         key, query, value, calibration, shortcut, eta = jnp.split(projected, [size * i for i in range(1, 6)], axis=-1)
         rows = thetas.astype(jnp.float32)[draw_rows(positions.T, self.num_thetas)]
         written = nn.sigmoid(eta) * value, _simplex(key)
-        memory, read = _hadamard((rows, calibration), written, _simplex(query), done.T, carry.memory, self.chunk_length)
+        memory, read = _hadamard((rows, calibration), written, _simplex(query), done.T, carry.memory)
         outputs = self._dense(self.features, "outputs", use_bias=True)((read + shortcut).astype(x.dtype))
         return SHMCarry(memory, positions[:, -1] + 1), outputs.swapaxes(0, 1)
 
@@ -121,11 +122,10 @@ def _hadamard(
     query: Array,
     done: Array,
     memory: Array,
-    chunk_length: int,
 ) -> tuple[Array, Array]:
     """`M_t = M_{t-1} * (1 + tanh(a_t b_t^T)) + v_t k_t^T`, read by `q_t`, with resets.
 
-    The gradient recomputes calibrations from their vectors, and memories chunk by chunk.
+    The gradient recomputes calibrations from their vectors.
 
     Args:
         calibration: `(a, b)`, each `[T, B, H]`.
@@ -133,7 +133,6 @@ def _hadamard(
         query: `[T, B, H]`.
         done: `[T, B]`.
         memory: `[B, H, H]`.
-        chunk_length: steps per chunk.
 
     Returns:
         `(memory, M_t q_t)`: `[B, H, H]` and `[T, B, H]`.
@@ -146,15 +145,4 @@ def _hadamard(
         memory = memory * (1 + jnp.tanh(a[..., :, None] * b[..., None, :])) + v[..., :, None] * k[..., None, :]
         return memory, (memory * q[..., None, :]).sum(-1)
 
-    @jax.checkpoint
-    def chunk(memory: Array, xs: PyTree) -> tuple[Array, Array]:
-        return jax.lax.scan(step, memory, xs)
-
-    xs, time = (calibration, written, query, done), done.shape[0]
-    if time <= chunk_length:
-        return jax.lax.scan(step, memory, xs)
-    # Steps of zeros leave the memory as it is.
-    padded = jax.tree.map(lambda x: jnp.pad(x, ((0, -time % chunk_length),) + ((0, 0),) * (x.ndim - 1)), xs)
-    chunks = jax.tree.map(lambda x: x.reshape(-1, chunk_length, *x.shape[1:]), padded)
-    memory, read = jax.lax.scan(chunk, memory, chunks)
-    return memory, read.reshape(-1, *read.shape[2:])[:time]
+    return jax.lax.scan(step, memory, (calibration, written, query, done))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 from flax import struct
@@ -64,6 +66,7 @@ class sLSTMCell(MemoroidCell):
     conv_kernel: int = 4
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
+    in_blocks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the sizes."""

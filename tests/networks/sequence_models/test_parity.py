@@ -56,7 +56,7 @@ PARITY: dict[str, tuple[SequenceModel, str | None, Callable[..., Any]]] = {
     "lstm": (RNN(nn.LSTMCell(7)), "cell", references.lstm),
     "optimized_lstm": (RNN(nn.OptimizedLSTMCell(7)), "cell", references.lstm),
     "slstm": (Memoroid(sLSTMCell(8, num_heads=2)), "cell", functools.partial(references_recurrent.slstm, num_heads=2)),
-    "shm": (Memoroid(SHMCell(7, memory_size=5, chunk_length=32)), "cell", references_recurrent.shm),
+    "shm": (Memoroid(SHMCell(7, memory_size=5)), "cell", references_recurrent.shm),
     "rtu": (Memoroid(RTUCell(8)), "cell", references_recurrent.rtu),
     "indrnn": (Memoroid(IndRNNCell(7)), "cell", references_recurrent.indrnn),
     "lmu": (
