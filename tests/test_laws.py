@@ -57,8 +57,9 @@ class _WithActionSpace(Probe):
         return super().step_env(key, env_state, jnp.zeros(()), params)
 
 
+@pytest.mark.parametrize("torso", ["gru", pytest.param("mlp", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", HEADS)
-def test_every_policy_head_acts_as_it_learns(name: str) -> None:
+def test_every_policy_head_acts_as_it_learns(name: str, torso: str) -> None:
     head, space = HEADS[name]
 
     class Environment(_WithActionSpace):
@@ -69,7 +70,7 @@ def test_every_policy_head_acts_as_it_learns(name: str) -> None:
         extractor = FeatureExtractor(observation_extractor=MLP(FEATURES), action_extractor=MLP(FEATURES))
         if space.shape == ():
             extractor = FeatureExtractor(observation_extractor=MLP(FEATURES))
-        return Network(extractor, TORSOS["mlp"](FEATURES), head)
+        return Network(extractor, TORSOS[torso](FEATURES), head)
 
     optimizer = optax.adam(1e-3)
     cfg = CONFIGS["ppo"]
@@ -80,7 +81,17 @@ def test_every_policy_head_acts_as_it_learns(name: str) -> None:
     assert bool(jnp.isfinite(transitions.action).all())
 
 
-@pytest.mark.parametrize(("torso", "sequence_length"), [("mlp", 1), ("mlp", 4), ("gru", 1), ("gru", 4), ("gru", 8)])
+@pytest.mark.parametrize(
+    ("torso", "sequence_length"),
+    [
+        ("mlp", 1),
+        ("mlp", 4),
+        pytest.param("mlp", 8, marks=pytest.mark.slow),
+        ("gru", 1),
+        ("gru", 4),
+        ("gru", 8),
+    ],
+)
 def test_ppo_learns_from_sequences_of_any_length(torso: str, sequence_length: int) -> None:
     cfg = PPOConfig(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=1, sequence_length=sequence_length)
     agent = make_agent("ppo", EndlessReward(limit=3), None, TORSOS[torso](FEATURES), cfg, learning_rate=0.0)

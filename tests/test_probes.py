@@ -104,7 +104,10 @@ def test_action_depends_on_the_observation(algorithm: str) -> None:
     assert mean_return(agent, *train(agent, 10_000)) == 1.0
 
 
-@pytest.mark.parametrize(("algorithm", "torso"), [("ppo", "mlp"), ("ppo", "gru"), ("dqn", "gru")])
+@pytest.mark.parametrize(
+    ("algorithm", "torso"),
+    [("ppo", "mlp"), ("ppo", "gru"), pytest.param("dqn", "mlp", marks=pytest.mark.slow), ("dqn", "gru")],
+)
 def test_a_time_limit_is_not_a_failure(algorithm: str, torso: str) -> None:
     agent = make(algorithm, probes.EndlessReward(), torso)
     _, value = values(agent, *train(agent, 40_000))
@@ -127,8 +130,9 @@ def test_cue_recall_takes_a_memory(algorithm: str, num_steps: int) -> None:
     assert mean_return(agent, *train(agent, num_steps)) >= 0.9
 
 
-def test_cue_recall_is_beyond_the_memoryless() -> None:
-    agent = make("ppo", probes.CueRecall(), "mlp")
+@pytest.mark.parametrize("algorithm", ["ppo", pytest.param("dqn", marks=pytest.mark.slow)])
+def test_cue_recall_is_beyond_the_memoryless(algorithm: str) -> None:
+    agent = make(algorithm, probes.CueRecall(), "mlp")
     assert mean_return(agent, *train(agent, 20_000)) < 0.5
 
 

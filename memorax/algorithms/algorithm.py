@@ -14,11 +14,12 @@ import optax
 from flax import struct
 
 from memorax import rollout as rollouts
+from memorax.algorithms.network_checks import check_networks
 from memorax.environments import host
 from memorax.environments.environment import Environment, VectorEnvironment
-from memorax.networks.network import Network, unroll_step
+from memorax.networks.network import Network
 from memorax.rollout import Policy, Worker
-from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory, Transition
+from memorax.types import Array, Key, Metrics, PyTree, Trajectory, Transition
 
 Keep = Callable[[Transition, Metrics], PyTree]
 """What `train` keeps of an iteration, given its transitions `[B, T, ...]` and its scalar metrics."""
@@ -323,64 +324,3 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         if int(num_steps) < 1:
             raise ValueError(f"num_steps ({num_steps}) must be at least 1: it counts steps over all environments")
         return math.ceil(int(num_steps) / steps_per_iteration)
-
-
-def check_networks(networks: dict[str, Network], env: Environment, env_params: PyTree) -> dict[str, Carry]:
-    """Check, without computing anything, that networks fit an environment and keep the shape of their carries.
-
-    Returns:
-        The shapes of each network's carry for the agents of one environment.
-
-    Raises:
-        ValueError: naming the network and what does not fit.
-    """
-    environments = env.vectorize(env.num_agents)
-    key = jax.random.key(0)
-
-    def first_timestep() -> Timestep:
-        return rollouts.first_timestep(environments, env_params, environments.reset(key, env_params)[0])
-
-    carries = {}
-    for name, network in networks.items():
-        network.head.check_action_space(env.action_space(env_params))
-
-        def first_step(network: Network = network) -> tuple[Carry, Carry]:
-            timestep = first_timestep()
-            params, carry = initialize(network, key, timestep)
-            return carry, unroll_step(network, params, timestep, carry)[0]
-
-        before, after = jax.eval_shape(first_step)
-        if jax.tree.map(_describe, before) != jax.tree.map(_describe, after):
-            raise ValueError(
-                f"the torso of {name} must keep the shapes and types of its carry, but it starts from "
-                f"{jax.tree.map(_describe, before)} and returns {jax.tree.map(_describe, after)}"
-            )
-        carries[name] = before
-    return carries
-
-
-def _describe(array: Array) -> str:
-    return f"{array.dtype}{list(array.shape)}"
-
-
-def initialize(network: Network, key: Key, timestep: Timestep) -> tuple[PyTree, Carry]:
-    """A network's parameters and its carry `[B, ...]` at the start of an episode.
-
-    Args:
-        network: the network.
-        key: random key.
-        timestep: one step, leaves `[B, ...]`; only its shapes are used.
-    """
-    params_key, carry_key = jax.random.split(key)
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0], 1, *x.shape[1:]), x.dtype), timestep)
-
-    # One seed after the other: on few cores the QR decompositions of orthogonal initialisers wait for each other for
-    # ever if they are batched (jaxlib's batched LAPACK kernels block the threads they need).
-    @jax.custom_batching.sequential_vmap
-    def parameters(key: Key) -> PyTree:
-        sequence = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        inputs = (sequence.observation, sequence.action, sequence.reward, sequence.done)
-        first_step = jax.tree.map(lambda x: x[:, 0], sequence)
-        return network.init(key, *inputs, network.initialize_carry(key, first_step))
-
-    return parameters(params_key), network.initialize_carry(carry_key, timestep)

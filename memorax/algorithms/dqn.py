@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from memorax.algorithms.algorithm import Algorithm, AlgorithmState, MakeNetwork, initialize
+from memorax.algorithms.algorithm import Algorithm, AlgorithmState, MakeNetwork
 from memorax.buffers import SequenceBuffer
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Discrete
 from memorax.exploration import epsilon_greedy
 from memorax.networks import heads
-from memorax.networks.network import Network, unroll, unroll_step, unroll_with_losses
+from memorax.networks.network import Network, initialize, unroll, unroll_step, unroll_with_losses
 from memorax.optimization import gradient_step, target_update
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory

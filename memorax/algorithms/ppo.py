@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from memorax.algorithms.algorithm import Algorithm, AlgorithmState, MakeNetwork, initialize
+from memorax.algorithms.algorithm import Algorithm, AlgorithmState, MakeNetwork
 from memorax.batching import flatten_carries, minibatches, to_sequences
 from memorax.bootstrap import values_along
 from memorax.environments.environment import Environment
 from memorax.networks import heads
-from memorax.networks.network import Network, unroll, unroll_step, unroll_with_losses
+from memorax.networks.network import Network, initialize, unroll, unroll_step, unroll_with_losses
 from memorax.optimization import gradient_step
 from memorax.returns import generalized_advantage_estimate
 from memorax.rollout import Policy, Worker

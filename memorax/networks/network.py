@@ -146,3 +146,26 @@ def unroll_step(
     """`unroll` over the single timestep `[B, ...]`; output leaves keep a time axis of one, `[B, 1, ...]`."""
     sequence, inputs = jax.tree.map(lambda x: x[:, None], (timestep, head_inputs))
     return unroll(network, params, sequence, carry, head_inputs=inputs)
+
+
+def initialize(network: Network, key: Key, timestep: Timestep) -> tuple[PyTree, Carry]:
+    """A network's parameters and its carry `[B, ...]` at the start of an episode.
+
+    Args:
+        network: the network.
+        key: random key.
+        timestep: one step, leaves `[B, ...]`; only its shapes are used.
+    """
+    params_key, carry_key = jax.random.split(key)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0], 1, *x.shape[1:]), x.dtype), timestep)
+
+    # One seed after the other: on few cores the QR decompositions of orthogonal initialisers wait for each other for
+    # ever if they are batched (jaxlib's batched LAPACK kernels block the threads they need).
+    @jax.custom_batching.sequential_vmap
+    def parameters(key: Key) -> PyTree:
+        sequence = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        inputs = (sequence.observation, sequence.action, sequence.reward, sequence.done)
+        first_step = jax.tree.map(lambda x: x[:, 0], sequence)
+        return network.init(key, *inputs, network.initialize_carry(key, first_step))
+
+    return parameters(params_key), network.initialize_carry(carry_key, timestep)

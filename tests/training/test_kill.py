@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from memorax.training import build_agent
 from memorax.training.config import config_to_json
@@ -43,14 +44,23 @@ def wait_for_lines(process: subprocess.Popen[str], folder: Path, count: int) -> 
         time.sleep(0.005)
 
 
-def test_a_killed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "signals",
+    [
+        ((signal.SIGKILL, 10), (signal.SIGTERM, 40)),
+        pytest.param(((signal.SIGKILL, 2), (signal.SIGKILL, 25), (signal.SIGTERM, 50)), marks=pytest.mark.slow),
+    ],
+    ids=["killed_once", "killed_twice"],
+)
+def test_a_killed_run_equals_an_uninterrupted_one(tmp_path: Path, signals: tuple[tuple[int, int], ...]) -> None:
+    """Each signal is sent some time after so many lines of metrics."""
     agent = build_agent(CONFIG)
     whole = run_small(agent, dataclasses.replace(CONFIG, checkpoint_seconds=1000.0), tmp_path / "whole")
     folder = tmp_path / "killed"
     create_folder(folder)
     write_config(folder, config_to_json(CONFIG))
     moments = random.Random(0)
-    for number, expected_lines in ((signal.SIGKILL, 10), (signal.SIGTERM, 40)):
+    for number, expected_lines in signals:
         process = start(folder)
         wait_for_lines(process, folder, expected_lines)
         time.sleep(moments.uniform(0, 0.3))
