@@ -40,3 +40,9 @@ def require_divisor(config: Any, name: str, total: str, size: int) -> None:
     value = getattr(config, name)
     if value < 1 or size % value:
         raise ValueError(f"{type(config).__name__} {name} ({value}) must divide {total} ({size})")
+
+
+def require_even(config: Any, what: str, size: int, why: str) -> None:
+    """Raise a `ValueError` unless a size is even; `what` names and gives it, `why` says what comes in pairs."""
+    if size % 2:
+        raise ValueError(f"{type(config).__name__} {what} must be even: {why}")

@@ -15,7 +15,7 @@ from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.gated_linear_attention import gated_linear_attention
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions
 from memorax.types import Array, Key
-from memorax.validation import require_divisor, require_positive
+from memorax.validation import require_divisor, require_even, require_positive
 
 
 @struct.dataclass
@@ -64,6 +64,9 @@ class LinearAttentionCell(MemoroidCell):
         """Check the sizes."""
         require_positive(self, "features", "num_heads", "chunk_length")
         require_divisor(self, "num_heads", "features", self.features)
+        if self.positional_embedding is not None:
+            heads = f"features / num_heads ({self.features} / {self.num_heads})"
+            require_even(self, heads, self.features // self.num_heads, "RoPE rotates pairs")
         super().__post_init__()
 
     @property

@@ -16,7 +16,7 @@ from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.gated_linear_attention import gated_linear_attention
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions
 from memorax.types import Array, Key
-from memorax.validation import require_divisor, require_positive
+from memorax.validation import require_divisor, require_even, require_positive
 
 
 @struct.dataclass
@@ -65,6 +65,8 @@ class RetNetCell(MemoroidCell):
         """Check the sizes."""
         require_positive(self, "features", "value_factor", "chunk_length")
         require_divisor(self, "num_heads", "features", self.features)
+        heads = f"features / num_heads ({self.features} / {self.num_heads})"
+        require_even(self, heads, self.features // self.num_heads, "RoPE rotates pairs")
         super().__post_init__()
 
     @nn.compact

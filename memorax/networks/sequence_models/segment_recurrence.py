@@ -12,6 +12,7 @@ from memorax.networks.positional_embeddings import sinusoids
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions, windowed_attention
 from memorax.networks.sequence_models.sequence_model import SequenceModel, check_sequence
 from memorax.types import Array, Key
+from memorax.validation import require_even
 
 
 @struct.dataclass
@@ -63,6 +64,7 @@ class SegmentRecurrence(SequenceModel):
                 raise ValueError(f"SegmentRecurrence {name} ({getattr(self, name)}) must be at least 1")
         if self.features % self.num_heads:
             raise ValueError(f"SegmentRecurrence num_heads ({self.num_heads}) must divide features ({self.features})")
+        require_even(self, f"features ({self.features})", self.features, "sines and cosines of positions come in pairs")
         super().__post_init__()
 
     @nn.compact

@@ -11,6 +11,7 @@ from memorax.networks.positional_embeddings import PositionalEmbedding, RoPE
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions, windowed_attention
 from memorax.networks.sequence_models.sequence_model import SequenceModel, check_sequence
 from memorax.types import Array, Key
+from memorax.validation import require_even
 
 
 @struct.dataclass
@@ -66,11 +67,9 @@ class SelfAttention(SequenceModel):
             raise ValueError(
                 f"SelfAttention num_kv_heads ({self.num_kv_heads}) must divide num_heads ({self.num_heads})"
             )
-        if isinstance(self.positional_embedding, RoPE) and self.head_dim % 2:
-            raise ValueError(
-                f"SelfAttention features / num_heads ({self.features} / {self.num_heads}) must be even: "
-                f"RoPE rotates pairs"
-            )
+        if isinstance(self.positional_embedding, RoPE):
+            heads = f"features / num_heads ({self.features} / {self.num_heads})"
+            require_even(self, heads, self.head_dim, "RoPE rotates pairs")
         super().__post_init__()
 
     @property

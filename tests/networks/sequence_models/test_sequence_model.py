@@ -92,6 +92,11 @@ def test_sizes_that_do_not_fit() -> None:
     for cell in (LinearAttentionCell, FWPCell, RetNetCell, GLACell, DeltaNetCell, GatedDeltaNetCell, RWKV7Cell):
         with pytest.raises(ValueError, match=rf"{cell.__name__} num_heads \(3\) must divide features \(8\)"):
             cell(features=8, num_heads=3)
+    for cell in (LinearAttentionCell, FWPCell, RetNetCell):
+        with pytest.raises(ValueError, match=rf"{cell.__name__} features / num_heads \(12 / 4\) must be even: RoPE"):
+            cell(features=12)
+    with pytest.raises(ValueError, match=r"SegmentRecurrence features \(9\) must be even: sines and cosines"):
+        SegmentRecurrence(features=9, num_heads=3)
     with pytest.raises(ValueError, match=r"GLACell num_heads \(4\) must divide key_features \(6\)"):
         GLACell(features=8, key_features=6)
     with pytest.raises(ValueError, match=r"nu \(0\) must be greater than 0"):
