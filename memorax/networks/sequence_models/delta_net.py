@@ -32,7 +32,7 @@ class DeltaNetCarry:
 
 
 class DeltaNetCell(MemoroidCell):
-    """DeltaNet layer (Schlag et al., 2021, "Linear Transformers Are Secretly Fast Weight Programmers", Eqs. 23-26).
+    """DeltaNet layer (Schlag et al., 2021, "Linear Transformers Are Secretly Fast Weight Programmers", Eqs. 20-25).
 
     With the feature map, the normalisation and the chunkwise form of Yang et al. (2024, "Parallelizing Linear
     Transformers with the Delta Rule over Sequence Length", Section 3):

@@ -13,8 +13,8 @@ from memorax.validation import require_positive
 class FWPCell(LinearAttentionCell):
     """Fast weight programmer (Schlag et al., 2021, "Linear Transformers Are Secretly Fast Weight Programmers").
 
-    Outer products program a fast weight matrix by the sum update rule, read with attention normalisation (Section 3.2),
-    as in `LinearAttentionCell`, with the deterministic parameter-free projection (DPFP, Section 5.3):
+    Outer products program a fast weight matrix by the sum update rule, read with attention normalisation (Eqs. 17-19),
+    as in `LinearAttentionCell`, with the deterministic parameter-free projection (DPFP, Eq. 37):
 
         r = [relu(k), relu(-k)];  phi(k) = [r * roll(r, 1), ..., r * roll(r, nu)]
 

@@ -17,7 +17,7 @@ from memorax.validation import require_divisor, require_positive
 
 
 class GLACell(MemoroidCell):
-    """Gated linear attention layer (Yang et al., 2023, "Gated Linear Attention Transformers", Sections 4.2 and 4.4).
+    """Gated linear attention layer (Yang et al., 2023, "Gated Linear Attention Transformers", Sections 4.1 and 4.4).
 
         q, k, v = W_q x_t / sqrt(key_dim), W_k x_t, W_v x_t
         alpha = sigmoid(W_2 W_1 x_t + b)^(1 / gate_logit_normalizer)               one for each component of the keys

@@ -45,7 +45,7 @@ class RetNetCell(MemoroidCell):
     Attributes:
         features: size of the outputs.
         num_heads: number of heads; must divide `features`, into parts of even size.
-        value_factor: the values have `value_factor * features` channels.
+        value_factor: the values have `value_factor * features` channels (1 in Eq. 8, 2 in the paper's experiments).
         positional_embedding: the rotation.
         chunk_length: steps computed at once; a matter of speed alone.
         dtype: of the projections; the recurrence is float32.

@@ -109,7 +109,7 @@ class S5Cell(MemoroidCell):
 
 
 def hippo_normal(state_dim: int, blocks: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """The normal part of HiPPO-LegS, diagonalized (Smith et al., 2023, Eqs. 7-9).
+    """The normal part of HiPPO-LegS, diagonalized, from which S5 starts (Smith et al., 2023).
 
     Args:
         state_dim: size of the block-diagonal matrix, P.

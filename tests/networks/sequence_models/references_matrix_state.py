@@ -58,7 +58,7 @@ def elu_features(x: Array) -> Array:
 
 
 def dpfp_features(x: Array, nu: int = 3) -> Array:
-    """Schlag et al. (2021), Section 5.3: `phi_{i nu}(k) = r_i r_{i - nu}` with `r = relu([k; -k])`."""
+    """Schlag et al. (2021), Eq. 37: `phi_{i nu}(k) = r_i r_{i - nu}` with `r = relu([k; -k])`."""
     features = []
     for head in x:
         r = np.maximum(np.concatenate([head, -head]), 0)
@@ -125,7 +125,7 @@ def gla(params: Any, inputs: Array, done: Array, num_heads: int) -> Array:
 
 
 def delta_net(params: Any, inputs: Array, done: Array, num_heads: int) -> Array:
-    """Schlag et al. (2021), Eqs. 23-26; Yang et al. (2025), Eq. 10, where the parameters have a decay."""
+    """Schlag et al. (2021), Eqs. 20-25; Yang et al. (2025), Eq. 10, where the parameters have a decay."""
     kernel, outputs = params["conv_kernel"], []
     size = kernel.shape[1] // 3 // num_heads
     for x, first in zip(inputs, done, strict=True):
