@@ -37,7 +37,8 @@ def test_algorithm(algorithm: str, torso: str) -> None:
 def test_every_algorithm_updates_with_every_torso(algorithm: str, torso: str) -> None:
     agent = make_agent(algorithm, EndlessReward(limit=3), None, TORSOS[torso](FEATURES))
     key, state = agent.init(jax.random.key(0))
-    testing.check_acting_equals_learning(agent)
+    if algorithm == next(iter(ALGORITHMS)):  # all of them run their networks by the same two functions
+        testing.check_acting_equals_learning(agent)
     before = jax.tree.map(np.asarray, agent.acting_params(state))
     key, state, metrics = agent.train(key, state, 64, keep=lambda transition, metrics: metrics)
     after = agent.acting_params(state)
