@@ -122,9 +122,11 @@ def convert_space(space: Any, name: str) -> Space:
                 return MultiDiscrete(tuple(int(n) for n in np.asarray(space.num_categories)))
             case "Box":
                 dtype = jax.dtypes.canonicalize_dtype(space.dtype)
-                return Box(_bound(space.low, dtype), _bound(space.high, dtype), tuple(space.shape), dtype)
-            case "Dict":
-                return Dict({key: convert_space(inner, name) for key, inner in space.spaces.items()})
+                shape = tuple(int(n) for n in np.atleast_1d(space.shape))  # a number where an axis is alone, in Hanabi
+                return Box(_bound(space.low, dtype), _bound(space.high, dtype), shape, dtype)
+            case "Dict" | "dict":
+                parts = space if isinstance(space, dict) else space.spaces
+                return Dict({key: convert_space(inner, name) for key, inner in parts.items()})
     raise ValueError(f"{name} has a space that is not supported: {type(space).__name__}")
 
 
@@ -136,7 +138,9 @@ def space_of_shapes(observation: PyTree) -> Space:
 
 
 def _bound(bound: Any, dtype: Any) -> np.ndarray:
-    """A bound of a `Box`; gymnax writes the largest float where it means unbounded."""
+    """A bound of a `Box`; gymnax writes the largest float where it means unbounded, jaxmarl more than a byte holds."""
+    if np.issubdtype(dtype, np.integer):
+        return np.clip(bound, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
     bound = np.asarray(bound, dtype)
     if not np.issubdtype(dtype, np.floating):
         return bound

@@ -6,7 +6,6 @@ Rutherford et al., "JaxMARL: Multi-Agent RL Environments and Algorithms in JAX",
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import io
 from typing import Any
@@ -35,15 +34,19 @@ with contextlib.redirect_stdout(io.StringIO()):
     import jaxmarl
     from jaxmarl.registration import registered_envs
 
-FIXED_LENGTH = ("coin_game", "storm", "storm_2p", "storm_np")
+OUT_OF_REACH = ("LearnedPolicyEnemySMAX", "storm")
+"""One is made with a trained policy; the other does not observe by the names of its agents."""
+
+FIXED_LENGTH = ("coin_game", "storm_2p", "storm_np")
 """Environments whose episodes end after `num_outer_steps` rounds of `num_inner_steps` and by nothing else."""
 
 MULTI_AGENT_BRAX = ("ant_4x2", "halfcheetah_6x1", "hopper_3x1", "humanoid_9|8", "walker2d_2x3")
 
 
 def ids() -> list[str]:
-    """The names `make` knows: those of jaxmarl that need no package beside it."""
-    return [id for id in registered_envs if not id.startswith("JaxRobotarium") and id not in MULTI_AGENT_BRAX]
+    """The names `make` knows: those of jaxmarl that need nothing beside it."""
+    left_out = (*MULTI_AGENT_BRAX, *OUT_OF_REACH)
+    return [id for id in registered_envs if not id.startswith("JaxRobotarium") and id not in left_out]
 
 
 def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
@@ -152,7 +155,9 @@ def _convert(space_of: Any, agent: str, name: str) -> Space:
 
 def _without_time_limit(env: Any) -> Any:
     """A copy of the environment that ends only by itself."""
-    endless = copy.copy(env)
+    # Not by `copy`: some look for what they lack in the environment inside, which is not there yet.
+    endless = object.__new__(type(env))
+    vars(endless).update(vars(env))
     if "max_steps" in vars(env):
         endless.max_steps = NO_TIME_LIMIT
     if "_env" in vars(env):

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces as gymnasium_spaces
 
 try:
     ocean = importlib.import_module("pufferlib.ocean.environment")
 except ImportError as error:
     raise ImportError(
         "the pufferlib environments need the Ocean environments of pufferlib 3, which pufferlib-core leaves out "
-        f"({error}): pip install pufferlib, which builds them from source"
+        f'({error}): pip install --no-deps pufferlib "gym<0.24" gym-notices cloudpickle, which builds them from source'
     ) from error
 
 from memorax.environments.gymnasium_spaces import convert, to_gymnasium, to_ours
@@ -36,7 +37,8 @@ def make(id: str, **kwargs: Any) -> tuple[HostEnvironment, None]:
 
     These environments start their next episode by themselves and do not keep what an episode ended with: where one
     ended, `final_observation` is the first of the next. After an end nothing is learned from it; a time limit that they
-    report as such, which would need it, is an error.
+    report as such, which would need it, is an error. What they observe oversteps the bounds that they state: it is
+    observed as unbounded numbers, unless it is an image.
 
     Raises:
         ValueError: if there is no such argument, or the environment is not one agent's in a batch of `num_envs`.
@@ -51,7 +53,7 @@ def make(id: str, **kwargs: Any) -> tuple[HostEnvironment, None]:
     try:
         if env.num_agents != 2:
             raise ValueError(f"{name} has several agents: only environments of one are supported")
-        spaces = convert(env.single_observation_space, name), convert(env.single_action_space, name)
+        spaces = convert(observed(env.single_observation_space), name), convert(env.single_action_space, name)
     finally:
         env.close()
     return HostEnvironment(
@@ -90,4 +92,11 @@ class OceanBatch(HostBatch):
         self.envs.close()
 
     def _observe(self, observation: np.ndarray) -> PyTree:
-        return np.array(to_ours(self.envs.single_observation_space, observation))
+        return np.array(to_ours(observed(self.envs.single_observation_space), observation))
+
+
+def observed(space: Any) -> Any:
+    """The space that observations lie in: unbounded numbers, unless it is one of images."""
+    if not isinstance(space, gymnasium_spaces.Box) or len(space.shape) == 3:
+        return space
+    return gymnasium_spaces.Box(-np.inf, np.inf, space.shape, np.float32)

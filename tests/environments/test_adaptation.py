@@ -5,13 +5,23 @@ from __future__ import annotations
 import sys
 import types
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from memorax.environments.adaptation import as_written, like, positive, raw_key, space_of_shapes, standing_in, strong
+from memorax.environments.adaptation import (
+    as_written,
+    convert_space,
+    like,
+    positive,
+    raw_key,
+    space_of_shapes,
+    standing_in,
+    strong,
+)
 from memorax.environments.spaces import Box, Dict
 
 
@@ -50,6 +60,26 @@ def test_a_state_keeps_its_types() -> None:
     assert not any(leaf.weak_type for leaf in jax.tree.leaves(first))
     after = like(first, {"time": 1.0, "height": 2, "place": jnp.ones(2, jnp.int32)})
     assert [leaf.dtype for leaf in jax.tree.leaves(after)] == [leaf.dtype for leaf in jax.tree.leaves(first)]
+
+
+@pytest.mark.parametrize(("written", "shape"), [((), ()), (3, (3,)), (np.int64(3), (3,)), ((2, 3), (2, 3))])
+def test_a_shape_may_be_written_as_a_number(written: Any, shape: tuple[int, ...]) -> None:
+    class Box:
+        low, high, dtype = 0.0, 1.0, np.float32
+
+    box = Box()
+    box.shape = written  # type: ignore[attr-defined]
+    space = convert_space(box, "suite::Id")
+    assert space.shape == shape
+    assert bool(space.contains(jnp.zeros(shape)))
+
+
+def test_bounds_are_cut_to_what_their_type_holds() -> None:
+    class Box:
+        low, high, shape, dtype = -1, 10**9, (2,), np.uint8
+
+    space = convert_space({"inventory": Box()}, "suite::Id")
+    assert space.spaces["inventory"].low == 0 and space.spaces["inventory"].high == 255
 
 
 def test_a_space_of_known_shapes_is_unbounded() -> None:

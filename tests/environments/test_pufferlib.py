@@ -23,14 +23,15 @@ class Count:
 
     def __init__(self, num_envs: int = 1, length: int = 3, truncates: bool = False, buf: Any = None, seed: int = 0):
         self.num_agents, self.length, self.truncates = num_envs, length, truncates
-        self.single_observation_space = spaces.Box(0, 1000, (2,), np.float32)
+        # As the package's own do, it oversteps the bounds that it states.
+        self.single_observation_space = spaces.Box(0, 1, (2,), np.uint8)
         self.single_action_space = spaces.Discrete(2)
-        self.observations = np.zeros((num_envs, 2), np.float32)
+        self.observations = np.zeros((num_envs, 2), np.uint8)
         self.ends = np.zeros(num_envs, bool)
 
     def reset(self, seed: int | None = None) -> tuple[np.ndarray, list[Any]]:
         self.observations[:, 0] = 0
-        self.observations[:, 1] = np.random.default_rng(seed).integers(0, 1000, self.num_agents)
+        self.observations[:, 1] = np.random.default_rng(seed).integers(0, 100, self.num_agents)
         return self.observations, []
 
     def step(self, actions: np.ndarray) -> tuple[Any, ...]:
@@ -41,7 +42,7 @@ class Count:
         return self.observations, np.ones(self.num_agents), self.ends & ~truncated, truncated, []
 
     def close(self) -> None:
-        self.observations = np.zeros((0, 2), np.float32)
+        self.observations = np.zeros((0, 2), np.uint8)
 
 
 class Crowd(Count):
