@@ -33,7 +33,7 @@ HEADER = (
     "observation",
     "action",
     "how time limits arrive",
-    "steps per CPU second",
+    "steps/s",
     "draws",
 )
 
@@ -88,7 +88,7 @@ class Options:
 
 
 def steps_per_second(env: Environment, params: Any, options: Options) -> float:
-    """Steps of a batch under random actions per second of processor time, of the fastest of several runs."""
+    """Steps of a batch under random actions per second by the clock, of the fastest of several runs."""
     agents = env.num_agents
     num_envs = -(-options.num_envs // agents) * agents
     batch, space = env.vectorize(num_envs), env.action_space(params)
@@ -106,9 +106,9 @@ def steps_per_second(env: Environment, params: Any, options: Options) -> float:
     state = jax.block_until_ready(jax.jit(batch.reset)(jax.random.key(0), params)[1])
     best = float("inf")
     for repeat in range(options.repeats + 1):  # the first compiles
-        begin = time.process_time()
+        begin = time.perf_counter()
         state, _ = jax.block_until_ready(play(jax.random.key(repeat), state))
-        best = min(best, time.process_time() - begin) if repeat else best
+        best = min(best, time.perf_counter() - begin) if repeat else best
     return num_envs * options.num_steps / best
 
 
@@ -142,11 +142,10 @@ def kind(space: Space) -> str:
 
 def row(suite: str, example: Example, options: Options) -> tuple[str, ...]:
     """What there is to say of a suite, having run it."""
-    id = example.id if example.id in load(suite).ids() else load(suite).ids()[0]
-    env, params = memorax.make(f"{suite}::{id}", **example.options)
+    env, params = memorax.make(f"{suite}::{example.id}", **example.options)
     speed = steps_per_second(env, params, options)
     version = f"{example.package} {importlib.metadata.version(example.package)}" if example.package else "built in"
-    shown = " ".join([id, *(f"{name}={value}" for name, value in example.options.items())])
+    shown = " ".join([example.id, *(f"{name}={value}" for name, value in example.options.items())])
     return (
         f"`{suite}`",
         version,
@@ -161,22 +160,28 @@ def row(suite: str, example: Example, options: Options) -> tuple[str, ...]:
     )
 
 
+def write(suite: str, line: str) -> None:
+    """Put the row of a suite in the table of the page."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    table, _, after = rest.partition(END)
+    rows = {match[1]: line for line in table.splitlines() if (match := re.match(r"\| `(\w+)` \|", line))}
+    rows[suite] = line
+    lines = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER), *(rows[suite] for suite in sorted(rows))]
+    PAGE.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + after)
+
+
 def main(options: Options) -> None:
     """Measure, and write the table."""
     console = Console()
-    page = PAGE.read_text()
-    before, _, rest = page.partition(BEGIN)
-    table, _, after = rest.partition(END)
-    rows = {match[1]: line for line in table.splitlines() if (match := re.match(r"\| `(\w+)` \|", line))}
     for suite in options.suites:
+        begin = time.perf_counter()
         try:
-            rows[suite] = "| " + " | ".join(row(suite, EXAMPLES[suite], options)) + " |"
-        except (ImportError, ValueError) as error:
+            line = "| " + " | ".join(row(suite, EXAMPLES[suite], options)) + " |"
+        except (ImportError, OSError, ValueError) as error:
             console.print(f"{suite}: {error}", highlight=False)
             continue
-        console.print(rows[suite], highlight=False)
-    lines = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER), *(rows[suite] for suite in sorted(rows))]
-    PAGE.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + after)
+        write(suite, line)
+        console.print(f"{line} ({time.perf_counter() - begin:.0f} s)", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
