@@ -25,6 +25,7 @@ from memorax.environments.adaptation import (
     replace_fields,
     strong,
 )
+from memorax.environments.adapted import AdaptedEnvironment
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.options import check_options
 from memorax.environments.spaces import Space
@@ -60,7 +61,7 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     return CraftaxEnvironment(env, params, id), params
 
 
-class CraftaxEnvironment(Environment):
+class CraftaxEnvironment(AdaptedEnvironment):
     """A Craftax environment under our protocol.
 
     A batch shares a first state for every 16 environments at each step, unless `optimistic_resets` says otherwise.
@@ -73,18 +74,8 @@ class CraftaxEnvironment(Environment):
     """
 
     def __init__(self, env: Any, default_params: PyTree, name: str) -> None:
-        self.env = env
-        self._default_params = default_params
-        self._name = name
+        super().__init__(env, default_params, name)
         self._observation_space = self.observation_space(default_params)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def default_params(self) -> PyTree:
-        return self._default_params
 
     def num_fresh_states(self, num_envs: int) -> int:
         return math.ceil(num_envs / ENVS_PER_FRESH_STATE)

@@ -18,6 +18,7 @@ from matplotlib.animation import AbstractMovieWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from memorax.environments.adaptation import NO_TIME_LIMIT, as_written, like, positive, raw_key, strong
+from memorax.environments.adapted import AdaptedEnvironment
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.options import check_options, constructor_options
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
@@ -49,7 +50,7 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     return JumanjiEnvironment(env, id), None
 
 
-class JumanjiEnvironment(Environment):
+class JumanjiEnvironment(AdaptedEnvironment):
     """A Jumanji environment under our protocol.
 
     Observations are dictionaries by the names of their parts, of which an `action_mask` is one where there is one: it
@@ -61,18 +62,13 @@ class JumanjiEnvironment(Environment):
     """
 
     def __init__(self, env: Any, name: str) -> None:
-        self.env = env
-        self._name = name
+        super().__init__(env, None, name)
         # Most environments report their time limit as a failure; one without a limit tells the two apart.
         self._endless = copy.copy(env)
         if "time_limit" in vars(env):
             self._endless.time_limit = NO_TIME_LIMIT
         self._observation_space = _convert(env.observation_spec, f"jumanji::{name}")
         self._action_space = _convert(env.action_spec, f"jumanji::{name}")
-
-    @property
-    def name(self) -> str:
-        return self._name
 
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
         with as_written():

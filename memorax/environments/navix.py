@@ -14,6 +14,7 @@ import numpy as np
 from navix import observations
 
 from memorax.environments.adaptation import as_written, like, positive, raw_key, strong
+from memorax.environments.adapted import AdaptedEnvironment
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.options import check_options
 from memorax.environments.spaces import Box, Discrete, Space
@@ -63,7 +64,7 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     return NavixEnvironment(env, id), None
 
 
-class NavixEnvironment(Environment):
+class NavixEnvironment(AdaptedEnvironment):
     """A NAVIX environment under our protocol, stepped without the package's reset at the next step.
 
     Args:
@@ -72,17 +73,12 @@ class NavixEnvironment(Environment):
     """
 
     def __init__(self, env: navix.Environment, name: str) -> None:
-        self.env = env
-        self._name = name
+        super().__init__(env, None, name)
         space = env.observation_space
         # The package declares a few kinds of objects and shows more: a byte holds them all, and a wall may be -1.
         lowest = 0 if space.dtype == jnp.uint8 else -1
         self._observation_space = Box(lowest, 255, tuple(space.shape), space.dtype)
         self._action_space = Discrete(len(env.action_set))
-
-    @property
-    def name(self) -> str:
-        return self._name
 
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
         with as_written():

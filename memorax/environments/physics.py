@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.adaptation import StepLimit, Timed, as_written, like, raw_key, space_of_shapes, strong
-from memorax.environments.environment import Environment, StepResult
+from memorax.environments.adapted import AdaptedEnvironment
+from memorax.environments.environment import StepResult
 from memorax.environments.spaces import Box, Space
 from memorax.types import Key, PyTree
 
 
-class PhysicsEnvironment(Environment):
+class PhysicsEnvironment(AdaptedEnvironment):
     """An environment in the form of Brax under our protocol: every episode starts from a first state of its own.
 
     What ends an episode is the environment's own `done`; its time limit is counted here, so that neither needs the
@@ -28,19 +29,9 @@ class PhysicsEnvironment(Environment):
     """
 
     def __init__(self, env: Any, default_params: StepLimit, name: str) -> None:
-        self.env = env
-        self._default_params = default_params
-        self._name = name
+        super().__init__(env, default_params, name)
         with as_written():
             self._observations = jax.eval_shape(env.reset, jax.random.PRNGKey(0)).obs
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def default_params(self) -> PyTree:
-        return self._default_params
 
     def reset(self, key: Key, params: StepLimit) -> tuple[PyTree, PyTree]:
         with as_written():

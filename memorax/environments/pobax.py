@@ -31,6 +31,7 @@ from memorax.environments.adaptation import (
     standing_in,
     strong,
 )
+from memorax.environments.adapted import AdaptedEnvironment
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.options import check_options
 from memorax.environments.spaces import Box, Space
@@ -101,7 +102,7 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     return PobaxEnvironment(env, params, id), params
 
 
-class PobaxEnvironment(Environment):
+class PobaxEnvironment(AdaptedEnvironment):
     """A POBAX environment under our protocol.
 
     The package declares time limits and leaves them to its users; they are kept here.
@@ -113,22 +114,12 @@ class PobaxEnvironment(Environment):
     """
 
     def __init__(self, env: Any, default_params: StepLimit, name: str) -> None:
-        self.env = env
-        self._default_params = default_params
-        self._name = name
+        super().__init__(env, default_params, name)
         with as_written():
             self._params = env.default_params
         if "time_limit" in vars(env):
             env.time_limit = NO_TIME_LIMIT
         self._observation_space = self.observation_space(default_params)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def default_params(self) -> PyTree:
-        return self._default_params
 
     def reset(self, key: Key, params: StepLimit) -> tuple[PyTree, PyTree]:
         with as_written():

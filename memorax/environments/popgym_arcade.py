@@ -16,6 +16,7 @@ import numpy as np
 
 from memorax.environments import spaces
 from memorax.environments.adaptation import as_written, cast, like, standing_in, strong
+from memorax.environments.adapted import AdaptedEnvironment
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.options import check_options, constructor_options
 from memorax.environments.spaces import Space
@@ -89,7 +90,7 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     return PopgymArcadeEnvironment(env, params, id), params
 
 
-class PopgymArcadeEnvironment(Environment):
+class PopgymArcadeEnvironment(AdaptedEnvironment):
     """A POPGym Arcade environment under our protocol.
 
     Where the package reports both ends of an episode at its time limit, it is the limit that ended it.
@@ -101,18 +102,8 @@ class PopgymArcadeEnvironment(Environment):
     """
 
     def __init__(self, env: Any, default_params: PyTree, name: str) -> None:
-        self.env = env
-        self._default_params = default_params
-        self._name = name
+        super().__init__(env, default_params, name)
         self._observation_space = env.observation_space(default_params)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def default_params(self) -> PyTree:
-        return self._default_params
 
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
         with as_written():

@@ -14,6 +14,7 @@ import xminigrid
 from xminigrid.core.constants import NUM_COLORS, NUM_TILES
 
 from memorax.environments.adaptation import as_written, like, positive, raw_key, strong
+from memorax.environments.adapted import AdaptedEnvironment
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.options import check_options
 from memorax.environments.spaces import Box, Discrete, Space
@@ -40,27 +41,8 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     return XMiniGridEnvironment(env, params, id), params
 
 
-class XMiniGridEnvironment(Environment):
-    """An XLand-MiniGrid environment under our protocol; every episode has a layout of its own.
-
-    Args:
-        env: the environment, without an auto-reset.
-        default_params: the parameters it is used with unless others are given.
-        name: its id.
-    """
-
-    def __init__(self, env: Any, default_params: PyTree, name: str) -> None:
-        self.env = env
-        self._default_params = default_params
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def default_params(self) -> PyTree:
-        return self._default_params
+class XMiniGridEnvironment(AdaptedEnvironment):
+    """An XLand-MiniGrid environment under our protocol; every episode has a layout of its own."""
 
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
         with as_written():
