@@ -16,11 +16,11 @@ def one_line(error: BaseException) -> str | None:
     """What to tell the user, or `None` where the error is a bug, whose traceback matters.
 
     A user's mistake is a `ValueError` or `ImportError` that this package raises by a statement of its own; those that
-    surface in a library or a builtin are bugs. What the operating system refuses is the user's too.
+    surface in a library or a builtin are bugs. What the operating system refuses, or the network, is the user's too.
     """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.strerror} ({error.filename})"
-    if isinstance(error, ValueError | ImportError) and _raised_here(error):
+    if isinstance(error, ValueError | ImportError | OSError) and _raised_here(error):
         return " ".join(str(error).split())
     return None
 

@@ -58,9 +58,7 @@ class PhysicsEnvironment(AdaptedEnvironment):
         """The state as a picture, uint8 `[H, W, 3]`."""
 
 
-def without_display(error: Exception, name: str) -> RuntimeError:
+def without_display(error: Exception, name: str) -> OSError:
     """The error of a renderer that found nothing to draw on, in one line."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return RuntimeError(
-        f"{name} is drawn by OpenGL, which failed ({reason}): without a screen set MUJOCO_GL=egl or osmesa"
-    )
+    return OSError(f"{name} is drawn by OpenGL, which failed ({reason}): without a screen set MUJOCO_GL=egl or osmesa")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnax
 import pytest
 
 import memorax.cli.train
@@ -134,6 +135,18 @@ def test_who_raised_decides() -> None:
     assert (
         one_line(OSError(errno.ENOSPC, "no space left on the disk", "runs/x")) == "no space left on the disk (runs/x)"
     )
+
+
+def test_what_cannot_be_fetched_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(id: str) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(gymnax, "make", unreachable)
+    assert main(["train", "--environment", "gymnax::CartPole-v1"]) == 2
+    message = "gymnax::CartPole-v1 downloads its data when it is made, and could not: no route"
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 @pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
