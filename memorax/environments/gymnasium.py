@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -46,6 +47,8 @@ def make(id: str, **kwargs: Any) -> tuple[HostEnvironment, None]:
     try:
         observation_space, action_space = convert(env.observation_space, name), convert(env.action_space, name)
         if PICTURE in (env.metadata.get("render_modes") or ()):
+            # Pictures need no sound, and pygame would complain of machines without any.
+            os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
             kwargs = {"render_mode": PICTURE, **kwargs}
     finally:
         env.close()
