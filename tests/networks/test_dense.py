@@ -18,10 +18,13 @@ def test_dense_is_that_of_flax(leading: tuple[int, ...]) -> None:
     np.testing.assert_allclose(Dense(7).apply(params, inputs), nn.Dense(7).apply(params, inputs), atol=1e-6)
 
 
-def test_the_gradient_of_a_kernel_transposes_no_copy() -> None:
+def test_the_gradient_of_a_kernel_contracts_a_single_axis() -> None:
     def loss(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
         return jnp.sum(jnp.sin(project(inputs, kernel)))
 
-    inputs, kernel = jnp.ones((2, 3, 5)), jnp.ones((5, 7))
-    jaxpr = str(jax.make_jaxpr(jax.grad(loss, argnums=1))(inputs, kernel))
-    assert "7,2,3" not in jaxpr and "7,6" not in jaxpr, jaxpr
+    jaxpr = jax.make_jaxpr(jax.grad(loss, argnums=1))(jnp.ones((2, 3, 5)), jnp.ones((5, 7)))
+    products = [equation for equation in jaxpr.eqns if equation.primitive.name == "dot_general"]
+    assert len(products) == 2
+    for product in products:
+        (contracted, _), _ = product.params["dimension_numbers"]
+        assert len(contracted) == 1, product
