@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from memorax.networks.sequence_models.ops import chunks
+from memorax.networks.sequence_models.ops.chunks import Episodes
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.networks.sequence_models.ops.materialize import materialize
 from memorax.types import Array, where
@@ -60,16 +61,76 @@ def _sequence(
 ) -> tuple[Array, Array]:
     time = values.shape[1]
     episodes = chunks.find_episodes(done, length)
-    nonfinite, log_decay, keys, values = chunks.separate_nonfinite(log_decay, keys, values)
-    log_decay, keys, values, queries = (chunks.cut(x, length) for x in (log_decay, keys, values, queries))
-    from_start = chunks.decay_from_start(log_decay)
+    nonfinite, *inputs = chunks.separate_nonfinite(log_decay, keys, values)
+    if log_decay.shape[-1] > 1:
+        inputs[1], queries = (jnp.broadcast_to(x, (*values.shape[:3], x.shape[-1])) for x in (inputs[1], queries))
+    cut = (chunks.cut(x, length) for x in (*inputs, queries))
+    final_state, outputs = _chunked(*cut, nonfinite, episodes, initial_state)
+    return final_state, chunks.join(outputs, time)
 
-    scores = chunks.decayed_scores(queries, keys, log_decay, episodes)
-    local = scores @ values
-    update = values.swapaxes(-1, -2) @ (keys * chunks.decay_to_end(log_decay, episodes))
+
+@jax.custom_vjp
+def _chunked(
+    log_decay: Array,
+    keys: Array,
+    values: Array,
+    queries: Array,
+    nonfinite: Array,
+    episodes: Episodes,
+    initial_state: Array,
+) -> tuple[Array, Array]:
+    """The final state and the outputs of chunks `[B, C, H, Q, ...]`."""
+    return _forward(log_decay, keys, values, queries, nonfinite, episodes, initial_state)[0]
+
+
+def _forward(
+    log_decay: Array,
+    keys: Array,
+    values: Array,
+    queries: Array,
+    nonfinite: Array,
+    episodes: Episodes,
+    initial_state: Array,
+) -> tuple[tuple[Array, Array], tuple]:
+    scores, pull_scores = jax.vjp(lambda q, k: chunks.decayed_scores(q, k, log_decay, episodes), queries, keys)
+    from_start = chunks.decay_from_start(log_decay)
+    to_end = chunks.decay_to_end(log_decay, episodes)
+    local, update = scores @ values, _transpose(values) @ (keys * to_end)
     local, update = chunks.mark_nonfinite(nonfinite, episodes, local, update)
-    final_state, states = _carry(from_start[..., -1:, :], update, ~episodes.carried[..., 0, -1], initial_state)
-    return final_state, chunks.join(chunks.read(local, queries * from_start, states, episodes), time)
+    final_state, states = _carry(from_start[..., -1:, :], update, _reset(episodes), initial_state)
+    outputs = chunks.read(local, queries * from_start, states, episodes)
+    inputs = keys, values, queries, episodes
+    return (final_state, outputs), (*inputs, scores, pull_scores, from_start, to_end, states, final_state, outputs)
+
+
+def _backward(residuals: tuple, cotangents: tuple[Array, Array]) -> tuple:
+    keys, values, queries, episodes, scores, pull_scores, from_start, to_end, states, final_state, outputs = residuals
+    d_final, d_outputs = cotangents
+    carried = episodes.carried[..., None]
+    with jax.default_matmul_precision("highest"):
+        d_queries, d_keys = pull_scores(d_outputs @ _transpose(values))
+        d_states = _transpose(jnp.where(carried, d_outputs, 0.0)) @ (queries * from_start)
+        reverse = from_start[:, ::-1, :, -1:], d_states[:, ::-1], _reset(episodes)[:, ::-1]
+        d_initial, d_after = _carry(*reverse, d_final)
+        d_after = d_after[:, ::-1]
+        d_queries += _sum_as(jnp.where(carried, d_outputs @ states, 0.0) * from_start, queries)
+        d_keys += _sum_as((values @ d_after) * to_end, keys)
+        d_values = _transpose(scores) @ d_outputs + (keys * to_end) @ _transpose(d_after)
+
+        # What step i reads holds the decays up to i; what step j writes is read without the decays up to j.
+        if from_start.shape[-1] == 1:
+            d_sums = jnp.sum(d_outputs * outputs - d_values * values, axis=-1, keepdims=True)
+        else:
+            d_sums = d_queries * queries - d_keys * keys
+        after = jnp.concatenate([states[:, 1:], final_state[:, None]], axis=1)
+        at_end = jnp.sum(d_after * after, axis=-2, keepdims=True)
+        at_end = at_end.sum(-1, keepdims=True) if from_start.shape[-1] == 1 else at_end
+        d_sums = d_sums.at[..., -1:, :].add(at_end)
+        d_log_decay = _transpose(episodes.visible.astype(d_sums.dtype)) @ d_sums
+    return d_log_decay, d_keys, d_values, d_queries, None, None, d_initial
+
+
+_chunked.defvjp(_forward, _backward)
 
 
 def _carry(decay: Array, update: Array, reset: Array, initial_state: Array) -> tuple[Array, Array]:
@@ -77,3 +138,17 @@ def _carry(decay: Array, update: Array, reset: Array, initial_state: Array) -> t
     decay, update = jnp.broadcast_to(decay, update.shape).swapaxes(0, 1), update.swapaxes(0, 1)
     final_state, states = linear_recurrence(decay, update, reset.T, initial_state)
     return final_state, jnp.concatenate([initial_state[None], states[:-1]]).swapaxes(0, 1)
+
+
+def _reset(episodes: Episodes) -> Array:
+    """Whether another episode has begun by the end of a chunk, `[B, C]`."""
+    return ~episodes.carried[..., 0, -1]
+
+
+def _transpose(x: Array) -> Array:
+    return x.swapaxes(-1, -2)
+
+
+def _sum_as(x: Array, like: Array) -> Array:
+    """Summed over the heads, where they share `like`."""
+    return x if like.shape[2] == x.shape[2] else x.sum(2, keepdims=True)
