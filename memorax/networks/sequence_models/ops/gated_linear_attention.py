@@ -64,7 +64,9 @@ def _sequence(
     nonfinite, *inputs = chunks.separate_nonfinite(log_decay, keys, values)
     if log_decay.shape[-1] > 1:
         inputs[1], queries = (jnp.broadcast_to(x, (*values.shape[:3], x.shape[-1])) for x in (inputs[1], queries))
-    cut = (chunks.cut(x, length) for x in (*inputs, queries))
+    # Apart from what comes before, which a compiler may compute anew, element by element, wherever it is transposed.
+    inputs = jax.lax.optimization_barrier((*inputs, queries))
+    cut = (chunks.cut(x, length) for x in inputs)
     final_state, outputs = _chunked(*cut, nonfinite, episodes, initial_state)
     return final_state, chunks.join(outputs, time)
 
@@ -95,7 +97,7 @@ def _forward(
     scores, pull_scores = jax.vjp(lambda q, k: chunks.decayed_scores(q, k, log_decay, episodes), queries, keys)
     from_start = chunks.decay_from_start(log_decay)
     to_end = chunks.decay_to_end(log_decay, episodes)
-    local, update = scores @ values, _transpose(values) @ (keys * to_end)
+    local, update = scores @ values, chunks.product_over_steps(values, keys * to_end)
     local, update = chunks.mark_nonfinite(nonfinite, episodes, local, update)
     final_state, states = _carry(from_start[..., -1:, :], update, _reset(episodes), initial_state)
     outputs = chunks.read(local, queries * from_start, states, episodes)
@@ -109,13 +111,13 @@ def _backward(residuals: tuple, cotangents: tuple[Array, Array]) -> tuple:
     carried = episodes.carried[..., None]
     with jax.default_matmul_precision("highest"):
         d_queries, d_keys = pull_scores(d_outputs @ _transpose(values))
-        d_states = _transpose(jnp.where(carried, d_outputs, 0.0)) @ (queries * from_start)
+        d_states = chunks.product_over_steps(jnp.where(carried, d_outputs, 0.0), queries * from_start)
         reverse = from_start[:, ::-1, :, -1:], d_states[:, ::-1], _reset(episodes)[:, ::-1]
         d_initial, d_after = _carry(*reverse, d_final)
         d_after = d_after[:, ::-1]
-        d_queries += _sum_as(jnp.where(carried, d_outputs @ states, 0.0) * from_start, queries)
-        d_keys += _sum_as((values @ d_after) * to_end, keys)
-        d_values = _transpose(scores) @ d_outputs + (keys * to_end) @ _transpose(d_after)
+        d_queries += jnp.where(carried, _through_states(d_outputs, states, from_start, queries), 0.0)
+        d_keys += _through_states(values, d_after, to_end, keys)
+        d_values = chunks.product_over_steps(scores, d_outputs) + (keys * to_end) @ _transpose(d_after)
 
         # What step i reads holds the decays up to i; what step j writes is read without the decays up to j.
         if from_start.shape[-1] == 1:
@@ -126,7 +128,7 @@ def _backward(residuals: tuple, cotangents: tuple[Array, Array]) -> tuple:
         at_end = jnp.sum(d_after * after, axis=-2, keepdims=True)
         at_end = at_end.sum(-1, keepdims=True) if from_start.shape[-1] == 1 else at_end
         d_sums = d_sums.at[..., -1:, :].add(at_end)
-        d_log_decay = _transpose(episodes.visible.astype(d_sums.dtype)) @ d_sums
+        d_log_decay = chunks.product_over_steps(episodes.visible.astype(d_sums.dtype), d_sums)
     return d_log_decay, d_keys, d_values, d_queries, None, None, d_initial
 
 
@@ -149,6 +151,9 @@ def _transpose(x: Array) -> Array:
     return x.swapaxes(-1, -2)
 
 
-def _sum_as(x: Array, like: Array) -> Array:
-    """Summed over the heads, where they share `like`."""
-    return x if like.shape[2] == x.shape[2] else x.sum(2, keepdims=True)
+def _through_states(steps: Array, states: Array, decay: Array, like: Array) -> Array:
+    """`(steps @ states) * decay`, summed over the heads where they share `like`."""
+    if like.shape[2] == steps.shape[2]:
+        return (steps @ states) * decay
+    steps = (steps * decay).swapaxes(2, 3)  # one product over heads and values
+    return (steps.reshape(*steps.shape[:3], -1) @ states.reshape(*states.shape[:2], -1, states.shape[-1]))[:, :, None]
