@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from memorax.networks.dense import Dense
+from memorax.networks.dense import Dense, block_diagonal, project
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
 from memorax.networks.sequence_models.ops.gated_linear_attention import gated_linear_attention
@@ -98,12 +98,7 @@ class mLSTMCell(MemoroidCell):
         x, z = jnp.split(dense(2 * self.d_inner, use_bias=False, name="up_proj")(inputs), 2, axis=-1)
         window, convolved = causal_convolution(x, conv_kernel, done, carry.window)
         convolved = nn.silu(convolved + conv_bias.astype(x.dtype)[None, None])
-        queries, keys, values = (
-            self._project(name, source) for name, source in (("q", convolved), ("k", convolved), ("v", x))
-        )
-        gates = dense(2 * self.num_heads, bias_init=self._gate_bias, kernel_init=nn.initializers.zeros, name="gates")(
-            jnp.concatenate([queries, keys, values], axis=-1)
-        )
+        queries, keys, values, gates = self._project(convolved, x)
         maximum, memory, h = self._remember(queries, keys, values, gates, done, carry)
         h = nn.LayerNorm(
             epsilon=1e-5,
@@ -129,13 +124,23 @@ class mLSTMCell(MemoroidCell):
             maximum=jnp.zeros((batch_size, self.num_heads)),
         )
 
-    def _project(self, name: str, inputs: Array) -> Array:
-        """A block-diagonal product."""
+    def _project(self, convolved: Array, x: Array) -> tuple[Array, Array, Array, Array]:
+        """Q and k of the convolved inputs, v of the others, and the gates.
+
+        Without a nonlinearity between, the kernels are multiplied first, so that each input is in one product.
+        """
         size = self.qkv_proj_blocksize
-        init = nn.initializers.lecun_normal(in_axis=-2, out_axis=-1, batch_axis=(0,))
-        kernel = self.param(f"{name}_proj", init, (self.d_inner // size, size, size), self.param_dtype)
-        blocks = inputs.reshape(*inputs.shape[:2], -1, size)
-        return jnp.einsum("btgi,gio->btgo", blocks, kernel.astype(inputs.dtype)).reshape(inputs.shape)
+        init, shape = nn.initializers.lecun_normal(batch_axis=(0,)), (self.d_inner // size, size, size)
+        q, k, v = (
+            block_diagonal(self.param(f"{name}_proj", init, shape, self.param_dtype)).astype(x.dtype) for name in "qkv"
+        )
+        zeros, width = nn.initializers.zeros, 2 * self.num_heads
+        to_gates = self.param("gates_kernel", zeros, (3, self.d_inner, width), self.param_dtype).astype(x.dtype)
+        bias = self.param("gates_bias", self._gate_bias, (width,), self.param_dtype).astype(x.dtype)
+        of_convolved = jnp.concatenate([q, k, q @ to_gates[0] + k @ to_gates[1]], axis=-1)
+        queries, keys, gates = jnp.split(project(convolved, of_convolved), [self.d_inner, 2 * self.d_inner], axis=-1)
+        values, more = jnp.split(project(x, jnp.concatenate([v, v @ to_gates[2]], axis=-1)), [self.d_inner], axis=-1)
+        return queries, keys, values, gates + more + bias[None, None]
 
     def _remember(
         self, queries: Array, keys: Array, values: Array, gates: Array, done: Array, carry: mLSTMCarry

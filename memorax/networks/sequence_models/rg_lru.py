@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from memorax.networks.dense import block_diagonal, project
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.types import Array, Key
@@ -69,9 +70,9 @@ class RGLRUCell(MemoroidCell):
         bias = self.param("bias", nn.initializers.zeros, (2, self.features), self.param_dtype)
 
         inputs, kernel, bias = promote_dtype(inputs.swapaxes(0, 1), kernel, bias, dtype=self.dtype)  # [T, B, F]
-        blocks = inputs.reshape(*inputs.shape[:2], self.num_blocks, width)
-        products = jnp.einsum("tbni,gnij->gtbnj", blocks, kernel).reshape(2, *inputs.shape)
-        recurrence_gate, input_gate = nn.sigmoid((products + bias[:, None, None]).astype(jnp.float32))
+        kernel = jnp.concatenate([block_diagonal(blocks) for blocks in kernel], axis=-1)
+        products = project(inputs, kernel) + bias.reshape(1, 1, -1)
+        recurrence_gate, input_gate = jnp.split(nn.sigmoid(products.astype(jnp.float32)), 2, axis=-1)
         log_decay = recurrence_gate * log_a[None, None]
         # The root has no slope at zero: a floor keeps the gradient finite where a gate closes altogether.
         scale = jnp.sqrt(jnp.maximum(-jnp.expm1(2 * log_decay), 1e-12))
