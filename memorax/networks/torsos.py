@@ -56,8 +56,8 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "minlstm": lambda features: _convolved(features, MinLSTMCell(features)),
     "rglru": lambda features: Stack((Gated(_convolved(features, RGLRUCell(features))), Projection(features))),
     "ffm": lambda features: Memoroid(FFMCell(features)),
-    "mamba": lambda features: Memoroid(MambaCell(features)),
-    "mlstm": lambda features: Memoroid(mLSTMCell(features)),
+    "mamba": lambda features: Memoroid(MambaCell(features, expand=1, head_dim=features // 2)),
+    "mlstm": lambda features: Memoroid(mLSTMCell(features, proj_factor=1)),
     "linear_attention": lambda features: Memoroid(LinearAttentionCell(features)),
     "retnet": lambda features: Memoroid(RetNetCell(features)),
     "gla": lambda features: Memoroid(GLACell(features)),
@@ -71,7 +71,7 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "gpt2": lambda features: gpt2(features),
     "xlstm": lambda features: xlstm(features, num_heads=2),
     "griffin": lambda features: griffin(features),
-    "mamba_stack": lambda features: mamba(features),
+    "mamba_stack": lambda features: mamba(features, head_dim=features // 2),
     "frame_stack": lambda features: Stack((FrameStack(8), MLP(features))),
 }
 """A torso for a number of features, by name; "mlp" has no memory."""

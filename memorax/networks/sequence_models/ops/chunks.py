@@ -123,7 +123,26 @@ def decayed_scores(
     if log_decay.shape[-1] > 1:
         return _scores_of_many_decays(queries, keys, log_decay, visible, lags, repeats)
     decay = jnp.exp(jnp.where(visible, jnp.tile(_sums_between(log_decay, episodes, lags), repeats), -jnp.inf))
-    return (queries @ keys.swapaxes(-1, -2)) * decay
+    return _products_of_pairs(queries, keys) * decay
+
+
+@jax.custom_vjp
+def _products_of_pairs(queries: Array, keys: Array) -> Array:
+    """`queries keys^T`, `[..., Q, K]`."""
+    return queries @ keys.swapaxes(-1, -2)
+
+
+def _pairs_forward(queries: Array, keys: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _products_of_pairs(queries, keys), (queries, keys)
+
+
+def _pairs_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    queries, keys = residuals
+    with jax.default_matmul_precision("highest"):
+        return cotangent @ keys, product_over_steps(cotangent, queries)
+
+
+_products_of_pairs.defvjp(_pairs_forward, _pairs_backward)
 
 
 def _sums_between(log_decay: Array, episodes: Episodes, lags: tuple[int, ...]) -> Array:
@@ -163,6 +182,6 @@ def _scores_of_many_decays(
     meet = (middle(ends)[:, :, None] == middle(starts)[:, None]) & after[:, :, None] & before[:, None]
     from_middle = queries[..., None, :, :] * decay(middle(ends), ends)
     to_middle = keys[..., None, :, :] * decay(starts, middle(starts))
-    scores = from_middle @ to_middle.swapaxes(-1, -2)
+    scores = _products_of_pairs(from_middle, to_middle)
     scores = jnp.where(np.expand_dims(meet, tuple(range(scores.ndim - 3))), scores, 0.0).sum(-3)
     return jnp.where(visible, scores, 0.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -9,7 +11,7 @@ from memorax.networks.sequence_models.ops import chunks
 from memorax.networks.sequence_models.ops.chunks import Episodes
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.networks.sequence_models.ops.materialize import materialize
-from memorax.types import Array, where
+from memorax.types import Array, PyTree, where
 
 
 def gated_linear_attention(
@@ -59,41 +61,38 @@ def _step(state: Array, log_decay: Array, keys: Array, values: Array, queries: A
 def _sequence(
     log_decay: Array, keys: Array, values: Array, queries: Array, done: Array, initial_state: Array, length: int
 ) -> tuple[Array, Array]:
-    time = values.shape[1]
-    episodes = chunks.find_episodes(done, length)
-    nonfinite, *inputs = chunks.separate_nonfinite(log_decay, keys, values)
+    nonfinite, log_decay, keys, values = chunks.separate_nonfinite(log_decay, keys, values)
     if log_decay.shape[-1] > 1:
-        inputs[1], queries = (jnp.broadcast_to(x, (*values.shape[:3], x.shape[-1])) for x in (inputs[1], queries))
-    # Apart from what comes before, which a compiler may compute anew, element by element, wherever it is transposed.
-    inputs = jax.lax.optimization_barrier((*inputs, queries))
-    cut = (chunks.cut(x, length) for x in inputs)
-    final_state, outputs = _chunked(*cut, nonfinite, episodes, initial_state)
-    return final_state, chunks.join(outputs, time)
+        keys, queries = (jnp.broadcast_to(x, (*values.shape[:3], x.shape[-1])) for x in (keys, queries))
+    return _chunked(length, log_decay, keys, values, queries, done, nonfinite, initial_state)
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _chunked(
+    length: int,
     log_decay: Array,
     keys: Array,
     values: Array,
     queries: Array,
+    done: Array,
     nonfinite: Array,
-    episodes: Episodes,
     initial_state: Array,
 ) -> tuple[Array, Array]:
-    """The final state and the outputs of chunks `[B, C, H, Q, ...]`."""
-    return _forward(log_decay, keys, values, queries, nonfinite, episodes, initial_state)[0]
+    return _forward(length, log_decay, keys, values, queries, done, nonfinite, initial_state)[0]
 
 
 def _forward(
+    length: int,
     log_decay: Array,
     keys: Array,
     values: Array,
     queries: Array,
+    done: Array,
     nonfinite: Array,
-    episodes: Episodes,
     initial_state: Array,
 ) -> tuple[tuple[Array, Array], tuple]:
+    episodes = chunks.find_episodes(done, length)
+    log_decay, keys, values, queries = (chunks.cut(x, length) for x in _apart((log_decay, keys, values, queries)))
     scores, pull_scores = jax.vjp(lambda q, k: chunks.decayed_scores(q, k, log_decay, episodes), queries, keys)
     from_start = chunks.decay_from_start(log_decay)
     to_end = chunks.decay_to_end(log_decay, episodes)
@@ -101,13 +100,15 @@ def _forward(
     local, update = chunks.mark_nonfinite(nonfinite, episodes, local, update)
     final_state, states = _carry(from_start[..., -1:, :], update, _reset(episodes), initial_state)
     outputs = chunks.read(local, queries * from_start, states, episodes)
-    inputs = keys, values, queries, episodes
-    return (final_state, outputs), (*inputs, scores, pull_scores, from_start, to_end, states, final_state, outputs)
+    residuals = keys, values, queries, episodes, scores, pull_scores, from_start, to_end, states, final_state, outputs
+    return (final_state, chunks.join(outputs, done.shape[1])), residuals
 
 
-def _backward(residuals: tuple, cotangents: tuple[Array, Array]) -> tuple:
+def _backward(length: int, residuals: tuple, cotangents: tuple[Array, Array]) -> tuple:
     keys, values, queries, episodes, scores, pull_scores, from_start, to_end, states, final_state, outputs = residuals
     d_final, d_outputs = cotangents
+    time = d_outputs.shape[1]
+    d_outputs = chunks.cut(_apart(d_outputs), length)
     carried = episodes.carried[..., None]
     with jax.default_matmul_precision("highest"):
         d_queries, d_keys = pull_scores(d_outputs @ _transpose(values))
@@ -129,7 +130,8 @@ def _backward(residuals: tuple, cotangents: tuple[Array, Array]) -> tuple:
         at_end = at_end.sum(-1, keepdims=True) if from_start.shape[-1] == 1 else at_end
         d_sums = d_sums.at[..., -1:, :].add(at_end)
         d_log_decay = chunks.product_over_steps(episodes.visible.astype(d_sums.dtype), d_sums)
-    return d_log_decay, d_keys, d_values, d_queries, None, None, d_initial
+    d_inputs = _apart([chunks.join(x, time) for x in (d_log_decay, d_keys, d_values, d_queries)])
+    return *d_inputs, None, None, d_initial
 
 
 _chunked.defvjp(_forward, _backward)
@@ -145,6 +147,11 @@ def _carry(decay: Array, update: Array, reset: Array, initial_state: Array) -> t
 def _reset(episodes: Episodes) -> Array:
     """Whether another episode has begun by the end of a chunk, `[B, C]`."""
     return ~episodes.carried[..., 0, -1]
+
+
+def _apart(x: PyTree) -> PyTree:
+    """Kept from what surrounds it: a compiler may compute that anew, element by element, to write it transposed."""
+    return jax.lax.optimization_barrier(x)
 
 
 def _transpose(x: Array) -> Array:
