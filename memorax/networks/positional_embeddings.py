@@ -59,7 +59,9 @@ class RoPE(PositionalEmbedding):
         sin = jnp.concatenate([-sin, sin], axis=-1)[:, None]
 
         def rotate(x: Array) -> Array:
-            return (x * cos + jnp.roll(x, dim // 2, axis=-1) * sin).astype(x.dtype)
+            # The partners by a product: a roll would be fused into all around it, and computed element by element.
+            partners = jnp.matmul(x, np.roll(np.eye(dim, dtype=x.dtype), dim // 2, axis=1), precision="highest")
+            return (x * cos + partners * sin).astype(x.dtype)
 
         return rotate(queries), rotate(keys)
 

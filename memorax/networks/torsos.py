@@ -59,7 +59,7 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "mamba": lambda features: Memoroid(MambaCell(features, expand=1, head_dim=features // 2)),
     "mlstm": lambda features: Memoroid(mLSTMCell(features, proj_factor=1)),
     "linear_attention": lambda features: Memoroid(LinearAttentionCell(features)),
-    "retnet": lambda features: Memoroid(RetNetCell(features)),
+    "retnet": lambda features: Memoroid(RetNetCell(features, value_factor=1)),
     "gla": lambda features: Memoroid(GLACell(features)),
     "deltanet": lambda features: Memoroid(DeltaNetCell(features)),
     "gated_deltanet": lambda features: Memoroid(GatedDeltaNetCell(features)),
