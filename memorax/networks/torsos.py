@@ -71,7 +71,7 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "gpt2": lambda features: gpt2(features),
     "xlstm": lambda features: xlstm(features, num_heads=2),
     "griffin": lambda features: griffin(features),
-    "mamba_stack": lambda features: mamba(features, head_dim=features // 2),
+    "mamba_stack": lambda features: mamba(features),
     "frame_stack": lambda features: Stack((FrameStack(8), MLP(features))),
 }
 """A torso for a number of features, by name; "mlp" has no memory."""

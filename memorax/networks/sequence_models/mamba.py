@@ -60,7 +60,7 @@ class MambaCell(MemoroidCell):
     d_state: int = 16
     d_conv: int = 4
     expand: int = 2
-    head_dim: int = 32
+    head_dim: int = 16
     dt_min: float = 1e-3
     dt_max: float = 1e-1
     A_init_range: tuple[float, float] = (1.0, 16.0)

@@ -135,11 +135,12 @@ class mLSTMCell(MemoroidCell):
             block_diagonal(self.param(f"{name}_proj", init, shape, self.param_dtype)).astype(x.dtype) for name in "qkv"
         )
         zeros, width = nn.initializers.zeros, 2 * self.num_heads
-        to_gates = self.param("gates_kernel", zeros, (3, self.d_inner, width), self.param_dtype).astype(x.dtype)
+        to_gates = self.param("gates_kernel", zeros, (3 * self.d_inner, width), self.param_dtype).astype(x.dtype)
         bias = self.param("gates_bias", self._gate_bias, (width,), self.param_dtype).astype(x.dtype)
-        of_convolved = jnp.concatenate([q, k, q @ to_gates[0] + k @ to_gates[1]], axis=-1)
+        from_q, from_k, from_v = jnp.split(to_gates, 3)
+        of_convolved = jnp.concatenate([q, k, q @ from_q + k @ from_k], axis=-1)
         queries, keys, gates = jnp.split(project(convolved, of_convolved), [self.d_inner, 2 * self.d_inner], axis=-1)
-        values, more = jnp.split(project(x, jnp.concatenate([v, v @ to_gates[2]], axis=-1)), [self.d_inner], axis=-1)
+        values, more = jnp.split(project(x, jnp.concatenate([v, v @ from_v], axis=-1)), [self.d_inner], axis=-1)
         return queries, keys, values, gates + more + bias[None, None]
 
     def _remember(

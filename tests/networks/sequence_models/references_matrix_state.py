@@ -41,7 +41,7 @@ def mlstm(params: Any, inputs: Array, done: Array, num_heads: int) -> Array:
         window = np.concatenate([window[1:], x[None]])
         convolved = silu((window * kernel).sum(0) + params["conv_bias"])
         q, k, v = convolved @ projections["q"], convolved @ projections["k"], x @ projections["v"]
-        gates = np.concatenate([q, k, v]) @ params["gates"]["kernel"] + params["gates"]["bias"]
+        gates = np.concatenate([q, k, v]) @ params["gates_kernel"] + params["gates_bias"]
         i, f = np.exp(gates[:num_heads]), sigmoid(gates[num_heads:])
         q, k, v = (y.reshape(num_heads, size) for y in (q, k / np.sqrt(size), v))
         memory = f[:, None, None] * memory + i[:, None, None] * v[:, :, None] * k[:, None]

@@ -112,7 +112,7 @@ def make_models(dtype: jnp.dtype | None = None) -> dict[str, SequenceModel]:
         "transformer_xl": architectures.transformer_xl(FEATURES, num_heads=2, memory_length=7, dtype=dtype),
         "gpt2": architectures.gpt2(FEATURES, num_heads=2, context_length=7, dtype=dtype),
         "xlstm": architectures.xlstm(FEATURES, num_heads=2, dtype=dtype),
-        "mamba_stack": architectures.mamba(FEATURES, dtype=dtype, head_dim=8),
+        "mamba_stack": architectures.mamba(FEATURES, dtype=dtype),
         "griffin": architectures.griffin(FEATURES, num_heads=2, context_length=7, dtype=dtype),
         "s5_stack": architectures.s5(FEATURES, dtype=dtype),
     }

@@ -174,7 +174,7 @@ def mlstm(params: Any, inputs: Array) -> Any:
     config = mLSTMLayerConfig(
         embedding_dim=FEATURES, num_heads=heads, context_length=inputs.shape[1], round_proj_up_to_multiple_of=4
     )
-    gates = np.split(p["gates"]["kernel"], 2, axis=1), np.split(p["gates"]["bias"], 2)
+    gates = np.split(p["gates_kernel"], 2, axis=1), np.split(p["gates_bias"], 2)
     weights = {
         **linear("proj_up", p["up_proj"]),
         **linear("proj_down", p["down_proj"]),
