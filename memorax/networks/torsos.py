@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
-from memorax.networks.architectures import gpt2, griffin, gtrxl, mamba, s5, transformer_xl, xlstm
+from memorax.networks.architectures import gpt2, griffin, gtrxl, mamba, transformer_xl, xlstm
 from memorax.networks.blocks import GLU, Gated, PreNorm, Projection, Residual, Stack
 from memorax.networks.encoders import MLP
 from memorax.networks.sequence_models import (
@@ -32,6 +32,7 @@ from memorax.networks.sequence_models import (
     RTUCell,
     RWKV7Cell,
     S4DCell,
+    S5Cell,
     SelfAttention,
     SequenceModelWrapper,
     SHMCell,
@@ -47,23 +48,23 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "slstm": lambda features: Memoroid(sLSTMCell(features)),
     "shm": lambda features: Memoroid(SHMCell(features)),
     "rtu": lambda features: Memoroid(RTUCell(features)),
-    "indrnn": lambda features: _residual(features, IndRNNCell(features)),
+    "indrnn": lambda features: _block(features, Memoroid(IndRNNCell(features))),
     "lmu": lambda features: Memoroid(LMUCell(features)),
-    "lru": lambda features: Memoroid(LRUCell(features)),
-    "s5": lambda features: s5(features, depth=1),
-    "s4d": lambda features: Memoroid(S4DCell(features)),
-    "mingru": lambda features: Memoroid(MinGRUCell(features)),
+    "lru": lambda features: _block(features, Memoroid(LRUCell(features))),
+    "s5": lambda features: _block(features, Memoroid(S5Cell(features))),
+    "s4d": lambda features: _block(features, Memoroid(S4DCell(features))),
+    "mingru": lambda features: _convolved(features, MinGRUCell(features)),
     "minlstm": lambda features: _convolved(features, MinLSTMCell(features)),
     "rglru": lambda features: Stack((Gated(_convolved(features, RGLRUCell(features))), Projection(features))),
-    "ffm": lambda features: Memoroid(FFMCell(features)),
+    "ffm": lambda features: _block(features, Memoroid(FFMCell(features))),
     "mamba": lambda features: Memoroid(MambaCell(features, expand=1, head_dim=features // 2)),
     "mlstm": lambda features: Memoroid(mLSTMCell(features, proj_factor=1)),
-    "linear_attention": lambda features: Memoroid(LinearAttentionCell(features)),
-    "retnet": lambda features: Memoroid(RetNetCell(features, value_factor=1)),
-    "gla": lambda features: Memoroid(GLACell(features)),
+    "linear_attention": lambda features: _convolved(features, LinearAttentionCell(features)),
+    "retnet": lambda features: _block(features, Memoroid(RetNetCell(features, value_factor=1))),
+    "gla": lambda features: _convolved(features, GLACell(features)),
     "deltanet": lambda features: Memoroid(DeltaNetCell(features)),
     "gated_deltanet": lambda features: Memoroid(GatedDeltaNetCell(features)),
-    "fwp": lambda features: Memoroid(FWPCell(features)),
+    "fwp": lambda features: _convolved(features, FWPCell(features)),
     "rwkv7": lambda features: Memoroid(RWKV7Cell(features)),
     "attention": lambda features: SelfAttention(features, num_heads=4, context_length=64),
     "gtrxl": lambda features: gtrxl(features),
@@ -77,12 +78,14 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
 """A torso for a number of features, by name; "mlp" has no memory."""
 
 
-def _residual(features: int, cell: MemoroidCell) -> Stack:
-    """A memory and a layer after it, each normalised before and added to its inputs: a deep network's block."""
-    layers = Residual(PreNorm(Memoroid(cell))), Residual(PreNorm(GLU(features)))
-    return Stack((Projection(features), *layers))
+def _block(features: int, memory: nn.Module) -> Stack:
+    """A memory and a gate after it, normalised before and added to their inputs (Orvieto et al., 2023, Section 2.1).
+
+    The layer in front makes features of all that is seen at a step: a recurrence that is linear cannot.
+    """
+    return Stack((MLP(features), Residual(PreNorm(Stack((memory, GLU(features)))))))
 
 
 def _convolved(features: int, cell: MemoroidCell) -> Stack:
     """A memory after a convolution of four steps: gates that do not see the state then see the last inputs."""
-    return Stack((Projection(features), CausalConvolution(4), Memoroid(cell)))
+    return Stack((MLP(features), CausalConvolution(4), Memoroid(cell)))

@@ -34,6 +34,8 @@ class TrainConfig:
         features: width of the encoder and the torso.
         previous_action: whether the network sees the previous action.
         previous_reward: whether the network sees the previous reward.
+        episode_start: whether the network sees that an observation is the first of its episode, as POPGym's baselines
+            do (Morad et al., 2023, "POPGym", Section 5).
         learning_rate: of Adam.
         max_grad_norm: gradients are scaled down to this global norm.
         total_steps: environment steps in each seed, over all its environments.
@@ -54,6 +56,7 @@ class TrainConfig:
     features: int = 64
     previous_action: bool = False
     previous_reward: bool = False
+    episode_start: bool = False
     learning_rate: float = 3e-4
     max_grad_norm: float = 0.5
     total_steps: int = 1_000_000
@@ -150,5 +153,5 @@ def _feature_extractor(config: TrainConfig, env: Environment, env_params: PyTree
         observation_extractor=observation_encoder(env.observation_space(env_params), config.features),
         action_extractor=SpaceEncoder(env.action_space(env_params)) if config.previous_action else None,
         reward_extractor=SpaceEncoder(reward_space) if config.previous_reward else None,
-        done_extractor=None,
+        done_extractor=SpaceEncoder(Box(0.0, 1.0, (1,))) if config.episode_start else None,
     )

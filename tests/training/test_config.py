@@ -46,9 +46,12 @@ def test_hyperparameters_default_to_those_of_the_algorithm() -> None:
 
 
 def test_builds_the_agent_that_is_described() -> None:
-    agent = build_agent(dataclasses.replace(CONFIG, previous_action=True, previous_reward=True))
+    agent = build_agent(dataclasses.replace(CONFIG, previous_action=True, previous_reward=True, episode_start=True))
     assert isinstance(agent, PPO)
     assert agent.cfg is CONFIG.hyperparameters
+    extractor = agent.actor_network.feature_extractor
+    assert None not in (extractor.action_extractor, extractor.reward_extractor, extractor.done_extractor)
+    assert build_agent(CONFIG).actor_network.feature_extractor.done_extractor is None
     assert isinstance(build_agent(TrainConfig(algorithm="dqn", features=4)), DQN)
 
 
