@@ -27,6 +27,10 @@ TASKS = {"popgym::RepeatPreviousEasy": 0.9, "popgym::RepeatFirstEasy": 0.95}
 BUDGET = 500_000
 """Environment steps within which a torso is to reach the bar of a task."""
 
+PREVIOUS, FIRST = TASKS
+OUT_OF_REACH = {"mlp": (PREVIOUS, FIRST), "frame_stack": (FIRST,), "retnet": (PREVIOUS,)}
+"""The tasks that a torso does not learn; `docs/sequence_models.md` says why."""
+
 EVALUATION_INTERVAL = 20_480
 """Environment steps between two evaluations."""
 
@@ -57,8 +61,8 @@ def settings(torso: str, task: str, seed: int = 0) -> TrainConfig:
     """The agent that is trained, with any torso.
 
     An action changes nothing but its own reward in these tasks, so that a discount of zero leaves what is to be
-    learned as it is and takes away the noise of later rewards. As in POPGym's baselines the agent sees where an episode
-    starts (Morad et al., 2023, "POPGym", Section 5).
+    learned as it is and takes away the noise of later rewards. The agent sees where an episode starts: a memory whose
+    recurrence is linear could not tell what came first.
     """
     return TrainConfig(
         environment=task,

@@ -47,8 +47,8 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "lstm": lambda features: RNN(nn.OptimizedLSTMCell(features)),
     "slstm": lambda features: Memoroid(sLSTMCell(features)),
     "shm": lambda features: Memoroid(SHMCell(features)),
-    "rtu": lambda features: Memoroid(RTUCell(features)),
-    "indrnn": lambda features: _block(features, Memoroid(IndRNNCell(features))),
+    "rtu": lambda features: _block(features, Memoroid(RTUCell(features))),
+    "indrnn": lambda features: Stack((Memoroid(IndRNNCell(features)), Memoroid(IndRNNCell(features)))),
     "lmu": lambda features: Memoroid(LMUCell(features)),
     "lru": lambda features: _block(features, Memoroid(LRUCell(features))),
     "s5": lambda features: _block(features, Memoroid(S5Cell(features))),
@@ -75,17 +75,23 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "mamba_stack": lambda features: mamba(features),
     "frame_stack": lambda features: Stack((FrameStack(8), MLP(features))),
 }
-"""A torso for a number of features, by name; "mlp" has no memory."""
+"""A torso for a number of features, by name; "mlp" has no memory.
+
+A cell stands in as little of its paper's block as remembers (see `benchmarks/learning.py`).
+"""
 
 
 def _block(features: int, memory: nn.Module) -> Stack:
     """A memory and a gate after it, normalised before and added to their inputs (Orvieto et al., 2023, Section 2.1).
 
-    The layer in front makes features of all that is seen at a step: a recurrence that is linear cannot.
+    A layer in front makes features of all that is seen at a step, which a linear recurrence would add up unseen.
     """
     return Stack((MLP(features), Residual(PreNorm(Stack((memory, GLU(features)))))))
 
 
 def _convolved(features: int, cell: MemoroidCell) -> Stack:
-    """A memory after a convolution of four steps: gates that do not see the state then see the last inputs."""
+    """A memory after a convolution of four steps, as in Mamba's block (Gu & Dao, 2023, Figure 3).
+
+    Gates and keys that do not see the state then see the last inputs.
+    """
     return Stack((MLP(features), CausalConvolution(4), Memoroid(cell)))

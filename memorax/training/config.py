@@ -34,8 +34,8 @@ class TrainConfig:
         features: width of the encoder and the torso.
         previous_action: whether the network sees the previous action.
         previous_reward: whether the network sees the previous reward.
-        episode_start: whether the network sees that an observation is the first of its episode, as POPGym's baselines
-            do (Morad et al., 2023, "POPGym", Section 5).
+        episode_start: whether the network sees that an observation is the first of its episode, what the wrapper
+            `Antialias` of POPGym (package `popgym` 1.0.7) is for.
         learning_rate: of Adam.
         max_grad_norm: gradients are scaled down to this global norm.
         total_steps: environment steps in each seed, over all its environments.
