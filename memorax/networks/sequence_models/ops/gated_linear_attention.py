@@ -11,7 +11,7 @@ from memorax.networks.sequence_models.ops import chunks
 from memorax.networks.sequence_models.ops.chunks import Episodes
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.networks.sequence_models.ops.materialize import materialize
-from memorax.types import Array, PyTree, where
+from memorax.types import Array, where
 
 
 def gated_linear_attention(
@@ -92,7 +92,7 @@ def _forward(
     initial_state: Array,
 ) -> tuple[tuple[Array, Array], tuple]:
     episodes = chunks.find_episodes(done, length)
-    log_decay, keys, values, queries = (chunks.cut(x, length) for x in _apart((log_decay, keys, values, queries)))
+    log_decay, keys, values, queries = (chunks.cut(x, length) for x in (log_decay, keys, values, queries))
     scores, pull_scores = jax.vjp(lambda q, k: chunks.decayed_scores(q, k, log_decay, episodes), queries, keys)
     from_start = chunks.decay_from_start(log_decay)
     to_end = chunks.decay_to_end(log_decay, episodes)
@@ -108,7 +108,7 @@ def _backward(length: int, residuals: tuple, cotangents: tuple[Array, Array]) ->
     keys, values, queries, episodes, scores, pull_scores, from_start, to_end, states, final_state, outputs = residuals
     d_final, d_outputs = cotangents
     time = d_outputs.shape[1]
-    d_outputs = chunks.cut(_apart(d_outputs), length)
+    d_outputs = chunks.cut(d_outputs, length)
     carried = episodes.carried[..., None]
     with jax.default_matmul_precision("highest"):
         d_queries, d_keys = pull_scores(d_outputs @ _transpose(values))
@@ -126,11 +126,10 @@ def _backward(length: int, residuals: tuple, cotangents: tuple[Array, Array]) ->
         else:
             d_sums = d_queries * queries - d_keys * keys
         after = jnp.concatenate([states[:, 1:], final_state[:, None]], axis=1)
-        at_end = jnp.sum(d_after * after, axis=-2, keepdims=True)
-        at_end = at_end.sum(-1, keepdims=True) if from_start.shape[-1] == 1 else at_end
-        d_sums = d_sums.at[..., -1:, :].add(at_end)
+        axes = (-2, -1) if from_start.shape[-1] == 1 else -2
+        d_sums = d_sums.at[..., -1:, :].add(jnp.sum(d_after * after, axis=axes, keepdims=True))
         d_log_decay = chunks.product_over_steps(episodes.visible.astype(d_sums.dtype), d_sums)
-    d_inputs = _apart([chunks.join(x, time) for x in (d_log_decay, d_keys, d_values, d_queries)])
+    d_inputs = (chunks.join(x, time) for x in (d_log_decay, d_keys, d_values, d_queries))
     return *d_inputs, None, None, d_initial
 
 
@@ -147,11 +146,6 @@ def _carry(decay: Array, update: Array, reset: Array, initial_state: Array) -> t
 def _reset(episodes: Episodes) -> Array:
     """Whether another episode has begun by the end of a chunk, `[B, C]`."""
     return ~episodes.carried[..., 0, -1]
-
-
-def _apart(x: PyTree) -> PyTree:
-    """Kept from what surrounds it: a compiler may compute that anew, element by element, to write it transposed."""
-    return jax.lax.optimization_barrier(x)
 
 
 def _transpose(x: Array) -> Array:
