@@ -93,7 +93,15 @@ CASES = {
         draws=False,
     ),
     "jaxmarl": Case(
-        ids={"MPE_simple_spread_v3": {}, "overcooked": {"max_steps": 20}, "switch_riddle": {}, "coin_game": {}},
+        ids={
+            "MPE_simple_spread_v3": {},
+            "overcooked": {"max_steps": 20},
+            "switch_riddle": {},
+            "coin_game": {},
+            "hanabi": {},
+            "storm_np": {},
+            "HeuristicEnemySMAX": {},
+        },
         limit=End("MPE_simple_spread_v3", {"max_steps": 4}, 0, at=4),  # it looks before it counts
         end=End("switch_riddle", {}, 2),
         draws=False,
