@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from memorax.networks.dense import Dense
 from memorax.types import Array
+from memorax.validation import require_positive
 
 
 class Projection(nn.Module):
@@ -26,6 +27,11 @@ class Projection(nn.Module):
     use_bias: bool = True
     dtype: Any = None
     param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        """Check the size."""
+        require_positive(self, "features")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
@@ -49,6 +55,11 @@ class FFN(nn.Module):
     activation: Callable[[Array], Array] = nn.gelu
     dtype: Any = None
     param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        """Check the size."""
+        require_positive(self, "features")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
@@ -81,6 +92,11 @@ class GLU(nn.Module):
     use_bias: bool = True
     dtype: Any = None
     param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        """Check the size."""
+        require_positive(self, "features")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:

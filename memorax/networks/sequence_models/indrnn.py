@@ -14,6 +14,7 @@ from memorax.networks.dense import project
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.elementwise_recurrence import elementwise_recurrence
 from memorax.types import Array, Key
+from memorax.validation import require_positive
 
 
 class IndRNNCell(MemoroidCell):
@@ -44,6 +45,7 @@ class IndRNNCell(MemoroidCell):
 
     def __post_init__(self) -> None:
         """Check the bound."""
+        require_positive(self, "features")
         if not self.recurrent_max > 0:
             raise ValueError(f"IndRNNCell recurrent_max ({self.recurrent_max}) must be greater than 0")
         super().__post_init__()

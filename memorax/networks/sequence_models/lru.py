@@ -14,6 +14,7 @@ from memorax.networks.dense import project
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.types import Array, Key
+from memorax.validation import require_positive
 
 
 class LRUCell(MemoroidCell):
@@ -48,6 +49,7 @@ class LRUCell(MemoroidCell):
 
     def __post_init__(self) -> None:
         """Check the ring."""
+        require_positive(self, "features")
         if not 0 <= self.r_min < self.r_max <= 1:
             raise ValueError(
                 f"LRUCell r_min ({self.r_min}) and r_max ({self.r_max}) must satisfy 0 <= r_min < r_max <= 1"

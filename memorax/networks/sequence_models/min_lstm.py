@@ -9,6 +9,7 @@ from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.types import Array, Key
+from memorax.validation import require_positive
 
 
 class MinLSTMCell(MemoroidCell):
@@ -30,6 +31,11 @@ class MinLSTMCell(MemoroidCell):
     features: int
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        """Check the size."""
+        require_positive(self, "features")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, inputs: Array, done: Array, carry: Array) -> tuple[Array, Array]:

@@ -11,6 +11,7 @@ from memorax.networks.dense import block_diagonal, project
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.types import Array, Key
+from memorax.validation import require_positive
 
 
 class RGLRUCell(MemoroidCell):
@@ -43,6 +44,7 @@ class RGLRUCell(MemoroidCell):
 
     def __post_init__(self) -> None:
         """Check the sizes and the range."""
+        require_positive(self, "features")
         if self.num_blocks < 1 or self.features % self.num_blocks:
             raise ValueError(f"RGLRUCell num_blocks ({self.num_blocks}) must divide features ({self.features})")
         if not 0 < self.a_min < self.a_max < 1:

@@ -14,6 +14,7 @@ from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.diagonal_state_space import diagonal_state_space
 from memorax.networks.sequence_models.ops.discretization import zero_order_hold
 from memorax.types import Array, Key
+from memorax.validation import require_positive
 
 
 class S4DCell(MemoroidCell):
@@ -51,6 +52,7 @@ class S4DCell(MemoroidCell):
 
     def __post_init__(self) -> None:
         """Check the sizes and the name of the initialization."""
+        require_positive(self, "features")
         if self.d_state < 2 or self.d_state % 2:
             raise ValueError(f"S4DCell d_state ({self.d_state}) must be even and at least 2")
         if self.initialization not in _FREQUENCIES:

@@ -16,6 +16,7 @@ from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.discretization import zero_order_hold
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.types import Array, Key
+from memorax.validation import require_positive
 
 
 class S5Cell(MemoroidCell):
@@ -53,6 +54,7 @@ class S5Cell(MemoroidCell):
 
     def __post_init__(self) -> None:
         """Check the sizes."""
+        require_positive(self, "features")
         if self.blocks < 1 or self._state_dim % (2 * self.blocks):
             raise ValueError(f"S5Cell state_dim ({self._state_dim}) must be a multiple of 2 * blocks ({self.blocks})")
         if not 0 < self.dt_min < self.dt_max:

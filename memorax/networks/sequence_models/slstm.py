@@ -15,6 +15,7 @@ from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
 from memorax.networks.sequence_models.ops.recurrence import Gates, recurrence
 from memorax.types import Array, Key
+from memorax.validation import require_positive
 
 State = tuple[Array, Array, Array, Array]
 
@@ -70,6 +71,7 @@ class sLSTMCell(MemoroidCell):
 
     def __post_init__(self) -> None:
         """Check the sizes."""
+        require_positive(self, "features")
         if self.num_heads < 1 or self.features % self.num_heads:
             raise ValueError(f"sLSTMCell num_heads ({self.num_heads}) must divide features ({self.features})")
         if self.conv_kernel < 1:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from memorax.networks import sequence_models
+from memorax.networks.blocks import FFN, GLU
 from memorax.networks.positional_embeddings import RoPE, sinusoids
 from memorax.networks.sequence_models import (
     RNN,
@@ -45,6 +47,10 @@ MODELS = {
 }
 
 
+def _is_cell(member: object) -> bool:
+    return isinstance(member, type) and issubclass(member, MemoroidCell) and member is not MemoroidCell
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_carry_of_another_batch_size(name: str) -> None:
     model = MODELS[name]
@@ -62,6 +68,16 @@ def test_inputs_without_time_and_a_done_of_another_length(model: SequenceModel) 
         model.init(jax.random.key(0), jnp.zeros((3, 0, 4)), jnp.zeros((3, 0), bool), carry)
     with pytest.raises(ValueError, match=r"done has shape \(3, 1\), expected \(3, 2\)"):
         model.init(jax.random.key(0), jnp.zeros((3, 2, 4)), jnp.zeros((3, 1), bool), carry)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [*(cell for cell in vars(sequence_models).values() if _is_cell(cell)), FFN, GLU],
+    ids=lambda part: part.__name__,
+)
+def test_no_features_at_all(part: type[nn.Module]) -> None:
+    with pytest.raises(ValueError, match=r"features \(0\) must be"):
+        part(features=0)
 
 
 def test_sizes_that_do_not_fit() -> None:
