@@ -30,3 +30,17 @@ def test_first_position_is_not_rotated() -> None:
     queries, keys = RoPE().apply({}, x, 2 * x, jnp.zeros((2, 1), jnp.int32))
     np.testing.assert_array_equal(queries, x)
     np.testing.assert_array_equal(keys, 2 * x)
+
+
+def test_gradient_turns_back() -> None:
+    """The rotation is orthogonal: the gradient of a product with its result is the other factor, turned back."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    queries, weights = (jax.random.normal(key, (1, 2, 5, 6)) for key in keys)
+    positions = jnp.arange(3, 8)[None]
+
+    def loss(queries: jax.Array) -> jax.Array:
+        return jnp.sum(weights * RoPE().apply({}, queries, queries, positions)[0])
+
+    gradient = jax.jit(jax.grad(loss))(queries)
+    expected, _ = RoPE().apply({}, weights, weights, -positions)
+    np.testing.assert_allclose(gradient, expected, atol=1e-5)

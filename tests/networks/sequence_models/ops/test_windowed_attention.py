@@ -76,3 +76,31 @@ def test_heads_that_share_keys_are_heads_with_copies_of_them(time: int) -> None:
     *_, apart = run(queries, keys, values, positions, cached_keys, cached_values, bias)
     assert shared.shape == (2, 6, time, 5)
     np.testing.assert_allclose(shared, apart, atol=1e-6)
+
+
+def test_gradient_is_that_of_a_plain_softmax() -> None:
+    rng = np.random.default_rng(0)
+    length, time = 4, 7
+
+    def random(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    queries, keys, values = random(2, 2, time, 3), random(2, 1, time, 3), random(2, 1, time, 5)
+    cached_keys, cached_values, bias = random(2, 1, length, 3), random(2, 1, length, 5), random(1, 2, 1, length)
+    positions, weights = jnp.broadcast_to(8 + jnp.arange(time)[None], (2, time)), random(2, 2, time, 5)
+
+    def ring(*inputs: jax.Array) -> jax.Array:
+        *others, bias = inputs
+        return jnp.sum(weights * windowed_attention(*others[:3], positions, *others[3:], bias)[2])
+
+    def plain(*inputs: jax.Array) -> jax.Array:
+        queries, keys, values, cached_keys, cached_values, bias = inputs
+        keys, values = (jnp.concatenate(x, axis=2) for x in ((cached_keys, keys), (cached_values, values)))
+        ages = np.arange(time)[:, None] + length - np.arange(length + time)
+        scores = queries @ keys.swapaxes(-1, -2) / np.sqrt(3) + bias[..., 0, np.clip(ages, 0, length - 1)]
+        scores = jnp.where(((ages >= 0) & (ages < length))[None, None], scores, -jnp.inf)
+        return jnp.sum(weights * (jax.nn.softmax(scores) @ values))
+
+    inputs = queries, keys, values, cached_keys, cached_values, bias
+    gradients = (jax.jit(jax.grad(loss, argnums=range(6)))(*inputs) for loss in (ring, plain))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), *gradients)
