@@ -82,9 +82,9 @@ def product_over_steps(x: Array, y: Array) -> Array:
     return jax.lax.optimization_barrier(x.swapaxes(-1, -2)) @ y
 
 
-def decay_from_start(log_decay: Array, lag: int = 0) -> Array:
-    """`[..., Q, K]`: the decay from before the chunk to just after `lag` steps before each step."""
-    return jnp.exp(np.tri(log_decay.shape[-2], k=-lag, dtype=log_decay.dtype) @ log_decay)
+def decay_from_start(log_decay: Array) -> Array:
+    """`[..., Q, K]`: the decay from before the chunk to just after each step."""
+    return jnp.exp(np.tri(log_decay.shape[-2], dtype=log_decay.dtype) @ log_decay)
 
 
 def decay_to_end(log_decay: Array, episodes: Episodes) -> Array:
@@ -95,45 +95,37 @@ def decay_to_end(log_decay: Array, episodes: Episodes) -> Array:
 
 def decay_between(log_decay: Array, episodes: Episodes) -> Array:
     """`[..., Q, 1]` to `[..., Q, Q]`: the decay after step `j` up to step `i`, zero where `i` does not see `j`."""
-    return jnp.exp(jnp.where(episodes.visible, _sums_between(log_decay, episodes, (0,)), -jnp.inf))
+    return jnp.exp(jnp.where(episodes.visible, _sums_between(log_decay, episodes), -jnp.inf))
 
 
-def decayed_scores(
-    queries: Array, keys: Array, log_decay: Array, episodes: Episodes, lags: tuple[int, ...] = (0,)
-) -> Array:
-    """`sum_n queries_in keys_jn exp(log_decay_{j+1,n} + ... + log_decay_{i-lag,n})`, for `j <= i - lag` of an episode.
+def decayed_scores(queries: Array, keys: Array, log_decay: Array, episodes: Episodes) -> Array:
+    """`sum_n queries_in keys_jn exp(log_decay_{j+1,n} + ... + log_decay_{i,n})`, for `j <= i` of an episode.
 
     No exponent is ever positive, and none is a difference of large sums, so that nothing overflows and a weak decay
     after a strong one keeps its digits.
 
     Args:
-        queries: `[..., R * Q, N]`: `R` queries for each step, all first ones first.
-        keys: `[..., S * Q, N]`: `S` keys for each step.
+        queries: `[..., Q, N]`.
+        keys: `[..., Q, N]`.
         log_decay: `[..., Q, 1]` where it is the same for all `N`, or `[..., Q, N]`; at most 0.
         episodes: which steps see each other.
-        lags: 0 or 1 for each of the `R`.
 
     Returns:
-        `[..., R * Q, S * Q]`, zero for other pairs.
+        `[..., Q, Q]`, zero for other pairs.
     """
-    length = log_decay.shape[-2]
-    repeats = keys.shape[-2] // length
-    lagged = [episodes.visible & np.tri(length, k=-lag, dtype=bool)[None, None, None] for lag in lags]
-    visible = jnp.tile(jnp.concatenate(lagged, axis=-2), repeats)
     if log_decay.shape[-1] > 1:
-        return _scores_of_many_decays(queries, keys, log_decay, visible, lags, repeats)
-    decay = jnp.exp(jnp.where(visible, jnp.tile(_sums_between(log_decay, episodes, lags), repeats), -jnp.inf))
-    return _products_of_pairs(queries, keys) * decay
+        return _scores_of_many_decays(queries, keys, log_decay, episodes.visible)
+    return products_of_pairs(queries, keys) * decay_between(log_decay, episodes)
 
 
 @jax.custom_vjp
-def _products_of_pairs(queries: Array, keys: Array) -> Array:
+def products_of_pairs(queries: Array, keys: Array) -> Array:
     """`queries keys^T`, `[..., Q, K]`."""
     return queries @ keys.swapaxes(-1, -2)
 
 
 def _pairs_forward(queries: Array, keys: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _products_of_pairs(queries, keys), (queries, keys)
+    return products_of_pairs(queries, keys), (queries, keys)
 
 
 def _pairs_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
@@ -142,11 +134,11 @@ def _pairs_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[A
         return cotangent @ keys, product_over_steps(cotangent, queries)
 
 
-_products_of_pairs.defvjp(_pairs_forward, _pairs_backward)
+products_of_pairs.defvjp(_pairs_forward, _pairs_backward)
 
 
-def _sums_between(log_decay: Array, episodes: Episodes, lags: tuple[int, ...]) -> Array:
-    """`log_decay_{j+1} + ... + log_decay_{i-lag}`: `[..., Q, 1]` to `[..., R * Q, Q]`.
+def _sums_between(log_decay: Array, episodes: Episodes) -> Array:
+    """`log_decay_{j+1} + ... + log_decay_i`: `[..., Q, 1]` to `[..., Q, Q]`.
 
     Differences of sums from the start of the episode. These are made of a coarse part, a multiple of a power of two
     that is summed without rounding, and a small remainder, so that the differences are exact enough.
@@ -156,32 +148,28 @@ def _sums_between(log_decay: Array, episodes: Episodes, lags: tuple[int, ...]) -
     coarse = jax.lax.stop_gradient(jnp.round(log_decay / unit) * unit)
     parts = jnp.stack([coarse, log_decay - coarse], axis=-2)  # [..., 2, Q]
     sums = parts @ episodes.visible.astype(parts.dtype).swapaxes(-1, -2)
-    until = jnp.concatenate([sums - lag * parts for lag in lags], axis=-1)
-    between = until[..., :, None] - sums[..., None, :]
+    between = sums[..., :, None] - sums[..., None, :]
     return between[..., 0, :, :] + between[..., 1, :, :]
 
 
-def _scores_of_many_decays(
-    queries: Array, keys: Array, log_decay: Array, visible: Array, lags: tuple[int, ...], repeats: int
-) -> Array:
+def _scores_of_many_decays(queries: Array, keys: Array, log_decay: Array, visible: Array) -> Array:
     # Each pair meets at the middle of the smallest aligned block of 2, 4, 8, ... steps that holds both, at one of `L`
     # levels; its decay is that from the start to the middle times that from the middle to the end.
     steps = np.arange(log_decay.shape[-2])
-    ends, starts = np.concatenate([steps - lag for lag in lags]), np.tile(steps, repeats)
     levels = np.arange(1 + math.ceil(math.log2(len(steps))))[:, None]
     itself, half = levels == 0, 2 ** np.maximum(levels - 1, 0)
 
     def middle(x: np.ndarray) -> np.ndarray:
-        return np.where(itself, x, x // (2 * half) * 2 * half + half - 1)  # [L, R * Q]
+        return np.where(itself, x, x // (2 * half) * 2 * half + half - 1)  # [L, Q]
 
     def decay(after: np.ndarray, until: np.ndarray) -> Array:
-        counted = (after[..., None] < steps) & (steps <= until[..., None])  # [L, R * Q, Q]
+        counted = (after[..., None] < steps) & (steps <= until[..., None])  # [L, Q, Q]
         return jnp.exp(counted.astype(log_decay.dtype) @ log_decay[..., None, :, :])
 
-    before, after = starts <= middle(starts), itself | (ends > middle(ends))
-    meet = (middle(ends)[:, :, None] == middle(starts)[:, None]) & after[:, :, None] & before[:, None]
-    from_middle = queries[..., None, :, :] * decay(middle(ends), ends)
-    to_middle = keys[..., None, :, :] * decay(starts, middle(starts))
-    scores = _products_of_pairs(from_middle, to_middle)
+    before, after = steps <= middle(steps), itself | (steps > middle(steps))
+    meet = (middle(steps)[:, :, None] == middle(steps)[:, None]) & after[:, :, None] & before[:, None]
+    from_middle = queries[..., None, :, :] * decay(middle(steps), steps)
+    to_middle = keys[..., None, :, :] * decay(steps, middle(steps))
+    scores = products_of_pairs(from_middle, to_middle)
     scores = jnp.where(np.expand_dims(meet, tuple(range(scores.ndim - 3))), scores, 0.0).sum(-3)
     return jnp.where(visible, scores, 0.0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,20 +109,20 @@ def _sequence(
 
     # What is removed is `removed + removing @ state`; for the delta rule, less the values.
     earlier = between * np.tri(length, k=-1, dtype=between.dtype)[None, None, None]
-    solution = _inverse_of_unit_lower(_scores(removal_queries, removal_keys) * earlier)
+    solution = _inverse_of_unit_lower(chunks.products_of_pairs(removal_queries, removal_keys) * earlier)
     removing = _product(solution, removal_queries * from_start)
-    scores = _scores(queries, removal_keys) * between
+    scores = chunks.products_of_pairs(queries, removal_keys) * between
     if keys is None:
         removed, update = -_product(solution, values), None
     else:
-        removed = _product(solution, _product(_scores(removal_queries, keys) * earlier, values))
-        update = _product_over_steps(keys * to_end, values)
+        removed = _product(solution, _product(chunks.products_of_pairs(removal_queries, keys) * earlier, values))
+        update = chunks.product_over_steps(keys * to_end, values)
     final_state, states, removed = _carry(
         removed, removing, removal_keys * to_end, kept, update, initial_state.swapaxes(-1, -2)
     )
     outputs = _product(queries * from_start, states) + _product(scores, removed)
     if keys is not None:
-        outputs = outputs + _product(_scores(queries, keys) * between, values)
+        outputs = outputs + _product(chunks.products_of_pairs(queries, keys) * between, values)
     return final_state.swapaxes(-1, -2), chunks.join(outputs.swapaxes(0, 1), time)
 
 
@@ -175,13 +173,14 @@ def _forward(
 def _backward(residuals: tuple, cotangents: tuple[Array, Array, Array]) -> tuple:
     removing, keys, kept, no_update, states, removed = residuals
     d_final, d_states, d_removed = cotangents
-    # The gradient runs through the same recurrence from the end.
-    d_initial, (d_after, d_removed) = _scan(
-        d_removed, keys, _transpose(removing), kept, d_states, d_final, reverse=True
-    )
-    d_kept = d_after * states
-    d_kept = d_kept.sum(tuple(axis for axis, size in enumerate(kept.shape) if size == 1), keepdims=True)
-    d_removing, d_keys = d_removed @ states.swapaxes(-1, -2), removed @ d_after.swapaxes(-1, -2)
+    with jax.default_matmul_precision("highest"):
+        # The gradient runs through the same recurrence from the end.
+        d_initial, (d_after, d_removed) = _scan(
+            d_removed, keys, _transpose(removing), kept, d_states, d_final, reverse=True
+        )
+        d_kept = d_after * states
+        d_kept = d_kept.sum(tuple(axis for axis, size in enumerate(kept.shape) if size == 1), keepdims=True)
+        d_removing, d_keys = d_removed @ states.swapaxes(-1, -2), removed @ d_after.swapaxes(-1, -2)
     return d_removed, d_removing, d_keys, d_kept, None if no_update else d_after, d_initial
 
 
@@ -220,7 +219,8 @@ def _inverse_forward(strictly_lower: Array) -> tuple[Array, Array]:
 
 def _inverse_backward(inverse: Array, d_inverse: Array) -> tuple[Array]:
     transposed = _transpose(inverse)
-    return (transposed @ d_inverse @ transposed,)
+    with jax.default_matmul_precision("highest"):
+        return (transposed @ d_inverse @ transposed,)
 
 
 _inverse_of_unit_lower.defvjp(_inverse_forward, _inverse_backward)
@@ -232,25 +232,17 @@ def _product(x: Array, y: Array) -> Array:
     return x @ y
 
 
-@jax.custom_vjp
-def _scores(x: Array, y: Array) -> Array:
-    """`x @ y^T`, with a gradient of fast products."""
-    return x @ y.swapaxes(-1, -2)
+def _product_forward(x: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _product(x, y), (x, y)
 
 
-@jax.custom_vjp
-def _product_over_steps(x: Array, y: Array) -> Array:
-    """`x^T @ y`, with a gradient of fast products."""
-    return _transpose(x) @ y
+def _product_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, y = residuals
+    with jax.default_matmul_precision("highest"):
+        return chunks.products_of_pairs(cotangent, y), chunks.product_over_steps(x, cotangent)
 
 
-def _keep(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], tuple]:
-    return lambda x, y: (function(x, y), (x, y))
-
-
-_product.defvjp(_keep(_product), lambda xy, d: (_scores(d, xy[1]), _transpose(xy[0]) @ d))
-_scores.defvjp(_keep(_scores), lambda xy, d: (d @ xy[1], _transpose(d) @ xy[0]))
-_product_over_steps.defvjp(_keep(_product_over_steps), lambda xy, d: (_scores(xy[1], d), xy[0] @ d))
+_product.defvjp(_product_forward, _product_backward)
 
 
 def _transpose(x: Array) -> Array:
