@@ -24,7 +24,7 @@ from memorax.training.summary import count_evaluated_episodes, summarize
 TASKS = {"popgym::RepeatPreviousEasy": 0.9, "popgym::RepeatFirstEasy": 0.95}
 """The tasks, and the mean return at which a torso counts as remembering."""
 
-BUDGET = 500_000
+BUDGET = 800_000
 """Environment steps within which a torso is to reach the bar of a task."""
 
 PREVIOUS, FIRST = TASKS
