@@ -19,11 +19,11 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.environments import EXAMPLES, Example
 from memorax.environments.make import load
 
+HEADER = ("environment", "steps/s", "first return", "last return", "evaluation return", "minutes")
 NUM_ENVS = 12  # a multiple of the minibatches, and of the agents in an environment
 
 
@@ -82,19 +82,18 @@ def train(suite: str, example: Example, options: Options) -> tuple[str, ...]:
 
 
 def main(options: Options) -> None:
-    """Train on each, and print the table."""
+    """Train on each, and print the table, a row at a time."""
     console = Console()
-    table = Table("environment", "steps/s", "first return", "last return", "evaluation return", "minutes")
+    for row in (HEADER, ("---",) * len(HEADER)):
+        console.print("| " + " | ".join(row) + " |", highlight=False, soft_wrap=True)
     for suite in options.suites:
         try:
             load(suite)
         except ImportError as error:
-            console.print(f"{suite}: {error}", highlight=False)
+            console.print(f"{suite}: {error}", highlight=False, soft_wrap=True)
             continue
         row = train(suite, EXAMPLES[suite], options)
-        console.print("  ".join(row), highlight=False)
-        table.add_row(*row)
-    console.print(table)
+        console.print("| " + " | ".join(row) + " |", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
