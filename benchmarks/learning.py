@@ -28,7 +28,7 @@ BUDGET = 800_000
 """Environment steps within which a torso is to reach the bar of a task."""
 
 PREVIOUS, FIRST = TASKS
-OUT_OF_REACH = {"mlp": (PREVIOUS, FIRST), "frame_stack": (FIRST,), "retnet": (PREVIOUS,)}
+OUT_OF_REACH = {"mlp": (PREVIOUS, FIRST), "frame_stack": (FIRST,), "retnet": (PREVIOUS,), "griffin": (FIRST,)}
 """The tasks that a torso does not learn; `docs/sequence_models.md` says why."""
 
 EVALUATION_INTERVAL = 20_480
