@@ -16,7 +16,7 @@ NUM_STEPS = 8
 NOT_INSTALLED = ("pufferlib",)
 MORE = {
     "brax::halfcheetah": Example("brax", "halfcheetah", "", {"backend": "positional"}),
-    "jaxmarl::SMAX": Example("jaxmarl", "SMAX", "", {"num_allies_per_team": 2}),
+    "jaxmarl::SMAX": Example("jaxmarl", "SMAX", "", {"num_allies": 2, "num_enemies": 2}),
     "jaxmarl::hanabi": Example("jaxmarl", "hanabi", ""),
     "jaxmarl::jaxnav": Example("jaxmarl", "jaxnav", "", {"num_agents": 2}),
 }
