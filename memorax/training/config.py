@@ -42,7 +42,8 @@ class TrainConfig:
         num_seeds: agents trained side by side in one program.
         seed: of the first agent; the others have the next ones.
         log_interval: environment steps between two lines of metrics; by default about a hundredth of the run.
-        evaluation_interval: environment steps between two evaluations; by default a twentieth of the run.
+        evaluation_interval: environment steps between two evaluations; by default a twentieth of the run, and no
+            fewer than an evaluation takes.
         evaluation_steps: environment steps in an evaluation, over all environments; by default 1024 in each.
         checkpoint_seconds: least time between two checkpoints, in seconds.
         loggers: where metrics go.

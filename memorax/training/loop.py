@@ -85,7 +85,8 @@ def train(
         folder: where metrics and checkpoints go; nowhere by default.
         resume: go on with the run in `folder` from its last intact checkpoint.
         log_interval: environment steps between two rows of metrics; by default about a hundredth of the run.
-        evaluation_interval: environment steps between two evaluations; by default a twentieth of the run.
+        evaluation_interval: environment steps between two evaluations; by default a twentieth of the run, and no fewer
+            than an evaluation takes.
         evaluation_steps: environment steps in an evaluation, over all environments; by default 1024 in each. Which
             episodes count is said by `evaluated_episodes` in `training/summary.py`.
         checkpoint_seconds: least time between two checkpoints, in seconds; there is one at the end in any case.
@@ -100,7 +101,10 @@ def train(
         OSError: if the disk is full; the last checkpoint stays intact.
         Interrupted: after a signal, once everything is saved.
     """
-    schedule = make_schedule(agent.steps_per_iteration, total_steps, log_interval, evaluation_interval)
+    if evaluation_steps is None:
+        evaluation_steps = DEFAULT_EVALUATION_LENGTH * agent.cfg.num_envs
+    intervals = log_interval, evaluation_interval
+    schedule = make_schedule(agent.steps_per_iteration, total_steps, *intervals, evaluation_steps)
     if num_seeds < 1:
         raise ValueError(f"num_seeds ({num_seeds}) must be at least 1")
     if num_seeds > 1 and agent.env.on_host:
@@ -109,8 +113,6 @@ def train(
         )
     if not 0 <= seed <= LARGEST_SEED - num_seeds:
         raise ValueError(f"seed ({seed}) must lie between 0 and {LARGEST_SEED - num_seeds}")
-    if evaluation_steps is not None and evaluation_steps < 1:
-        raise ValueError(f"evaluation_steps ({evaluation_steps}) must be at least 1: it counts environment steps")
     if folder is None and resume:
         raise ValueError("resume needs the folder of the run to go on with")
     path = None if folder is None else Path(folder)
@@ -122,7 +124,6 @@ def train(
         write_config(path, config or {})
     if loggers is None:
         loggers = [TerminalLogger(path), *([FileLogger(path)] if path is not None else [])]
-    evaluation_steps = evaluation_steps or DEFAULT_EVALUATION_LENGTH * agent.cfg.num_envs
     run = _Run(agent, schedule, seed, num_seeds, path, evaluation_steps, checkpoint_seconds, loggers)
     try:
         with run.interruption, host.own_errors():

@@ -32,7 +32,11 @@ class Schedule:
 
 
 def make_schedule(
-    steps_per_iteration: int, total_steps: int, log_interval: int | None, evaluation_interval: int | None
+    steps_per_iteration: int,
+    total_steps: int,
+    log_interval: int | None,
+    evaluation_interval: int | None,
+    evaluation_steps: int,
 ) -> Schedule:
     """Turn intervals in environment steps into a schedule, each rounded up to whole iterations.
 
@@ -42,7 +46,8 @@ def make_schedule(
         log_interval: environment steps between two rows of metrics. By default about a hundredth of the run and at
             most 100 000, chosen so that chunks divide the run where they can: a shorter last one compiles again.
         evaluation_interval: environment steps between two evaluations, rounded up to whole chunks. By default a
-            twentieth of the run.
+            twentieth of the run, and no fewer than an evaluation takes.
+        evaluation_steps: environment steps in an evaluation.
 
     Raises:
         ValueError: if a number is not positive.
@@ -51,6 +56,7 @@ def make_schedule(
         ("total_steps", total_steps),
         ("log_interval", log_interval),
         ("evaluation_interval", evaluation_interval),
+        ("evaluation_steps", evaluation_steps),
     ):
         if value is not None and value < 1:
             raise ValueError(f"{name} ({value}) must be at least 1: it counts environment steps")
@@ -59,8 +65,9 @@ def make_schedule(
         chunk = _default_chunk(total, math.ceil(LONGEST_DEFAULT_CHUNK / steps_per_iteration))
     else:
         chunk = min(total, math.ceil(log_interval / steps_per_iteration))
-    evaluation_steps = total_steps / 20 if evaluation_interval is None else evaluation_interval
-    return Schedule(total, chunk, math.ceil(evaluation_steps / (chunk * steps_per_iteration)))
+    if evaluation_interval is None:
+        evaluation_interval = max(math.ceil(total_steps / 20), evaluation_steps)
+    return Schedule(total, chunk, math.ceil(evaluation_interval / (chunk * steps_per_iteration)))
 
 
 def _default_chunk(total: int, longest: int) -> int:

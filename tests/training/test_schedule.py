@@ -13,7 +13,7 @@ steps = st.integers(1, 100_000)
 def test_chunks_add_up_to_the_run_from_wherever_it_is_resumed(
     per_iteration: int, total: int, log: int | None, evaluation: int | None, start: int
 ) -> None:
-    schedule = make_schedule(per_iteration, total, log, evaluation)
+    schedule = make_schedule(per_iteration, total, log, evaluation, evaluation_steps=128)
     assert (schedule.total - 1) * per_iteration < total <= schedule.total * per_iteration
     iteration = start = start % (schedule.total + 1)
     boundaries = []
@@ -28,20 +28,28 @@ def test_chunks_add_up_to_the_run_from_wherever_it_is_resumed(
 
 
 def test_evaluates_at_the_interval() -> None:
-    schedule = make_schedule(10, 100, log_interval=20, evaluation_interval=40)
+    schedule = make_schedule(10, 100, log_interval=20, evaluation_interval=40, evaluation_steps=1000)
     assert [i for i in range(2, 11, 2) if schedule.evaluates(i)] == [4, 8, 10]
+
+
+@pytest.mark.parametrize(("evaluation_steps", "every"), [(1, 50), (5_000, 50), (20_000, 200)])
+def test_by_default_evaluations_take_no_more_steps_than_training(evaluation_steps: int, every: int) -> None:
+    schedule = make_schedule(
+        100, 100_000, log_interval=1_000, evaluation_interval=None, evaluation_steps=evaluation_steps
+    )
+    assert [i for i in range(10, 401, 10) if schedule.evaluates(i)] == list(range(every, 401, every))
 
 
 def test_default_chunks_divide_the_run_and_are_not_long() -> None:
     for iterations in (7, 100, 489, 500, 9766):
-        schedule = make_schedule(1000, iterations * 1000, None, None)
+        schedule = make_schedule(1000, iterations * 1000, None, None, 1)
         assert iterations % schedule.chunk == 0
         assert schedule.chunk * 1000 <= 100_000
         assert iterations / schedule.chunk <= 400
 
 
-@pytest.mark.parametrize("name", ["total_steps", "log_interval", "evaluation_interval"])
+@pytest.mark.parametrize("name", ["total_steps", "log_interval", "evaluation_interval", "evaluation_steps"])
 def test_refuses_numbers_that_are_not_positive(name: str) -> None:
-    values = {"total_steps": 10, "log_interval": None, "evaluation_interval": None, name: 0}
+    values = {"total_steps": 10, "log_interval": None, "evaluation_interval": None, "evaluation_steps": 10, name: 0}
     with pytest.raises(ValueError, match=rf"{name} \(0\) must be at least 1"):
         make_schedule(1, **values)
