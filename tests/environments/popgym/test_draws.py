@@ -140,15 +140,15 @@ def test_openings_lie_in_opposite_walls() -> None:
 
 def packaged_mazes(rooms: int, num_draws: int) -> np.ndarray:
     random.seed(0)
+    np.random.seed(0)
     return np.stack([HuntAndKill(rooms, rooms).generate() for _ in range(num_draws)])
 
 
 def test_mazes_come_as_often_as_from_the_package_generator() -> None:
-    """Every maze of three by three rooms that a walk can leave behind, which are not all that are trees."""
+    """Mazes of three by three rooms that a walk can leave behind, which are not all that are trees; some are rare."""
     reference = count(packaged_mazes(3, 10_000) != WALL)
     ours = count(draw(lambda key: grow_maze(key, (3, 3))[0]) != WALL)
-    assert set(reference) <= set(ours)
-    for maze in ours:
+    for maze in {*reference, *ours}:
         probability = (reference[maze] + ours[maze]) / (10_000 + NUM_DRAWS)
         deviation = np.sqrt(probability * (1 / 10_000 + 1 / NUM_DRAWS))
         assert reference[maze] / 10_000 == pytest.approx(ours[maze] / NUM_DRAWS, abs=5 * deviation)

@@ -96,8 +96,8 @@ def _sequence(
 
     if log_decay is not None and log_decay.shape[-1] > 1:
         # Decays that are never strong are as well divided between what reads and what is read.
-        until = np.tri(length, dtype=log_decay.dtype)
-        from_start = _product(jnp.broadcast_to(until, (*log_decay.shape[:-1], length)), log_decay)
+        until = jnp.broadcast_to(episodes.visible.astype(log_decay.dtype), (*log_decay.shape[:-1], length))
+        from_start = _product(until, log_decay)
         decay, growth = jnp.exp(from_start), jnp.exp(-from_start)
         removal_queries, queries, removal_keys = removal_queries * decay, queries * decay, removal_keys * growth
         keys = None if keys is None else keys * growth
