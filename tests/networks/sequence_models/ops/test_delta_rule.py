@@ -119,3 +119,10 @@ def test_a_nan_in_the_state_stays_in_its_episode() -> None:
     np.testing.assert_allclose(outputs[0, 9:], clean[0, 9:], rtol=1e-6)
     assert bool(jnp.isnan(outputs[0, :9]).all() & jnp.isnan(outputs[1]).all())
     assert bool(jnp.isfinite(final[0]).all() & jnp.isnan(final[1]).all())
+
+
+def test_no_lapack_kernel_is_called() -> None:
+    """On two cores, batched ones of actor and critic wait for ever for each other's threads."""
+    *inputs, done, state = arguments()
+    program = jax.jit(jax.grad(lambda values: delta_rule(*inputs[:4], values, inputs[5], done, state)[1].sum()))
+    assert "lapack" not in program.lower(inputs[4]).as_text()
