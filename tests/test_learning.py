@@ -118,7 +118,7 @@ def test_the_demonstration_shows_what_memory_is_for(torso: str, low: float, high
         assert low <= row["evaluation_return"] <= high + 1e-3
 
 
-@pytest.mark.parametrize("torso", TORSOS)
+@pytest.mark.parametrize("torso", [torso for torso in TORSOS if torso != "mlp"])
 @pytest.mark.parametrize("task", learning.TASKS)
 def test_a_torso_remembers_unless_it_is_known_not_to(task: str, torso: str) -> None:
     step, best = learning.learn(torso, task)

@@ -10,15 +10,22 @@ import functools
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from memorax.types import Array
 
 
-def project(inputs: Array, kernel: Array) -> Array:
-    """`inputs @ kernel`: `[..., F]` and `[F, D]` to `[..., D]`."""
-    return (inputs.reshape(-1, inputs.shape[-1]) @ kernel).reshape(*inputs.shape[:-1], kernel.shape[-1])
+def project(inputs: Array, kernel: Array, dimension_numbers: Any = None, precision: Any = None) -> Array:
+    """`inputs @ kernel`: `[..., F]` and `[F, D]` to `[..., D]`.
+
+    Args:
+        inputs: `[..., F]`.
+        kernel: `[F, D]`.
+        dimension_numbers: those of the shapes given here, as `flax.linen.Dense` passes them.
+        precision: of the product.
+    """
+    flat = jnp.matmul(inputs.reshape(-1, inputs.shape[-1]), kernel, precision=precision)
+    return flat.reshape(*inputs.shape[:-1], kernel.shape[-1])
 
 
 def block_diagonal(blocks: Array) -> Array:
@@ -28,12 +35,5 @@ def block_diagonal(blocks: Array) -> Array:
     return kernel.reshape(blocks.shape[0] * blocks.shape[1], -1)
 
 
-def _dot_general(inputs: Array, kernel: Array, dimension_numbers: Any, precision: Any = None) -> Array:
-    flat = jax.lax.dot_general(
-        inputs.reshape(-1, inputs.shape[-1]), kernel, (((1,), (0,)), ((), ())), precision=precision
-    )
-    return flat.reshape(*inputs.shape[:-1], kernel.shape[-1])
-
-
-Dense = functools.partial(nn.Dense, dot_general=_dot_general)
-"""`flax.linen.Dense`, computed as `project` does."""
+Dense = functools.partial(nn.Dense, dot_general=project)
+"""`flax.linen.Dense`, computed by `project`."""

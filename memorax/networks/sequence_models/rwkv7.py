@@ -19,6 +19,10 @@ from memorax.networks.sequence_models.ops.delta_rule import delta_rule
 from memorax.types import Array, Key
 from memorax.validation import require_divisor, require_positive
 
+LARGEST_DECAY_RATE = math.exp(-0.5)
+LONGEST_CHUNK = int(64 / LARGEST_DECAY_RATE)
+"""What `delta_rule` allows where each component of the keys decays by itself."""
+
 
 @struct.dataclass
 class RWKV7Carry:
@@ -50,7 +54,7 @@ class RWKV7Cell(MemoroidCell):
         features: size of the outputs, and of all heads together.
         num_heads: number of heads; must divide `features`.
         low_rank_dim: rank of the projections to w, a and g.
-        chunk_length: steps computed at once; a matter of speed alone.
+        chunk_length: steps computed at once, at most 105; a matter of speed alone.
         dtype: of the projections; the recurrence is float32.
         param_dtype: of the parameters.
     """
@@ -66,6 +70,11 @@ class RWKV7Cell(MemoroidCell):
     def __post_init__(self) -> None:
         """Check the sizes."""
         require_positive(self, "features", "low_rank_dim", "chunk_length")
+        if self.chunk_length > LONGEST_CHUNK:
+            raise ValueError(
+                f"RWKV7Cell chunk_length ({self.chunk_length}) must be at most {LONGEST_CHUNK}: the inverse of "
+                "the decay over a chunk must be a float32"
+            )
         require_divisor(self, "num_heads", "features", self.features)
         super().__post_init__()
 
@@ -94,7 +103,7 @@ class RWKV7Cell(MemoroidCell):
         )
         constant = nn.initializers.constant
         decay_logit = vector("b_w", _initial_decay) + low_rank("w", 0.9, jnp.tanh)
-        log_decay = -math.exp(-0.5) * nn.sigmoid(decay_logit)
+        log_decay = -LARGEST_DECAY_RATE * nn.sigmoid(decay_logit)
         a = nn.sigmoid(vector("b_a", nn.initializers.zeros) + low_rank("a", 0.9, lambda x: x))
         g = low_rank("g", 0.2, nn.sigmoid)
         kappa = (k * vector("xi", constant(0.85))).reshape(heads)

@@ -113,6 +113,8 @@ def test_sizes_that_do_not_fit() -> None:
             cell(features=12)
     with pytest.raises(ValueError, match=r"SegmentRecurrence features \(9\) must be even: sines and cosines"):
         SegmentRecurrence(features=9, num_heads=3)
+    with pytest.raises(ValueError, match=r"RWKV7Cell chunk_length \(106\) must be at most 105"):
+        RWKV7Cell(features=8, chunk_length=106)
     with pytest.raises(ValueError, match=r"GLACell num_heads \(4\) must divide key_features \(6\)"):
         GLACell(features=8, key_features=6)
     with pytest.raises(ValueError, match=r"nu \(0\) must be greater than 0"):

@@ -68,17 +68,9 @@ def _sequence(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _chunked(
-    length: int,
-    log_decay: Array,
-    keys: Array,
-    values: Array,
-    queries: Array,
-    done: Array,
-    nonfinite: Array,
-    initial_state: Array,
-) -> tuple[Array, Array]:
-    return _forward(length, log_decay, keys, values, queries, done, nonfinite, initial_state)[0]
+def _chunked(length: int, *arrays: Array) -> tuple[Array, Array]:
+    """The final state and the outputs, of the arguments of `_forward`."""
+    return _forward(length, *arrays)[0]
 
 
 def _forward(
