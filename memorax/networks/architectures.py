@@ -93,7 +93,7 @@ def gpt2(
 def xlstm(
     features: int, depth: int = 2, num_heads: int = 4, ratio: tuple[int, int] = (1, 1), dtype: Any = None
 ) -> Stack:
-    """XLSTM (Beck et al., 2024, "xLSTM: Extended Long Short-Term Memory", Section 2.4 and Figures 9 and 10).
+    """XLSTM (Beck et al., 2024, "xLSTM: Extended Long Short-Term Memory", Section 2.4 and Figures 10 and 11).
 
     Args:
         features: width.

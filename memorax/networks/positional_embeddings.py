@@ -29,11 +29,11 @@ class PositionalEmbedding(nn.Module, abc.ABC):
 
 
 class RoPE(PositionalEmbedding):
-    """Rotary position embedding (Su et al., 2021, "RoFormer", Section 3.2.2, Eq. 34).
+    """Rotary position embedding (Su et al., 2021, "RoFormer", Section 3.4.2, Eq. 34).
 
-    Component `i` and component `i + D/2` of a head form a pair, rotated by `position * base^(-2 i / D)`: a score
-    depends on the distance between query and key alone. Phases are kept as 32-bit fractions of a turn, which wrap
-    exactly, so a distance means the same rotation, to 1e-6, however long the episode.
+    Component `i` and component `i + D/2` of a head form a pair, where the paper pairs neighbours, rotated by
+    `position * base^(-2 i / D)`: a score depends on the distance between query and key alone. Phases are kept as 32-bit
+    fractions of a turn, which wrap exactly, so a distance means the same rotation, to 1e-6, however long the episode.
 
     Attributes:
         base: the wavelengths go from `2 pi` to `2 pi * base` steps.

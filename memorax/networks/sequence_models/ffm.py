@@ -18,8 +18,7 @@ from memorax.types import Array, Key
 class FFMCell(MemoroidCell):
     """Fast and Forgetful Memory (Morad et al., 2023, "Reinforcement Learning with Fast and Forgetful Memory").
 
-    A complex trace per pair of a decay and a frequency (Section 4.1, in its recurrent form), gated on its way in and
-    out (Section 4.2):
+    A complex trace per pair of a decay and a frequency, in its recurrent form, gated on its way in and out:
 
         x~_t = l1(x_t) * sigmoid(l2(x_t))                                      `[m]`
         S_t = gamma * S_{t-1} + x~_t 1^T,    gamma = exp(-|alpha|) exp(-i omega)^T      `[m, c]`

@@ -12,7 +12,7 @@ from memorax.types import Array
 
 
 class GatedDeltaNetCell(DeltaNetCell):
-    """Gated DeltaNet layer (Yang et al., 2025, "Gated Delta Networks", Eq. 10 and Figure 1).
+    """Gated DeltaNet layer (Yang et al., 2025, "Gated Delta Networks", Eq. 10 and Section 3.4).
 
     `DeltaNetCell` with a decay and an output gate:
 

@@ -17,11 +17,11 @@ from memorax.validation import require_divisor, require_positive
 
 
 class GLACell(MemoroidCell):
-    """Gated linear attention layer (Yang et al., 2023, "Gated Linear Attention Transformers", Sections 4.1 and 4.4).
+    """Gated linear attention layer (Yang et al., 2023, "Gated Linear Attention Transformers", Section 4).
 
         q, k, v = W_q x_t / sqrt(key_dim), W_k x_t, W_v x_t
         alpha = sigmoid(W_2 W_1 x_t + b)^(1 / gate_logit_normalizer)               one for each component of the keys
-        S_t = S_{t-1} diag(alpha) + v k^T;  o_t = S_t q                            Eq. 3
+        S_t = S_{t-1} diag(alpha) + v k^T;  o_t = S_t q
         y_t = W_o (silu(W_r x_t + b_r) * LayerNorm(o_t))
 
     Attributes:

@@ -20,10 +20,10 @@ from memorax.validation import require_positive
 class IndRNNCell(MemoroidCell):
     """Independently recurrent neural network (Li et al., 2018, "Independently Recurrent Neural Network (IndRNN)").
 
-        h_t = activation(W x_t + u * h_{t-1} + b)                     (Eq. 4)
+        h_t = activation(W x_t + u * h_{t-1} + b)
 
     Each unit sees its own past alone; several layers let them meet. A recurrent weight acts within
-    `[-recurrent_max, recurrent_max]` (Section 3.2); at 1, no sequence makes it explode.
+    `[-recurrent_max, recurrent_max]`; at 1, no sequence makes it explode.
 
     Attributes:
         features: size of the state and of the outputs.

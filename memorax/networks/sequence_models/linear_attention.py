@@ -33,7 +33,7 @@ class LinearAttentionCarry:
 
 
 class LinearAttentionCell(MemoroidCell):
-    """Linear attention (Katharopoulos et al., 2020, "Transformers are RNNs", Eqs. 16-20).
+    """Linear attention (Katharopoulos et al., 2020, "Transformers are RNNs", Section 3.4).
 
         q, k, v = W_q x_t, W_k x_t, W_v x_t;  phi(x) = elu(x) + 1                  Eq. 7
         S_t = S_{t-1} + v phi(k)^T;  z_t = z_{t-1} + phi(k)                       Eqs. 18, 19

@@ -26,8 +26,8 @@ class LRUCell(MemoroidCell):
         h_t = lambda * h_{t-1} + exp(gamma_log) * (B x_t)
         y_t = Re(C h_t) + D x_t
 
-    The eigenvalues start uniform on the ring `r_min <= |lambda| <= r_max` with phases in `[0, max_phase]` (Lemma 3.2).
-    The layer is linear in time: nonlinear layers belong before and after it.
+    The eigenvalues start uniform on the ring `r_min <= |lambda| <= r_max` with phases in `[0, max_phase]` (Section
+    3.2.2). The layer is linear in time: nonlinear layers belong before and after it.
 
     Attributes:
         features: size of the outputs.
@@ -88,7 +88,7 @@ class LRUCell(MemoroidCell):
 
 
 def ring_log_rate(r_min: float, r_max: float) -> Callable[..., Array]:
-    """An initializer of `nu_log` with `exp(-exp(nu_log))` the radius of a point uniform on a ring (Lemma 3.2)."""
+    """An initializer of `nu_log` with `exp(-exp(nu_log))` the radius of a point uniform on a ring (Section 3.2.2)."""
 
     def init(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         # The smallest draw keeps a margin from |lambda| = 0 and 1, where the logarithms end.
@@ -109,5 +109,5 @@ def ring_log_phase(max_phase: float) -> Callable[..., Array]:
 
 
 def _gamma_log(nu_log: Array) -> Array:
-    """`log sqrt(1 - |lambda|^2)`: the state keeps the variance of white inputs (Eq. 7)."""
+    """`log sqrt(1 - |lambda|^2)`: the state keeps the variance of white inputs (Section 3.4)."""
     return 0.5 * jnp.log(-jnp.expm1(-2 * jnp.exp(nu_log)))

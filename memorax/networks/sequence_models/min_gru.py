@@ -13,7 +13,7 @@ from memorax.validation import require_positive
 
 
 class MinGRUCell(MemoroidCell):
-    """minGRU (Feng et al., 2024, "Were RNNs All We Needed?", Section 3.1 and Appendix B).
+    """minGRU (Feng et al., 2024, "Were RNNs All We Needed?", Section 3).
 
         z_t = sigmoid(W_z x_t + b_z)
         h_t = (1 - z_t) * h_{t-1} + z_t * g(W_h x_t + b_h),    g(x) = x + 0.5 where x >= 0, sigmoid(x) elsewhere

@@ -13,7 +13,7 @@ from memorax.validation import require_positive
 
 
 class MinLSTMCell(MemoroidCell):
-    """minLSTM (Feng et al., 2024, "Were RNNs All We Needed?", Section 3.2 and Appendix B), gates normalized.
+    """minLSTM (Feng et al., 2024, "Were RNNs All We Needed?", Section 3), gates normalized.
 
         f_t = sigmoid(W_f x_t + b_f),    i_t = sigmoid(W_i x_t + b_i)
         h_t = f_t / (f_t + i_t) * h_{t-1} + i_t / (f_t + i_t) * g(W_h x_t + b_h)

@@ -36,7 +36,7 @@ class mLSTMCarry:
 
 
 class mLSTMCell(MemoroidCell):
-    """mLSTM block (Beck et al., 2024, "xLSTM: Extended Long Short-Term Memory", Section 2.3 and Figure 10).
+    """mLSTM block (Beck et al., 2024, "xLSTM: Extended Long Short-Term Memory", Section 2.3 and Figure 11).
 
         x, z = split(W_up u_t)
         c = silu(conv(x));  q, k = W_q c, W_k c / sqrt(head_dim);  v = W_v x       block-diagonal projections
@@ -44,7 +44,7 @@ class mLSTMCell(MemoroidCell):
         m_t = max(log f + m_{t-1}, log i)                                         Eq. 15
         C_t = exp(log f + m_{t-1} - m_t) C_{t-1} + exp(log i - m_t) v k^T         Eqs. 16, 17 and 19
         n_t = exp(log f + m_{t-1} - m_t) n_{t-1} + exp(log i - m_t) k             Eq. 20
-        h_t = C_t q / max(|n_t^T q|, exp(-m_t))                                   Eq. 21
+        h_t = C_t q / max(|n_t^T q|, exp(-m_t))                                   Eqs. 21 and 77
         y_t = W_down ((LayerNorm(h_t) + skip * c) * silu(z))
 
     The normaliser is the memory of a value that is always one. The result does not depend on m, which keeps the

@@ -35,7 +35,7 @@ class RetNetCarry:
 class RetNetCell(MemoroidCell):
     """Gated multi-scale retention (Sun et al., 2023, "Retentive Network: A Successor to Transformer", Section 2).
 
-        q, k, v = W_q x_t, W_k x_t / sqrt(key_dim), W_v x_t                        Eq. 5
+        q, k, v = W_q x_t, W_k x_t / sqrt(key_dim), W_v x_t                        Eq. 5, Section 2.2
         q, k turned by e^{i n theta} at position n of the episode (xPos)           Eqs. 4, 5
         S_t = gamma S_{t-1} + v k^T;  h_t = S_t q                                  Eq. 6
         y_t = W_o (silu(W_g x_t) * GroupNorm(h_t))                                 Eq. 8

@@ -23,7 +23,7 @@ class RTUCell(MemoroidCell):
     """Recurrent trace units (Elelimy et al., 2024, "Real-Time Recurrent Learning using Trace Units in RL"), nonlinear.
 
     A complex diagonal recurrence written as pairs of real units that turn and shrink, with the nonlinearity inside the
-    recurrence (Section 4):
+    recurrence:
 
         h1_t = f(r (cos(theta) h1_{t-1} - sin(theta) h2_{t-1}) + gamma W1 x_t)
         h2_t = f(r (cos(theta) h2_{t-1} + sin(theta) h1_{t-1}) + gamma W2 x_t)

@@ -20,15 +20,15 @@ from memorax.validation import require_positive
 class S4DCell(MemoroidCell):
     """S4D (Gu et al., 2022, "On the Parameterization and Initialization of Diagonal State Space Models").
 
-    A state space of its own for each input channel (Section 3, B = 1), sampled by a zero-order hold, then the
+    A state space of its own for each input channel, with B = 1, sampled by a zero-order hold, then the
     nonlinearity and the layer that mixes channels (Gu et al., 2022, "Efficiently Modeling Long Sequences with
-    Structured State Spaces", Section 3.4):
+    Structured State Spaces"):
 
         h_t = exp(A dt) * h_{t-1} + (exp(A dt) - 1) / A * x_t            `[N / 2, H]`
         y_t = W gelu(2 Re(sum_n C_n h_tn) + D x_t) + b
 
-    `A` starts as S4D-Lin, `-1/2 + i pi n` (Eq. 9), or S4D-Inv, `-1/2 + i N / pi (N / (2n + 1) - 1)` (Eq. 8); its real
-    part stays negative by an exponential (Section 3.4).
+    `A` starts as S4D-Lin, `-1/2 + i pi n`, or S4D-Inv, `-1/2 + i N / pi (N / (2n + 1) - 1)`; its real part stays
+    negative by an exponential.
 
     Attributes:
         features: size of the outputs.

@@ -22,14 +22,14 @@ from memorax.validation import require_positive
 class S5Cell(MemoroidCell):
     """S5 (Smith et al., 2023, "Simplified State Space Layers for Sequence Modeling"), in one direction.
 
-    One state space with many inputs and many outputs (Eq. 1), diagonal (Section 3.2), sampled by a zero-order hold
-    with a step of its own for each state (Eq. 6):
+    One state space with many inputs and many outputs, diagonal, sampled by a zero-order hold with a step of its own
+    for each state (Section 3):
 
         h_t = exp(Lambda Delta) * h_{t-1} + (exp(Lambda Delta) - 1) / Lambda * (B x_t)
         y_t = 2 Re(C h_t) + D x_t
 
     `Lambda` starts with the eigenvalues of the normal part of HiPPO-LegS, `blocks` times over, and `B` and `C` in its
-    eigenvectors (Section 3.3 and Appendix B.1); of each conjugate pair one is kept. The layer is linear in time:
+    eigenvectors (Section 3 and Appendix B); of each conjugate pair one is kept. The layer is linear in time:
     nonlinear layers belong before and after it.
 
     Attributes:

@@ -31,7 +31,7 @@ class SHMCarry:
 class SHMCell(MemoroidCell):
     """Stable Hadamard memory (Le et al., 2024, "Stable Hadamard Memory: Revitalizing Memory-Augmented Agents for RL").
 
-    A matrix that is calibrated and written elementwise (Section 3):
+    A matrix that is calibrated and written elementwise:
 
         M_t = M_{t-1} * C_t + U_t
         C_t = 1 + tanh(theta_t v_c(x_t)^T)                              calibration
@@ -39,13 +39,13 @@ class SHMCell(MemoroidCell):
         h_t = M_t q(x_t)
 
     with `eta` a sigmoid, and keys and queries rectified and scaled to sum to 1, of normalized inputs. The output is a
-    layer over `h_t` plus a linear shortcut of the inputs.
+    layer over `h_t` plus a linear shortcut of these inputs, as in the authors' agent for POPGym.
 
     `theta_t` is a row of a learned matrix, drawn uniformly at every step so that calibrations of different steps are
-    independent, which keeps the expectation of their product bounded (Section 3.2). Were it drawn from a key, the agent
-    would act with other rows than it learns with. The row is therefore a hash of the step's place in its episode, which
-    the carry counts: uniform over the rows and without pattern from step to step, and the same whenever that step is
-    computed. Every episode meets the same order of rows.
+    independent, which keeps the expectation of their product bounded. Were it drawn from a key, the agent would act
+    with other rows than it learns with. The row is therefore a hash of the step's place in its episode, which the carry
+    counts: uniform over the rows and without pattern from step to step, and the same whenever that step is computed.
+    Every episode meets the same order of rows.
 
     The expectation of a calibration is 1, so its product over time has heavy tails: most entries fade, and a few of
     a long episode may grow large.

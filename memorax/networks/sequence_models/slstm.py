@@ -49,8 +49,9 @@ class sLSTMCell(MemoroidCell):
         h_t = sigmoid(o~_t) * c_t / n_t
         y_t = GroupNorm(h_t)                                               one group per head
 
-    Each of `i~, f~, z~, o~` is `W x_t + R h_{t-1} + b`; `R` is block-diagonal, a block per head. As in the paper's
-    block (Appendix A.2, Figure 10), `i~` and `f~` see the inputs through a causal convolution and a swish.
+    Each of `i~, f~, z~, o~` is `W x_t + R h_{t-1} + b`; `R` is block-diagonal, a block per head, and `W` dense. As in
+    the paper's block (Appendix A.4, Figure 10), `i~` and `f~` see the inputs through a causal convolution and a swish;
+    there `W` is block-diagonal too.
 
     The forget gates start open, with biases evenly spaced from 3 to 6.
 

@@ -77,7 +77,7 @@ def lru(params: Any, inputs: Array, done: Array) -> Array:
 
 
 def min_gru(params: Any, inputs: Array, done: Array) -> Array:
-    """Feng et al. (2024), Appendix B: sequential mode of the log-space form."""
+    """Feng et al. (2024), log-space form: sequential mode."""
     h, outputs = np.zeros(params["z"]["kernel"].shape[1]), []
     for x, first in zip(inputs, done, strict=True):
         z = sigmoid(x @ params["z"]["kernel"] + params["z"]["bias"])

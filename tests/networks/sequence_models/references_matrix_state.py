@@ -107,7 +107,7 @@ def retnet(params: Any, inputs: Array, done: Array, num_heads: int) -> Array:
 
 
 def gla(params: Any, inputs: Array, done: Array, num_heads: int) -> Array:
-    """Yang et al. (2023), Eq. 3 with the parametrization of Section 4.4."""
+    """Yang et al. (2023), Section 4."""
     d_k, features = params["alpha"]["kernel"].shape[1], params["out"]["kernel"].shape[1]
     outputs = []
     for x, first in zip(inputs, done, strict=True):

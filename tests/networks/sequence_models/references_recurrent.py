@@ -18,7 +18,7 @@ def log_sigmoid(x: Array) -> Array:
 
 
 def positive(x: Array) -> Array:
-    """Feng et al. (2024), Appendix B: g."""
+    """Feng et al. (2024), log-space form: g."""
     return np.where(x >= 0, x + 0.5, sigmoid(x))
 
 
@@ -47,7 +47,7 @@ def slstm(params: Any, inputs: Array, done: Array, num_heads: int) -> Array:
 
 
 def shm(params: Any, inputs: Array, done: Array) -> Array:
-    """Le et al. (2024), Section 3; the row of a step is a hash of its place in the episode."""
+    """Le et al. (2024); the row of a step is a hash of its place in the episode."""
     size = params["theta"].shape[1]
     memory, position, outputs = np.zeros((size, size)), 0, []
     for x, first in zip(inputs, done, strict=True):
@@ -73,7 +73,7 @@ def murmur_hash(position: int) -> int:
 
 
 def rtu(params: Any, inputs: Array, done: Array) -> Array:
-    """Elelimy et al. (2024), Section 4: rotation matrices of 2 x 2."""
+    """Elelimy et al. (2024), nonlinear: rotation matrices of 2 x 2."""
     radius, angle = np.exp(-np.exp(params["nu_log"])), np.exp(params["theta_log"])
     rotation = radius * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     h, outputs = np.zeros((2, len(radius))), []
@@ -86,7 +86,7 @@ def rtu(params: Any, inputs: Array, done: Array) -> Array:
 
 
 def indrnn(params: Any, inputs: Array, done: Array) -> Array:
-    """Li et al. (2018), Eq. 4, with the recurrent weights held within [-1, 1]."""
+    """Li et al. (2018), with the recurrent weights held within [-1, 1]."""
     h, outputs = np.zeros(len(params["bias"])), []
     for x, first in zip(inputs, done, strict=True):
         h = np.maximum(dense(params, x) + np.clip(params["recurrent"], -1, 1) * (0 if first else h), 0)
@@ -114,7 +114,7 @@ def lmu(params: Any, inputs: Array, done: Array, order: int, theta: float) -> Ar
 
 
 def s5(params: Any, inputs: Array, done: Array) -> Array:
-    """Smith et al. (2023), Eqs. 1 and 6, each conjugate pair written out."""
+    """Smith et al. (2023), Section 3, each conjugate pair written out."""
     eigenvalues = np.minimum(params["Lambda_re"], -1e-4) + 1j * params["Lambda_im"]
     decay = np.exp(eigenvalues * np.exp(params["log_step"]))
     b, c = params["B"][0] + 1j * params["B"][1], params["C"][0] + 1j * params["C"][1]
@@ -128,7 +128,7 @@ def s5(params: Any, inputs: Array, done: Array) -> Array:
 
 
 def s4d(params: Any, inputs: Array, done: Array) -> Array:
-    """Gu et al. (2022), S4D, Section 3: a kernel per channel, convolved with the episode so far."""
+    """Gu et al. (2022), S4D: a kernel per channel, convolved with the episode so far."""
     a = -np.exp(params["log_A_real"]) + 1j * params["A_imag"]
     step = np.exp(params["log_dt"])
     c = (params["C_re"] + 1j * params["C_im"]) * (np.exp(a * step) - 1) / a
@@ -144,7 +144,7 @@ def s4d(params: Any, inputs: Array, done: Array) -> Array:
 
 
 def min_lstm(params: Any, inputs: Array, done: Array) -> Array:
-    """Feng et al. (2024), Section 3.2 and Appendix B: sequential mode of the log-space form."""
+    """Feng et al. (2024), log-space form: sequential mode."""
     h, outputs = np.zeros(len(params["f"]["bias"])), []
     for x, first in zip(inputs, done, strict=True):
         forget, write = sigmoid(dense(params["f"], x)), sigmoid(dense(params["i"], x))

@@ -22,8 +22,8 @@ def diagonal_state_space(
     """Run `h_t = exp(log_decay) * h_{t-1} + gain * x_t`, read as `y_t = Re(sum_n readout_n h_tn)`.
 
     `h_{t-1} = 0` where `done_t`. Inside a chunk the system is a short convolution of the inputs, between chunks its
-    state is carried (Gu et al., 2022, "Efficiently Modeling Long Sequences with Structured State Spaces", Eqs. 4-5, for
-    both forms): no state is kept for every step.
+    state is carried (Gu et al., 2022, "Efficiently Modeling Long Sequences with Structured State Spaces", Section 2,
+    for both forms): no state is kept for every step.
 
     Args:
         log_decay: complex `[N, H]`, real parts at most 0.

@@ -12,7 +12,7 @@ def zero_order_hold(eigenvalues: Array, step: Array) -> tuple[Array, Array]:
     """Sample `dh/dt = lambda h + u` with a `u` that is constant within each step.
 
     `h_t = exp(lambda step) h_{t-1} + (exp(lambda step) - 1) / lambda u_t`, exact also for `lambda step` near zero
-    (Smith et al., 2023, "Simplified State Space Layers for Sequence Modeling", Eq. 6).
+    (Smith et al., 2023, "Simplified State Space Layers for Sequence Modeling", Section 3).
 
     Args:
         eigenvalues: lambda, complex and not zero.
