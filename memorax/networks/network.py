@@ -117,7 +117,8 @@ def unroll_with_losses(
 
     Returns:
         `(carry, output, losses)`: for each name under which something was sown a scalar `<name>_loss`, summed over
-        modules and repeated layers. The burn-in does not count. Most networks have none.
+        modules and repeated layers, the mean over the steps of a recurrent cell. The burn-in does not count. Most
+        networks have none.
     """
     inputs, carry = _burn_in(network, params, timesteps, carry, burn_in)
     (carry, output), variables = network.apply(params, *inputs, carry, *head_inputs, mutable=["losses"])

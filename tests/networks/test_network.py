@@ -12,7 +12,7 @@ import pytest
 
 from memorax.networks import MLP, RNN, FeatureExtractor, MoE, Network, Residual, Stack, heads, unroll
 from memorax.networks.network import unroll_with_losses
-from memorax.types import PyTree, Timestep
+from memorax.types import Array, Key, PyTree, Timestep
 
 FEATURES = 4
 
@@ -71,3 +71,38 @@ def test_the_burn_in_does_not_count() -> None:
     first, expected, losses = run(params)
     np.testing.assert_allclose(losses["load_balancing_loss"], expected["load_balancing_loss"], rtol=1e-6)
     assert not np.isclose(first["load_balancing_loss"], expected["load_balancing_loss"], rtol=1e-3)
+
+
+class ExpertCell(nn.RNNCellBase):
+    """A recurrent cell that is a mixture of experts."""
+
+    @nn.compact
+    def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
+        state = jnp.tanh(MoE(FEATURES)(jnp.concatenate([carry, inputs], axis=-1)[:, None])[:, 0])
+        return state, state
+
+    def initialize_carry(self, rng: Key, input_shape: tuple[int, ...]) -> Array:
+        return jnp.zeros((input_shape[0], FEATURES))
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_losses_of_a_recurrent_cell_are_the_mean_over_its_steps(depth: int) -> None:
+    network, params, timesteps, carry = make(Stack((Residual(RNN(ExpertCell())),), depth))
+
+    @jax.jit
+    def run(params: PyTree) -> tuple:
+        steps, state = [], carry
+        for t in range(5):
+            state, _, losses = unroll_with_losses(
+                network, params, jax.tree.map(lambda x, t=t: x[:, t : t + 1], timesteps), state
+            )
+            steps.append(losses["load_balancing_loss"])
+        return jnp.stack(steps), unroll_with_losses(network, params, timesteps, carry)[2]
+
+    steps, losses = run(params)
+    assert np.ptp(steps) > 1e-4
+    np.testing.assert_allclose(losses["load_balancing_loss"], steps.mean(), rtol=1e-6)

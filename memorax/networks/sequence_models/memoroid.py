@@ -24,7 +24,8 @@ class MemoroidCell(nn.Module, abc.ABC):
         elementwise: names of the parameters that drive the recurrence, where each unit of the state depends on its own
             past alone and on its own slice of their last axis; empty for any other recurrence (see `RTRL`).
         in_blocks: whether long sequences run in blocks of time that the backward pass computes again, as suits a cell
-            that would keep much for every step: memory then grows by what goes in and out of the cell alone.
+            that would keep much for every step: memory then grows by what goes in and out of the cell alone. Not for a
+            cell that sows losses.
     """
 
     elementwise: ClassVar[tuple[str, ...]] = ()
@@ -72,7 +73,8 @@ class Memoroid(SequenceModel):
         """Run the cell over a sequence; see `SequenceModel`.
 
         Raises:
-            ValueError: if the cell returns a carry of another structure, shape or dtype than it was given.
+            ValueError: if the cell returns a carry of another structure, shape or dtype than it was given, or sows
+                losses in blocks.
         """
         check_sequence(inputs, done, carry)
         new_carry, outputs = self._run(inputs, done, carry)
@@ -101,8 +103,10 @@ class Memoroid(SequenceModel):
         end = time // length * length
         blocks = jax.tree.map(lambda x: x[:, :end].reshape(batch_size, -1, length, *x.shape[2:]), (inputs, done))
         recomputed = nn.remat(block, prevent_cse=False)
-        scan = nn.scan(recomputed, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1)
+        scan = nn.scan(recomputed, {"losses": 0}, "params", split_rngs={"params": False}, in_axes=1, out_axes=1)
         carry, outputs = scan(self.cell, carry, blocks)
+        if self.cell.variables.get("losses"):
+            raise ValueError(f"{type(self.cell).__name__} in_blocks (True) must be False where a cell sows losses")
         outputs = outputs.reshape(batch_size, end, -1)
         if end == time:
             return carry, outputs

@@ -60,7 +60,9 @@ class RNN(SequenceModel):
         if inputs.shape[1] == 1:
             carry, outputs = step(self.cell, carry, (inputs[:, 0], done[:, 0]))
             return carry, outputs[:, None]
-        scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
+        scan = nn.scan(step, {"losses": 0}, variable_broadcast="params", split_rngs={"params": False})
+        # A loss of the cell is the mean over its steps, as that of a layer is the mean over a sequence.
+        scan = nn.map_variables(scan, "losses", trans_out_fn=_mean_over_time, mutable=True)
         carry, outputs = scan(self.cell, carry, (inputs.swapaxes(0, 1), done.T))
         return carry, outputs.swapaxes(0, 1)
 
@@ -77,6 +79,10 @@ class RNN(SequenceModel):
         _, kernel, bias = promote_dtype(time_major, kernel, bias, dtype=dtype)
         carry, outputs = recurrence(gated.step(self.cell), kernel, bias, tuple(gates), done.T, carry, start)
         return carry, outputs.swapaxes(0, 1)
+
+
+def _mean_over_time(losses: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: x.mean(axis=0), losses)
 
 
 class GatedCell(NamedTuple):

@@ -30,3 +30,25 @@ def test_blocks_of_time_change_neither_results_nor_gradients(monkeypatch: pytest
     monkeypatch.setattr(memoroid, "INPUTS_PER_BLOCK", {jax.default_backend(): 20})
     in_blocks = run()
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), in_blocks, at_once)
+
+
+@pytest.mark.parametrize("in_blocks", [True, False])
+def test_losses_of_a_cell_are_not_lost_in_blocks(in_blocks: bool) -> None:
+    class Cell(DeltaNetCell):
+        def gate(self, inputs: jax.Array, outputs: jax.Array) -> jax.Array:
+            self.sow("losses", "size", jnp.mean(outputs**2))
+            return outputs
+
+    Cell.in_blocks = in_blocks
+    model = Memoroid(Cell(8))
+    inputs, done, carry = laws.sequence(model, 8, num_steps=400)
+    params = jax.eval_shape(model.init, jax.random.key(0), inputs, done, carry)
+
+    def run(params: Any) -> Any:
+        return model.apply({"params": params["params"]}, inputs, done, carry, mutable=["losses"])[1]
+
+    if in_blocks:
+        with pytest.raises(ValueError, match=r"Cell in_blocks \(True\) must be False where a cell sows losses"):
+            jax.eval_shape(run, params)
+    else:
+        assert [loss.shape for loss in jax.tree.leaves(jax.eval_shape(run, params))] == [()]
