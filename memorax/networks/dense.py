@@ -1,7 +1,9 @@
 """Dense layers of sequences.
 
 XLA multiplies `[B, T, F]` by a kernel as fast as `[B * T, F]`, but transposes a copy of the cotangents for the gradient
-of the kernel, which takes more than twice as long on a CPU. So the leading axes are flattened here.
+of the kernel, which takes more than twice as long on a CPU. So the leading axes are flattened here. It is also slow at
+the gradient of a kernel with more rows than columns, whose transpose is computed instead (512 inputs, a kernel of
+256 x 64: 187 microseconds, 96 with the transpositions).
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import functools
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from memorax.types import Array
@@ -24,8 +27,31 @@ def project(inputs: Array, kernel: Array, dimension_numbers: Any = None, precisi
         dimension_numbers: those of the shapes given here, as `flax.linen.Dense` passes them.
         precision: of the product.
     """
-    flat = jnp.matmul(inputs.reshape(-1, inputs.shape[-1]), kernel, precision=precision)
+    flat = _multiply(precision, inputs.reshape(-1, inputs.shape[-1]), kernel)
     return flat.reshape(*inputs.shape[:-1], kernel.shape[-1])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _multiply(precision: Any, inputs: Array, kernel: Array) -> Array:
+    return jnp.matmul(inputs, kernel, precision=precision)
+
+
+def _forward(precision: Any, inputs: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _multiply(precision, inputs, kernel), (inputs, kernel)
+
+
+def _backward(precision: Any, residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    inputs, kernel = residuals
+    stored = jax.lax.optimization_barrier  # the compiler would move the transpositions into the product
+    if kernel.shape[0] > kernel.shape[1]:
+        d_kernel = stored(jnp.matmul(stored(stored(cotangent).T), inputs, precision=precision)).T
+    else:
+        d_kernel = jnp.matmul(inputs.T, cotangent, precision=precision)
+    d_inputs = jnp.matmul(cotangent, kernel.T, precision=precision)
+    return d_inputs.astype(inputs.dtype), d_kernel.astype(kernel.dtype)
+
+
+_multiply.defvjp(_forward, _backward)
 
 
 def block_diagonal(blocks: Array) -> Array:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -28,3 +31,14 @@ def test_the_gradient_of_a_kernel_contracts_a_single_axis() -> None:
     for product in products:
         (contracted, _), _ = product.params["dimension_numbers"]
         assert len(contracted) == 1, product
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (7, 5)])
+def test_gradients_are_those_of_the_product(shape: tuple[int, int]) -> None:
+    inputs, kernel = (jax.random.normal(jax.random.key(i), size) for i, size in enumerate([(2, 3, shape[0]), shape]))
+
+    def gradient(multiply: Callable[..., jax.Array]) -> tuple[jax.Array, jax.Array]:
+        return jax.grad(lambda *args: jnp.sum(jnp.sin(multiply(*args))), argnums=(0, 1))(inputs, kernel)
+
+    compare = functools.partial(np.testing.assert_allclose, atol=1e-5)
+    jax.tree.map(compare, gradient(project), gradient(jnp.matmul))

@@ -21,7 +21,7 @@ class FFMCell(MemoroidCell):
     A complex trace per pair of a decay and a frequency, in its recurrent form, gated on its way in and out:
 
         x~_t = l1(x_t) * sigmoid(l2(x_t))                                      `[m]`
-        S_t = gamma * S_{t-1} + x~_t 1^T,    gamma = exp(-|alpha|) exp(-i omega)^T      `[m, c]`
+        S_t = gamma * S_{t-1} + 1 x~_t^T,    gamma = exp(-i omega) exp(-|alpha|)^T      `[c, m]`
         z_t = l3(flatten[Re S_t, Im S_t])
         y_t = LN(z_t) * sigmoid(l4(x_t)) + l5(x_t) * (1 - sigmoid(l4(x_t)))
 
@@ -68,13 +68,13 @@ class FFMCell(MemoroidCell):
         written, write_gate, read_gate, shortcut = jnp.split(projected, splits, axis=-1)
 
         # At least a trace of forgetting, whatever the parameters: an undamped sum would not end.
-        damping = jnp.maximum(jnp.abs(alpha), 1e-6)[:, None]
-        decay = jnp.exp(-damping) * jnp.exp(jax.lax.complex(0.0 * omega, -omega))[None]
-        written = (written * nn.sigmoid(write_gate)).astype(jnp.float32)[..., None]
-        written = jnp.broadcast_to(written, (*written.shape[:-1], self.context_size))
+        damping = jnp.maximum(jnp.abs(alpha), 1e-6)[None]
+        decay = jnp.exp(-damping) * jnp.exp(jax.lax.complex(0.0 * omega, -omega))[:, None]
+        written = (written * nn.sigmoid(write_gate)).astype(jnp.float32)[..., None, :]
+        written = jnp.broadcast_to(written, (*inputs.shape[:2], *decay.shape))
         carry, states = linear_recurrence(decay, written, done.T, carry)
 
-        parts = jnp.concatenate([states.real, states.imag], axis=-1).reshape(*inputs.shape[:2], -1)
+        parts = jnp.concatenate([states.real, states.imag], axis=2).reshape(*inputs.shape[:2], -1)
         read = self._dense(features, "outputs")(parts.astype(projected.dtype))
         read = nn.LayerNorm(use_scale=False, use_bias=False, dtype=self.dtype, name="norm")(read)
         gate = nn.sigmoid(read_gate)
@@ -82,8 +82,8 @@ class FFMCell(MemoroidCell):
 
     @nn.nowrap
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> Array:
-        """The zero trace, complex64 `[B, memory_size, context_size]`."""
-        return jnp.zeros((input_shape[0], self.memory_size, self.context_size), jnp.complex64)
+        """The zero trace, complex64 `[B, context_size, memory_size]`."""
+        return jnp.zeros((input_shape[0], self.context_size, self.memory_size), jnp.complex64)
 
     @nn.nowrap
     def _dense(self, features: int, name: str) -> nn.Dense:

@@ -183,7 +183,7 @@ def ffm(params: Any, inputs: Array, done: Array) -> Array:
         seen.append(written * sigmoid(write_gate))
         ages = np.arange(len(seen))[::-1, None, None]
         trace = (np.exp(rate * ages) * np.stack(seen)[:, :, None]).sum(0)
-        z = dense(params["outputs"], np.concatenate([trace.real, trace.imag], -1).reshape(-1))
+        z = dense(params["outputs"], np.concatenate([trace.real.T, trace.imag.T]).reshape(-1))
         z = (z - z.mean()) / np.sqrt(z.var() + 1e-6)
         outputs.append(z * sigmoid(read_gate) + shortcut * (1 - sigmoid(read_gate)))
     return np.stack(outputs)

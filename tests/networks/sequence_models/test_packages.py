@@ -497,7 +497,8 @@ def ffm(params: Any, inputs: Array) -> Any:
         ],
     )
     ((trace, _), _), _ = _memax(module, inputs)
-    z = np.concatenate([trace.real, trace.imag], -1).reshape(*inputs.shape[:2], -1)
+    trace = trace.swapaxes(-1, -2)
+    z = np.concatenate([trace.real, trace.imag], -2).reshape(*inputs.shape[:2], -1)
     z = z @ p["outputs"]["kernel"] + p["outputs"]["bias"]
     z = (z - z.mean(-1, keepdims=True)) / np.sqrt(z.var(-1, keepdims=True) + 1e-6)
     gate = 1 / (1 + np.exp(-(inputs @ kernels[2] + biases[2])))
