@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.types import Array, where
 
@@ -42,7 +44,7 @@ def diagonal_state_space(
     if time == 1:
         driven = (gain[None] * inputs[:, 0, None])[None]
         state, _ = linear_recurrence(jnp.exp(log_decay), driven, done.T, initial_state)
-        return state, jnp.sum(readout.real[None] * state.real - readout.imag[None] * state.imag, axis=1)[:, None]
+        return state, _read(state, readout[None])
 
     length = min(chunk_length, time)
     end = time // length * length
@@ -61,20 +63,86 @@ def _chunks(
     powers = jnp.exp(jnp.arange(length + 1, dtype=jnp.float32)[:, None, None] * log_decay[None])  # [Q + 1, N, H]
     kernel = jnp.sum((powers[:-1] * (gain * readout)[None]).real, axis=1)
     x, starts = inputs.reshape(-1, length, channels), done.reshape(-1, length)  # [B * C, Q, ...]
-    nothing = jnp.zeros((x.shape[0], length - 1, channels), x.dtype)
-    _, outputs = causal_convolution(x, kernel[::-1], starts, nothing)
-
     episode = jnp.cumsum(starts, axis=1)
+    outputs = _convolve(x, kernel, episode)
     last = where(episode == episode[:, -1:], x, jnp.zeros_like(x))
-    update = jnp.einsum("rqh,qnh->rnh", last, _parts(powers[:-1][::-1] * gain[None]), precision="highest")
+    update = _mix(last, _parts(powers[:-1][::-1] * gain[None]))
     real, imaginary = jnp.split(update.reshape(batch_size, -1, *update.shape[1:]).swapaxes(0, 1), 2, axis=2)
     reset = starts.any(1).reshape(batch_size, -1).T
     final_state, states = linear_recurrence(powers[-1], jax.lax.complex(real, imaginary), reset, initial_state)
     states = jnp.concatenate([initial_state[None], states[:-1]])  # before each chunk, [C, B, N, H]
-    states = _parts(states.swapaxes(0, 1).reshape(-1, *initial_state.shape[1:]))
-    carried = jnp.einsum("rnh,qnh->rqh", states, _parts((powers[1:] * readout[None]).conj()), precision="highest")
+    states = states.swapaxes(0, 1).reshape(-1, *initial_state.shape[1:])
+    carried = _read(states, powers[1:] * readout[None])
     outputs = outputs + where(episode == 0, carried, jnp.zeros_like(carried))
     return final_state, outputs.reshape(batch_size, time, channels)
+
+
+def _read(states: Array, readout: Array) -> Array:
+    """`Re(sum_n readout_qnh states_rnh)`, `[R, Q, H]`."""
+    return _mix(_parts(states), _parts(readout.conj()).swapaxes(0, 1))
+
+
+@jax.custom_vjp
+def _mix(x: Array, weights: Array) -> Array:
+    """`sum_q x_rqh weights_qmh`, `[R, M, H]`.
+
+    A matrix product for each channel, but as a sum of few terms it needs no transposition.
+    """
+    return functools.reduce(jnp.add, [x[:, q, None] * weights[None, q] for q in range(x.shape[1])])
+
+
+def _mix_forward(x: Array, weights: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _mix(x, weights), (x, weights)
+
+
+def _mix_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, weights = residuals
+    d_weights = jnp.einsum("rqh,rmh->qmh", x, cotangent, precision="highest")
+    return _mix(cotangent, weights.swapaxes(0, 1)), d_weights
+
+
+_mix.defvjp(_mix_forward, _mix_backward)
+
+
+@jax.custom_vjp
+def _convolve(x: Array, kernel: Array, episode: Array) -> Array:
+    """`y_i = sum_j kernel_{i-j} * x_j` over the `j <= i` of the same episode: `[R, Q, H]`."""
+    until = np.tri(x.shape[1], dtype=bool)
+    return _sum_over_episode(x, jnp.stack([_shift(kernel, j) for j in range(x.shape[1])]), episode, until)
+
+
+def _convolve_forward(x: Array, kernel: Array, episode: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    return _convolve(x, kernel, episode), (x, kernel, episode)
+
+
+def _convolve_backward(residuals: tuple[Array, Array, Array], cotangent: Array) -> tuple[Array, Array, None]:
+    x, kernel, episode = residuals
+    steps = range(x.shape[1])
+    since = np.tri(x.shape[1], dtype=bool).T
+    d_x = _sum_over_episode(cotangent, jnp.stack([_shift(kernel, j) for j in steps], axis=1), episode, since)
+    d_kernel = []
+    for lag in steps:
+        same = episode[:, lag:] == episode[:, : x.shape[1] - lag]
+        d_kernel.append((x[:, : x.shape[1] - lag] * cotangent[:, lag:] * same.astype(x.dtype)[..., None]).sum((0, 1)))
+    return d_x, jnp.stack(d_kernel), None
+
+
+_convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def _sum_over_episode(x: Array, weights: Array, episode: Array, seen: np.ndarray) -> Array:
+    """`sum_j x_rjh weights_jih` over the `j` that `i` sees, `[Q, Q]`, of its own episode: `[R, Q, H]`."""
+
+    def term(j: int) -> Array:
+        visible = (episode == episode[:, j, None]) & seen[None, :, j]
+        return jnp.where(visible[..., None], x[:, j, None], 0.0) * weights[None, j]
+
+    return functools.reduce(jnp.add, [term(j) for j in range(x.shape[1])])
+
+
+def _shift(x: Array, steps: int) -> Array:
+    """`[Q, H]`, later by so many steps."""
+    return jnp.pad(x, ((steps, 0), (0, 0)))[: x.shape[0]]
 
 
 def _parts(x: Array) -> Array:
