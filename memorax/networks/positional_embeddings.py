@@ -52,11 +52,12 @@ class RoPE(PositionalEmbedding):
             raise ValueError(f"RoPE rotates pairs: the head dimension ({dim}) must be even")
         turns_per_step = self.base ** (-np.arange(0, dim, 2) / dim) / (2 * math.pi)
         frequency = np.round(turns_per_step * 2.0**32).astype(np.uint32)
-        phase = positions.astype(jnp.uint32)[..., None] * frequency[None, None]
-        angle = phase.astype(jnp.int32).astype(jnp.float32) * (2 * math.pi / 2.0**32)
-        cos, sin = jnp.cos(angle), jnp.sin(angle)  # [B, T, D / 2]
-        cos = jnp.concatenate([cos, cos], axis=-1)[:, None]
-        sin = jnp.concatenate([-sin, sin], axis=-1)[:, None]
+        phase = positions.astype(jnp.uint32)[..., None] * np.tile(frequency, 2)[None, None]
+        quarters = np.repeat(np.array([0, 3], np.uint32) << 30, dim // 2)  # a sine is a cosine, a quarter turn earlier
+        # [cos, cos, -sin, sin] by a product, which stores them: else they would be computed anew for every head.
+        spread = np.kron([[1, 1, 0, 0], [0, 0, -1, 1]], np.eye(dim // 2)).astype(np.float32)
+        turned = jnp.matmul(cosine(phase + quarters[None, None]), spread, precision="highest")[:, None]
+        cos, sin = jnp.split(turned, 2, axis=-1)  # [B, 1, T, D]
 
         def rotate(x: Array) -> Array:
             # The partners by a product: a roll would be fused into all around it, and computed element by element.
@@ -84,6 +85,19 @@ class ALiBi(PositionalEmbedding):
         """The penalties; see `PositionalEmbedding`."""
         slopes = 2.0 ** (-8 * np.arange(1, num_heads + 1) / num_heads)
         return jnp.asarray(-slopes[:, None] * np.arange(context_length), jnp.float32)[None, :, None]
+
+
+def cosine(phase: Array) -> Array:
+    """The cosine of a 32-bit fraction of a turn, uint32, to 2e-7: several times faster on a CPU than that of a float.
+
+    The sine's Taylor series about the nearest zero, which lies a quarter of a turn away at most.
+    """
+    turns = phase.astype(jnp.int32).astype(jnp.float32) * 2.0**-32  # from -1/2 to 1/2
+    x = 0.25 - jnp.abs(turns)
+    square, total = x * x, jnp.zeros_like(x)
+    for power in range(13, 0, -2):
+        total = total * square + (-1) ** (power // 2) * (2 * math.pi) ** power / math.factorial(power)
+    return total * x
 
 
 def sinusoids(num_positions: int, features: int) -> np.ndarray:

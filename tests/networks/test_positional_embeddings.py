@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from memorax.networks.positional_embeddings import RoPE
+from memorax.networks.positional_embeddings import RoPE, cosine
 from tests.networks.sequence_models import references
 
 
@@ -44,3 +44,9 @@ def test_gradient_turns_back() -> None:
     gradient = jax.jit(jax.grad(loss))(queries)
     expected, _ = RoPE().apply({}, weights, weights, -positions)
     np.testing.assert_allclose(gradient, expected, atol=1e-5)
+
+
+def test_the_cosine_of_a_fraction_of_a_turn() -> None:
+    phase = np.concatenate([np.arange(2**14, dtype=np.uint32) << 18, np.array([2**30, 2**31, 2**32 - 1], np.uint32)])
+    expected = np.cos(2 * np.pi * phase.astype(float) / 2**32)
+    np.testing.assert_allclose(cosine(jnp.asarray(phase)), expected, rtol=0, atol=2e-7)
