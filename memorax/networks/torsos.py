@@ -66,7 +66,7 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
     "gated_deltanet": lambda features: Memoroid(GatedDeltaNetCell(features)),
     "fwp": lambda features: _convolved(features, FWPCell(features)),
     "rwkv7": lambda features: Memoroid(RWKV7Cell(features)),
-    "attention": lambda features: SelfAttention(features, num_heads=4, context_length=64),
+    "attention": lambda features: SelfAttention(features, num_heads=2, context_length=64),
     "gtrxl": lambda features: gtrxl(features),
     "transformer_xl": lambda features: transformer_xl(features),
     "gpt2": lambda features: gpt2(features),
