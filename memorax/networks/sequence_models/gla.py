@@ -15,6 +15,10 @@ from memorax.networks.sequence_models.ops.gated_linear_attention import gated_li
 from memorax.types import Array, Key
 from memorax.validation import require_divisor, require_positive
 
+SMALLEST_LOG_GATE = -4.0
+LONGEST_CHUNK = int(-64 / SMALLEST_LOG_GATE)
+"""What `gated_linear_attention` allows where each component of the keys decays by itself."""
+
 
 class GLACell(MemoroidCell):
     """Gated linear attention layer (Yang et al., 2023, "Gated Linear Attention Transformers", Section 4).
@@ -24,13 +28,15 @@ class GLACell(MemoroidCell):
         S_t = S_{t-1} diag(alpha) + v k^T;  o_t = S_t q
         y_t = W_o (silu(W_r x_t + b_r) * LayerNorm(o_t))
 
+    Gates are kept above `e^-4`, which the sixteenth root of a sigmoid does not come near.
+
     Attributes:
         features: size of the outputs and of all values together.
         num_heads: number of heads; must divide `key_features` and `features`.
         key_features: size of all keys together, d_k; half of `features` where None.
         gate_low_rank_dim: rank of the gates' projection.
         gate_logit_normalizer: tau, which makes the gates forget slowly.
-        chunk_length: steps computed at once; a matter of speed alone.
+        chunk_length: steps computed at once, at most 16; a matter of speed alone.
         dtype: of the projections; the recurrence is float32.
         param_dtype: of the parameters.
     """
@@ -48,6 +54,11 @@ class GLACell(MemoroidCell):
     def __post_init__(self) -> None:
         """Check the sizes."""
         require_positive(self, "features", "gate_low_rank_dim", "gate_logit_normalizer", "chunk_length")
+        if self.chunk_length > LONGEST_CHUNK:
+            raise ValueError(
+                f"GLACell chunk_length ({self.chunk_length}) must be at most {LONGEST_CHUNK}: the inverse of "
+                "the decay over a chunk must be a float32"
+            )
         require_divisor(self, "num_heads", "features", self.features)
         require_divisor(self, "num_heads", "key_features", self.d_k)
         super().__post_init__()
@@ -66,7 +77,7 @@ class GLACell(MemoroidCell):
         gates = dense(self.d_k, name="alpha")(parts.pop())
         heads = (*inputs.shape[:2], self.num_heads, -1)
         queries, keys, values, gates = (x.astype(jnp.float32).reshape(heads) for x in (*parts, gates))
-        log_decay = nn.log_sigmoid(gates) / self.gate_logit_normalizer
+        log_decay = jnp.maximum(nn.log_sigmoid(gates) / self.gate_logit_normalizer, SMALLEST_LOG_GATE)
         queries = queries * queries.shape[-1] ** -0.5
         carry, outputs = gated_linear_attention(log_decay, keys, values, queries, done, carry, self.chunk_length)
         gate = nn.silu(dense(self.features, name="r")(inputs))

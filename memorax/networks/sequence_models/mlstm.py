@@ -13,7 +13,7 @@ from flax import struct
 from memorax.networks.dense import Dense, block_diagonal, project
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
-from memorax.networks.sequence_models.ops.gated_linear_attention import gated_linear_attention
+from memorax.networks.sequence_models.ops.gated_linear_attention import weighted_linear_attention
 from memorax.networks.sequence_models.ops.running_maximum import running_maximum
 from memorax.types import Array, Key
 from memorax.validation import require_divisor, require_positive
@@ -156,9 +156,10 @@ class mLSTMCell(MemoroidCell):
         log_decay, log_scale = log_forget + previous - maxima, log_input - maxima
         log_decay, log_scale, maxima = (x.swapaxes(0, 1)[..., None] for x in (log_decay, log_scale, maxima))
 
-        values = jnp.concatenate([values, jnp.ones_like(values[..., :1])], axis=-1) * jnp.exp(log_scale)
-        memory, read = gated_linear_attention(log_decay, keys, values, queries, done, carry.memory, self.chunk_length)
-        h = read[..., :-1] / jnp.maximum(jnp.abs(read[..., -1:]), jnp.exp(-maxima))
+        memory, read, weights = weighted_linear_attention(
+            log_decay, keys * jnp.exp(log_scale), values, queries, done, carry.memory, self.chunk_length
+        )
+        h = read / jnp.maximum(jnp.abs(weights), jnp.exp(-maxima))
         return maxima[:, -1, :, 0], memory, h
 
     @nn.nowrap

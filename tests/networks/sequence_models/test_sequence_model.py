@@ -115,6 +115,8 @@ def test_sizes_that_do_not_fit() -> None:
         SegmentRecurrence(features=9, num_heads=3)
     with pytest.raises(ValueError, match=r"RWKV7Cell chunk_length \(106\) must be at most 105"):
         RWKV7Cell(features=8, chunk_length=106)
+    with pytest.raises(ValueError, match=r"GLACell chunk_length \(17\) must be at most 16"):
+        GLACell(features=8, chunk_length=17)
     with pytest.raises(ValueError, match=r"GLACell num_heads \(4\) must divide key_features \(6\)"):
         GLACell(features=8, key_features=6)
     with pytest.raises(ValueError, match=r"nu \(0\) must be greater than 0"):

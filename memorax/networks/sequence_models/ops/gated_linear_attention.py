@@ -31,7 +31,8 @@ def gated_linear_attention(
     `initial_state`.
 
     Args:
-        log_decay: at most 0; `[B, T, H, 1]`, one per head, or `[B, T, H, N]`, one per component of the keys.
+        log_decay: at most 0; `[B, T, H, 1]`, one per head, or `[B, T, H, N]`, one per component of the keys, which is
+            then at least `-64 / chunk_length`, so that the inverse of the decay over a chunk is a float32.
         keys: `[B, T, H, N]`, or `[B, T, 1, N]` where the heads share them (B of a selective state space).
         values: `[B, T, H, P]`.
         queries: `[B, T, H, N]`, or `[B, T, 1, N]` where the heads share them (C of a selective state space).
@@ -43,38 +44,95 @@ def gated_linear_attention(
         `(final_state, outputs)`: `[B, H, P, N]` and `[B, T, H, P]`. Nothing from before a reset, not even a NaN,
         reaches what follows it.
     """
+    return _linear_attention(log_decay, keys, values, queries, done, initial_state, chunk_length, with_weights=False)[
+        :2
+    ]
+
+
+def weighted_linear_attention(
+    log_decay: Array,
+    keys: Array,
+    values: Array,
+    queries: Array,
+    done: Array,
+    initial_state: Array,
+    chunk_length: int = 32,
+) -> tuple[Array, Array, Array]:
+    """`gated_linear_attention`, and with it the sum of the weights that its outputs give to the values.
+
+    That is what a value which is always one would be read as; its memory is the last row of the state. The quotient
+    of the two is an average of values.
+
+    Args:
+        log_decay: as in `gated_linear_attention`, as are the other arguments not named here.
+        keys: `[B, T, H, N]`.
+        values: `[B, T, H, P]`.
+        queries: `[B, T, H, N]`.
+        done: `[B, T]` bool.
+        initial_state: `[B, H, P + 1, N]`.
+        chunk_length: steps per chunk.
+
+    Returns:
+        `(final_state, outputs, weights)`: `[B, H, P + 1, N]`, `[B, T, H, P]` and `[B, T, H, 1]`.
+    """
+    arrays = log_decay, keys, values, queries, done, initial_state
+    return _linear_attention(*arrays, chunk_length, with_weights=True)
+
+
+def _linear_attention(
+    log_decay: Array,
+    keys: Array,
+    values: Array,
+    queries: Array,
+    done: Array,
+    initial_state: Array,
+    chunk_length: int,
+    with_weights: bool,
+) -> tuple[Array, Array, Array]:
     dtype, time = initial_state.dtype, values.shape[1]
     log_decay, keys, values, queries = (x.astype(dtype) for x in (log_decay, keys, values, queries))
     initial_state = where(done[:, 0], jnp.zeros_like(initial_state), initial_state)
     with jax.default_matmul_precision("highest"):
         if time == 1:
-            return _step(initial_state, *(x[:, 0] for x in (log_decay, keys, values, queries)))
-        return _sequence(log_decay, keys, values, queries, done, initial_state, min(chunk_length, time))
+            if with_weights:
+                values = jnp.concatenate([values, jnp.ones_like(values[..., :1])], axis=-1)
+            state, read = _step(initial_state, *(x[:, 0] for x in (log_decay, keys, values, queries)))
+            size = values.shape[-1] - with_weights
+            return state, read[..., :size], read[..., size:]
+        return _sequence(log_decay, keys, values, queries, done, initial_state, min(chunk_length, time), with_weights)
 
 
 def _step(state: Array, log_decay: Array, keys: Array, values: Array, queries: Array) -> tuple[Array, Array]:
     decay, keys, values, queries = (materialize(x) for x in (jnp.exp(log_decay), keys, values, queries))
     state = decay[:, :, None] * state + values[..., None] * keys[:, :, None]
-    return state, jnp.sum(state * queries[:, :, None], axis=-1)[:, None]
+    return state, (state @ queries[..., None])[..., 0][:, None]
 
 
 def _sequence(
-    log_decay: Array, keys: Array, values: Array, queries: Array, done: Array, initial_state: Array, length: int
-) -> tuple[Array, Array]:
+    log_decay: Array,
+    keys: Array,
+    values: Array,
+    queries: Array,
+    done: Array,
+    initial_state: Array,
+    length: int,
+    with_weights: bool,
+) -> tuple[Array, Array, Array]:
     nonfinite, log_decay, keys, values = chunks.separate_nonfinite(log_decay, keys, values)
     if log_decay.shape[-1] > 1:
         keys, queries = (jnp.broadcast_to(x, (*values.shape[:3], x.shape[-1])) for x in (keys, queries))
-    return _chunked(length, log_decay, keys, values, queries, done, nonfinite, initial_state)
+    return _chunked(length, with_weights, log_decay, keys, values, queries, done, nonfinite, initial_state)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _chunked(length: int, *arrays: Array) -> tuple[Array, Array]:
-    """The final state and the outputs, of the arguments of `_forward`."""
-    return _forward(length, *arrays)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _chunked(length: int, with_weights: bool, *arrays: Array) -> tuple[Array, Array, Array]:
+    """The final state, the outputs and the weights, of the arguments of `_forward`."""
+    return _forward(length, with_weights, *arrays)[0]
 
 
 def _forward(
     length: int,
+    with_weights: bool,
     log_decay: Array,
     keys: Array,
     values: Array,
@@ -82,44 +140,54 @@ def _forward(
     done: Array,
     nonfinite: Array,
     initial_state: Array,
-) -> tuple[tuple[Array, Array], tuple]:
-    episodes = chunks.find_episodes(done, length)
+) -> tuple[tuple[Array, Array, Array], tuple]:
+    episodes, time, size = chunks.find_episodes(done, length), done.shape[1], values.shape[-1]
     log_decay, keys, values, queries = (chunks.cut(x, length) for x in (log_decay, keys, values, queries))
     scores, pull_scores = jax.vjp(lambda q, k: chunks.decayed_scores(q, k, log_decay, episodes), queries, keys)
-    from_start = chunks.decay_from_start(log_decay)
+    from_start = chunks.decay_from_start(log_decay, episodes)
     to_end = chunks.decay_to_end(log_decay, episodes)
-    local, update = scores @ values, chunks.product_over_steps(values, keys * to_end)
-    local, update = chunks.mark_nonfinite(nonfinite, episodes, local, update)
+    update = _sums(values, jnp.ones_like(values[..., :1]) if with_weights else None, keys * to_end)
+    mark, update = chunks.mark_nonfinite(nonfinite, episodes, update)
     final_state, states = _carry(from_start[..., -1:, :], update, _reset(episodes), initial_state)
-    outputs = chunks.read(local, queries * from_start, states, episodes)
+    reads = queries * from_start
+    outputs = chunks.read(scores @ values, reads, states[..., :size, :], episodes) + mark
+    weights = outputs[..., :0]
+    if with_weights:
+        weights = chunks.read(scores.sum(-1, keepdims=True), reads, states[..., size:, :], episodes) + mark
     residuals = keys, values, queries, episodes, scores, pull_scores, from_start, to_end, states, final_state, outputs
-    return (final_state, chunks.join(outputs, done.shape[1])), residuals
+    return (final_state, chunks.join(outputs, time), chunks.join(weights, time)), residuals
 
 
-def _backward(length: int, residuals: tuple, cotangents: tuple[Array, Array]) -> tuple:
+def _backward(length: int, with_weights: bool, residuals: tuple, cotangents: tuple[Array, Array, Array]) -> tuple:
     keys, values, queries, episodes, scores, pull_scores, from_start, to_end, states, final_state, outputs = residuals
-    d_final, d_outputs = cotangents
-    time = d_outputs.shape[1]
-    d_outputs = chunks.cut(d_outputs, length)
+    d_final, *d_read = cotangents
+    time, size, shared = d_read[0].shape[1], values.shape[-1], keys.shape[2] < values.shape[2]
+    d_outputs, d_weights = (chunks.cut(x, length) for x in d_read)
     carried = episodes.carried[..., None]
     with jax.default_matmul_precision("highest"):
-        d_queries, d_keys = pull_scores(d_outputs @ _transpose(values))
-        d_states = chunks.product_over_steps(jnp.where(carried, d_outputs, 0.0), queries * from_start)
-        reverse = from_start[:, ::-1, :, -1:], d_states[:, ::-1], _reset(episodes)[:, ::-1]
-        d_initial, d_after = _carry(*reverse, d_final)
+        d_scores = d_outputs @ _transpose(values)
+        d_queries, d_keys = pull_scores(d_scores + d_weights if with_weights else d_scores)
+        d_carried = jnp.where(carried, d_outputs, 0.0), jnp.where(carried, d_weights, 0.0) if with_weights else None
+        d_states = _sums(*d_carried, queries * from_start)
+        decay, d_states, reset = (x[:, ::-1] for x in (from_start[..., -1:, :], d_states, _reset(episodes)))
+        d_initial, d_after = _carry(decay, d_states, reset, d_final)
         d_after = d_after[:, ::-1]
-        d_queries += jnp.where(carried, _through_states(d_outputs, states, from_start, queries), 0.0)
-        d_keys += _through_states(values, d_after, to_end, keys)
-        d_values = chunks.product_over_steps(scores, d_outputs) + (keys * to_end) @ _transpose(d_after)
+        from_states = _through_states(d_outputs, states[..., :size, :], from_start, queries)
+        from_after = _through_states(values, d_after[..., :size, :], to_end, keys)
+        if with_weights:
+            from_states += d_weights * states[..., size:, :] * from_start
+            from_after += d_after[..., size:, :] * to_end
+        d_queries += jnp.where(carried, from_states, 0.0)
+        d_keys += from_after
+        d_values = chunks.product_over_steps(scores, d_outputs) + (keys * to_end) @ _transpose(d_after[..., :size, :])
 
         # What step i reads holds the decays up to i; what step j writes is read without the decays up to j.
-        if from_start.shape[-1] == 1:
-            d_sums = jnp.sum(d_outputs * outputs - d_values * values, axis=-1, keepdims=True)
-        else:
-            d_sums = d_queries * queries - d_keys * keys
+        d_sums = d_outputs * outputs - d_values * values if shared else d_queries * queries - d_keys * keys
+        scalar = from_start.shape[-1] == 1
+        if scalar:
+            d_sums = jnp.sum(d_sums, axis=-1, keepdims=True)
         after = jnp.concatenate([states[:, 1:], final_state[:, None]], axis=1)
-        axes = (-2, -1) if from_start.shape[-1] == 1 else -2
-        d_sums = d_sums.at[..., -1:, :].add(jnp.sum(d_after * after, axis=axes, keepdims=True))
+        d_sums = d_sums.at[..., -1:, :].add(jnp.sum(d_after * after, axis=(-2, -1) if scalar else -2, keepdims=True))
         d_log_decay = chunks.product_over_steps(episodes.visible.astype(d_sums.dtype), d_sums)
     d_inputs = (chunks.join(x, time) for x in (d_log_decay, d_keys, d_values, d_queries))
     return *d_inputs, None, None, d_initial
@@ -128,9 +196,17 @@ def _backward(length: int, residuals: tuple, cotangents: tuple[Array, Array]) ->
 _chunked.defvjp(_forward, _backward)
 
 
+def _sums(values: Array, weights: Array | None, keys: Array) -> Array:
+    """`values^T keys` and, where given, `weights^T keys` below: of `[..., Q, P]`, `[..., Q, 1]` and `[..., Q, N]`."""
+    sums = chunks.product_over_steps(values, keys)
+    if weights is None:
+        return sums
+    return jnp.concatenate([sums, jnp.sum(weights * keys, axis=-2, keepdims=True)], axis=-2)
+
+
 def _carry(decay: Array, update: Array, reset: Array, initial_state: Array) -> tuple[Array, Array]:
     """The state after the last chunk, and the state before each: `[B, H, P, N]` and `[B, C, H, P, N]`."""
-    decay, update = jnp.broadcast_to(decay, update.shape).swapaxes(0, 1), update.swapaxes(0, 1)
+    decay, update = decay.swapaxes(0, 1), update.swapaxes(0, 1)
     final_state, states = linear_recurrence(decay, update, reset.T, initial_state)
     return final_state, jnp.concatenate([initial_state[None], states[:-1]]).swapaxes(0, 1)
 

@@ -7,6 +7,9 @@ import jax.numpy as jnp
 
 from memorax.types import Array, where
 
+LONGEST_UNROLLED = 8
+"""Steps: a loop on a CPU costs about a microsecond a step, and what is in it is not fused with what is around it."""
+
 
 def linear_recurrence(decay: Array, inputs: Array, done: Array, initial_state: Array) -> tuple[Array, Array]:
     """Run `h_t = decay_t * h_{t-1} + inputs_t`, elementwise, with `h_{t-1} = 0` where `done_t`.
@@ -16,7 +19,7 @@ def linear_recurrence(decay: Array, inputs: Array, done: Array, initial_state: A
     which has depth `O(log T)`.
 
     Args:
-        decay: `[T, B, ...]`, or `[...]` where it is the same at every step.
+        decay: `[T, B, ...]`, of size 1 along axes where it is the same, or `[...]` where it is at every step.
         inputs: `[T, B, ...]`.
         done: `[T, B]` bool.
         initial_state: `[B, ...]`.
@@ -56,6 +59,8 @@ def _backward(residuals: tuple, d_states: Array) -> tuple:
     d_decay = d_inputs * previous
     if decay.ndim < states.ndim:
         d_decay = _sum_over_steps(d_decay)
+    elif shared := tuple(axis for axis, size in enumerate(decay.shape) if size < states.shape[axis]):
+        d_decay = d_decay.sum(shared, keepdims=True)
     d_initial = _reset(done[0], _every_step(decay, states)[0] * d_inputs[0])
     return d_decay, d_inputs, None, d_initial
 
@@ -65,13 +70,14 @@ _linear_recurrence.defvjp(_forward, _backward)
 
 def _plain_scan(decay: Array, inputs: Array, done: Array, initial_state: Array) -> Array:
     varying = decay.ndim == inputs.ndim
+    unroll = len(inputs) if len(inputs) <= LONGEST_UNROLLED else 1
 
     def body(state: Array, xs: tuple[Array, Array, Array | None]) -> tuple[Array, Array]:
         inputs, done, step_decay = xs
         state = (decay[None] if step_decay is None else step_decay) * _reset(done, state) + inputs
         return state, state
 
-    return jax.lax.scan(body, initial_state, (inputs, done, decay if varying else None))[1]
+    return jax.lax.scan(body, initial_state, (inputs, done, decay if varying else None), unroll=unroll)[1]
 
 
 def _associative_scan(decay: Array, inputs: Array, done: Array, initial_state: Array) -> Array:

@@ -9,7 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from memorax.networks.sequence_models.ops.gated_linear_attention import gated_linear_attention
+from memorax.networks.sequence_models.ops.gated_linear_attention import (
+    gated_linear_attention,
+    weighted_linear_attention,
+)
 from memorax.types import where
 
 B, T, H, P, N = 2, 13, 3, 4, 5
@@ -58,10 +61,12 @@ def test_equals_a_loop_with_its_gradients(form: str, chunk_length: int) -> None:
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), chunked, plain)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_strong_decays_neither_overflow_nor_cost_digits(form: str) -> None:
+@pytest.mark.parametrize(
+    ("form", "strongest"), [("one_decay", -1000.0), ("one_decay_shared_keys", -1000.0), ("many_decays", -8.0)]
+)
+def test_strong_decays_neither_overflow_nor_cost_digits(form: str, strongest: float) -> None:
     log_decay, *rest = arguments(form, time=24)
-    log_decay = log_decay.at[:, ::3].add(-1000.0).at[:, 1::9].set(0.0)
+    log_decay = log_decay.at[:, ::3].set(strongest).at[:, 1::9].set(0.0)
     _, expected = jax.jit(loop)(log_decay, *rest)
     _, outputs = chunks_of_eight(log_decay, *rest)
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
@@ -80,3 +85,36 @@ def test_a_nan_stays_in_its_episode_and_reaches_the_rest_of_it(which: int) -> No
     np.testing.assert_allclose(outputs[:, 9:], clean[:, 9:], rtol=1e-6)
     hidden = 3 if which == 3 else 9  # a query is read at its own step alone
     assert bool(jnp.isnan(outputs[:, 2:hidden]).all())
+
+
+@pytest.mark.parametrize(("num_decays", "time"), [(1, T), (N, T), (1, 1)])
+def test_weights_are_what_a_value_that_is_always_one_is_read_as(num_decays: int, time: int) -> None:
+    log_decay, keys, values, queries, done, _ = arguments("one_decay" if num_decays == 1 else "many_decays", time)
+    state = jax.random.normal(jax.random.key(1), (B, H, P + 1, N))
+    nan = jnp.zeros_like(done).at[0, time // 2].set(True)[..., None, None]
+
+    def with_ones(log_decay: jax.Array, keys: jax.Array, values: jax.Array, queries: jax.Array, state: jax.Array):
+        values = jnp.concatenate([values, jnp.ones_like(values[..., :1])], axis=-1)
+        final, outputs = gated_linear_attention(log_decay, keys, values, queries, done, state, 4)
+        return final, outputs[..., :-1], outputs[..., -1:]
+
+    def weighted(*arrays: jax.Array) -> tuple:
+        return weighted_linear_attention(*arrays[:4], done, arrays[4], 4)
+
+    def run(function: object, values: jax.Array) -> tuple:
+        def total(*arrays: jax.Array) -> tuple:
+            results = function(*arrays)
+            return sum(jnp.sum(jnp.sin(x)) for x in results), results
+
+        return jax.jit(jax.value_and_grad(total, (0, 1, 2, 3, 4), has_aux=True))(
+            log_decay, keys, values, queries, state
+        )
+
+    for inputs in (values, jnp.where(nan, jnp.nan, values)):
+        (_, results), gradients = run(weighted, inputs)
+        (_, expected), expected_gradients = run(with_ones, inputs)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5), results, expected)
+        if inputs is values:
+            jax.tree.map(
+                lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), gradients, expected_gradients
+            )

@@ -23,9 +23,12 @@ def loop(decay: jax.Array, inputs: jax.Array, done: jax.Array, state: jax.Array)
     return jax.lax.scan(body, state, (every_decay, inputs, done))
 
 
-def arguments(dtype: jnp.dtype, constant: bool) -> tuple:
+DECAYS = {"constant": (D,), "varying": (T, B, D), "varying_shared": (T, B, 1)}
+
+
+def arguments(dtype: jnp.dtype, decays: str) -> tuple:
     keys = jax.random.split(jax.random.key(0), 4)
-    decay = jax.random.normal(keys[0], (D,) if constant else (T, B, D), dtype)
+    decay = jax.random.normal(keys[0], DECAYS[decays], dtype)
     inputs, state = jax.random.normal(keys[1], (T, B, D), dtype), jax.random.normal(keys[2], (B, D), dtype)
     done = jax.random.bernoulli(keys[3], 0.3, (T, B)).at[0].set(jnp.array([True, False, False, False]))
     return decay, inputs, done, state
@@ -39,9 +42,9 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
-@pytest.mark.parametrize("constant", [True, False])
-def test_equals_a_loop_with_its_gradients(backend: str, dtype: jnp.dtype, constant: bool) -> None:
-    decay, inputs, done, state = arguments(dtype, constant)
+@pytest.mark.parametrize("decays", DECAYS)
+def test_equals_a_loop_with_its_gradients(backend: str, dtype: jnp.dtype, decays: str) -> None:
+    decay, inputs, done, state = arguments(dtype, decays)
 
     def loss(run: object) -> object:
         def total(decay: jax.Array, inputs: jax.Array, state: jax.Array) -> jax.Array:
@@ -55,7 +58,7 @@ def test_equals_a_loop_with_its_gradients(backend: str, dtype: jnp.dtype, consta
 
 
 def test_a_nan_does_not_survive_a_reset(backend: str) -> None:
-    decay, inputs, done, state = arguments(jnp.float32, constant=False)
+    decay, inputs, done, state = arguments(jnp.float32, "varying")
     done = done.at[5].set(True)
     run = jax.jit(lambda *arguments: linear_recurrence(*arguments))
     _, clean = run(decay, inputs, done, state)
@@ -65,7 +68,7 @@ def test_a_nan_does_not_survive_a_reset(backend: str) -> None:
 
 
 def test_state_is_float32_under_bfloat16_inputs(backend: str) -> None:
-    decay, inputs, done, state = arguments(jnp.float32, constant=True)
+    decay, inputs, done, state = arguments(jnp.float32, "constant")
     halves = decay.astype(jnp.bfloat16), inputs.astype(jnp.bfloat16)
     final, states = jax.eval_shape(lambda *arguments: linear_recurrence(*arguments), *halves, done, state)
     assert final.dtype == states.dtype == jnp.float32
