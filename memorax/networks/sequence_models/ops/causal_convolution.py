@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 
 from memorax.types import Array, where
@@ -22,17 +23,54 @@ def causal_convolution(inputs: Array, kernel: Array, done: Array, window: Array)
     """
     width, time = kernel.shape[0], inputs.shape[1]
     padded = jnp.concatenate([window, inputs.astype(window.dtype)], axis=1)
-    padded_done = jnp.pad(done, ((0, 0), (width - 1, 0)))
-
-    same_episode = jnp.ones_like(done)
-    outputs = padded[:, width - 1 :] * kernel[-1][None, None]
-    for lag in range(1, width):
-        same_episode = same_episode & ~padded_done[:, width - lag : width - lag + time]
-        tap = padded[:, width - 1 - lag : width - 1 - lag + time]
-        outputs = outputs + where(same_episode, tap, jnp.zeros_like(tap)) * kernel[width - 1 - lag][None, None]
+    outputs = _convolve(padded, kernel, done)
 
     # A place in the new window is kept if no episode starts after it.
+    padded_done = jnp.pad(done, ((0, 0), (width - 1, 0)))
     starts_from = jnp.cumsum(padded_done[:, ::-1][:, : width - 1], axis=1)
     starts_after = (starts_from - padded_done[:, ::-1][:, : width - 1])[:, ::-1]
     tail = padded[:, time:]
     return where(starts_after == 0, tail, jnp.zeros_like(tail)), outputs.astype(inputs.dtype)
+
+
+@jax.custom_vjp
+def _convolve(padded: Array, kernel: Array, done: Array) -> Array:
+    """The outputs `[B, T, D]`, of window and inputs `[B, K - 1 + T, D]`."""
+    taps = _taps(padded, done, kernel.shape[0])
+    return sum(tap * weights[None, None] for tap, weights in zip(taps, kernel[::-1], strict=True))
+
+
+def _forward(padded: Array, kernel: Array, done: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    return _convolve(padded, kernel, done), (padded, kernel, done)
+
+
+def _backward(residuals: tuple[Array, Array, Array], d_outputs: Array) -> tuple[Array, Array, None]:
+    padded, kernel, done = residuals
+    width, time = kernel.shape[0], done.shape[1]
+    d_kernel = jnp.stack([jnp.sum(tap * d_outputs, axis=(0, 1)) for tap in _taps(padded, done, width)][::-1])
+    # An input is read by the outputs from its own step on: the same sum with time reversed.
+    later = jnp.pad(d_outputs, ((0, 0), (width - 1, width - 1), (0, 0)))
+    d_padded = jnp.zeros_like(padded)
+    for lag, (same_episode, weights) in enumerate(zip(_same_episode(done, width), kernel[::-1], strict=True)):
+        same_episode = jnp.pad(same_episode, ((0, 0), (width - 1 - lag, lag)))
+        reader = later[:, lag : lag + width - 1 + time]
+        d_padded = d_padded + where(same_episode, reader, jnp.zeros_like(reader)) * weights[None, None]
+    return d_padded.astype(padded.dtype), d_kernel.astype(kernel.dtype), None
+
+
+_convolve.defvjp(_forward, _backward)
+
+
+def _taps(padded: Array, done: Array, width: int) -> list[Array]:
+    """What was seen 0, 1, ... `width - 1` steps before each step, zero where that is of another episode."""
+    steps = (padded[:, width - 1 - lag :][:, : done.shape[1]] for lag in range(width))
+    return [where(same, x, jnp.zeros_like(x)) for same, x in zip(_same_episode(done, width), steps, strict=True)]
+
+
+def _same_episode(done: Array, width: int) -> list[Array]:
+    """Whether what was 0, 1, ... `width - 1` steps before each step is of its episode, or before the first reset."""
+    padded = jnp.pad(done, ((0, 0), (width - 1, 0)))
+    same = [jnp.ones_like(done)]
+    for lag in range(1, width):
+        same.append(same[-1] & ~padded[:, width - lag :][:, : done.shape[1]])
+    return same

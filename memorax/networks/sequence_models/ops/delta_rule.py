@@ -221,8 +221,10 @@ def _inverse_of_unit_lower(strictly_lower: Array) -> Array:
     size = 1
     while size < length:
         below = (i // (2 * size) == j // (2 * size)) & (i // size > j // size)
-        below = jnp.where(np.expand_dims(below, tuple(range(strictly_lower.ndim - 2))), strictly_lower, 0.0)
-        inverse = inverse + (below if size == 1 else inverse @ below @ inverse)
+        below = np.expand_dims(below, tuple(range(strictly_lower.ndim - 2)))
+        # On these blocks the product takes nothing from the others.
+        product = strictly_lower if size == 1 else inverse @ strictly_lower @ inverse
+        inverse = jnp.where(below, product, inverse)
         size *= 2
     return inverse
 
