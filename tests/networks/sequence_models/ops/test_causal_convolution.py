@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
 
@@ -31,6 +32,15 @@ def test_equals_a_loop(width: int, num_steps: int) -> None:
     result = jax.jit(causal_convolution)(inputs, kernel, done, window)
     expected = loop(*(np.asarray(x, np.float64) for x in (inputs, kernel)), np.asarray(done), np.asarray(window))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), result, expected)
+
+
+def test_gradient_is_that_of_finite_differences() -> None:
+    keys = jax.random.split(jax.random.key(0), 4)
+    shapes = (2, 7, 3), (4, 3), (2, 3, 3)
+    inputs, kernel, window = (jax.random.normal(key, shape) for key, shape in zip(keys[:3], shapes, strict=True))
+    done = jax.random.bernoulli(keys[3], 0.3, (2, 7)).at[1].set(False)
+    run = jax.jit(lambda inputs, kernel, window: causal_convolution(inputs, kernel, done, window))
+    check_grads(run, (inputs, kernel, window), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
 
 
 def test_a_nan_does_not_survive_a_reset() -> None:
