@@ -24,8 +24,9 @@ demo: $(VENV)/installed  ## Install, train with and without memory, draw the dif
 test: $(VENV)/installed-dev  ## Install with the test extras and run the fast tests.
 	$(RUN) pytest -n 2 --dist worksteal
 
-test-slow: $(VENV)/installed-dev  ## Run the learning tests.
+test-slow: $(VENV)/installed-dev  ## Run the learning tests, and the laws of algorithms by the compiler's own emitters.
 	XLA_FLAGS= $(RUN) pytest -m slow
+	XLA_FLAGS=--xla_backend_optimization_level=0 $(RUN) pytest tests/test_laws.py::test_algorithm
 
 # torchscale asks for more than is used of it.
 .venv-parity/installed: pyproject.toml constraints.txt Makefile

@@ -1,10 +1,17 @@
 """Settings every test runs under."""
 
 import os
+import platform
 from pathlib import Path
 
 # The fast tests compile much and compute little. `make test-slow` sets it otherwise.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# The older emitters compile twice as fast, but there a fusion decides whether a product and its sum are rounded once or
+# twice: without the instruction for once, the same arithmetic in another program gives the same bits.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0"
+    + " --xla_cpu_use_fusion_emitters=false --xla_cpu_max_isa=AVX" * (platform.machine() in ("x86_64", "AMD64")),
+)
 
 import jax
 
