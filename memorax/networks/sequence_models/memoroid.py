@@ -41,7 +41,7 @@ class MemoroidCell(nn.Module, abc.ABC):
         """The memory at the start of an episode, float32 or complex64 leaves `[B, ...]`, from `(B, F)`."""
 
 
-INPUTS_PER_BLOCK = {"cpu": 1024}
+INPUTS_PER_BLOCK = {"cpu": 8192}
 """How many inputs, of all sequences together, a block of a cell that runs `in_blocks` holds, by platform.
 
 On a CPU what is computed of a block stays in the caches (measured at B=16, T=512: Mamba forward and backward 131 ms at

@@ -33,7 +33,9 @@ def test_blocks_of_time_change_neither_results_nor_gradients(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("in_blocks", [True, False])
-def test_losses_of_a_cell_are_not_lost_in_blocks(in_blocks: bool) -> None:
+def test_losses_of_a_cell_are_not_lost_in_blocks(in_blocks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memoroid, "INPUTS_PER_BLOCK", {jax.default_backend(): 20})
+
     class Cell(DeltaNetCell):
         def gate(self, inputs: jax.Array, outputs: jax.Array) -> jax.Array:
             self.sow("losses", "size", jnp.mean(outputs**2))
@@ -41,7 +43,7 @@ def test_losses_of_a_cell_are_not_lost_in_blocks(in_blocks: bool) -> None:
 
     Cell.in_blocks = in_blocks
     model = Memoroid(Cell(8))
-    inputs, done, carry = laws.sequence(model, 8, num_steps=400)
+    inputs, done, carry = laws.sequence(model, 8, num_steps=23)
     params = jax.eval_shape(model.init, jax.random.key(0), inputs, done, carry)
 
     def run(params: Any) -> Any:
