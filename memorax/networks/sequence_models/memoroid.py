@@ -44,8 +44,8 @@ class MemoroidCell(nn.Module, abc.ABC):
 INPUTS_PER_BLOCK = {"cpu": 8192}
 """How many inputs, of all sequences together, a block of a cell that runs `in_blocks` holds, by platform.
 
-On a CPU what is computed of a block stays in the caches (measured at B=16, T=512: Mamba forward and backward 131 ms at
-once, 74 ms in blocks).
+What is computed of a block stays in the caches of a CPU, and what is one block is not computed again (measured at B=16,
+T=512, forward and backward: mLSTM 16 ms in one block, 19 in eight; T=8192: 310 either way).
 """
 
 
