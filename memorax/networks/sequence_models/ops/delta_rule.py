@@ -132,9 +132,8 @@ def _decays(log_decay: Array | None, episodes: Episodes, dtype: jnp.dtype) -> tu
     carried = episodes.carried[..., None]
     if log_decay is None:
         return episodes.visible.astype(dtype), carried.astype(dtype)
-    return chunks.decay_between(log_decay, episodes), jnp.where(
-        carried, chunks.decay_from_start(log_decay, episodes), 0.0
-    )
+    from_start = chunks.decay_from_start(log_decay, episodes)
+    return chunks.decay_between(log_decay, episodes), jnp.where(carried, from_start, 0.0)
 
 
 def _separate_nonfinite(inputs: PyTree, done: Array, state: Array) -> tuple[Array, PyTree, Array]:

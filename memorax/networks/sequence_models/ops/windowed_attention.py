@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.networks.sequence_models.ops.materialize import materialize
+from memorax.networks.sequence_models.ops.nonfinite import zero_or_nan
 from memorax.types import Array, where
 
 
@@ -106,16 +107,14 @@ def _sequence(
 
     keys, values = keys.astype(queries.dtype), values.astype(queries.dtype)
     # A weight of zero would spread a NaN or an infinity, as zero times NaN is NaN: zeros there, marked in `mask`.
-    probe = jax.lax.stop_gradient(_probe(keys) + _probe(values))
-    finite = jnp.isfinite(probe.sum(1, keepdims=True))
-    keys, values = jnp.where(finite, keys, 0), jnp.where(finite, values, 0)
-    probe, keys, values = (_windows(x, block, length) for x in (probe, keys, values))  # [B, G, N, K, D]
-    zero_or_nan = 0 * probe.sum((1, 4))[:, None, :, None, None]  # [B, 1, N, 1, 1, K]
+    marks = jax.lax.stop_gradient(zero_or_nan(keys) + zero_or_nan(values)).sum(1)[:, None, :, None]  # [B, 1, L + T, 1]
+    keys, values = (jnp.where(jnp.isnan(marks), 0, x) for x in (keys, values))
+    marks, keys, values = (_windows(x, block, length) for x in (marks, keys, values))  # [B, G, N, K, D]
     # As unsigned numbers, negative ages are the largest.
     ages = (np.arange(block)[:, None] + length - np.arange(length + block)[None]).astype(np.uint32)  # [Q, K]
     reach = jnp.minimum(_blocks(positions[:, None, None, :, None], block), length - 1)  # [B, 1, N, 1, Q, 1]
     visible = ages[None, None, None, None] <= reach.astype(jnp.uint32)
-    mask = jnp.where(visible, zero_or_nan, -jnp.inf)
+    mask = jnp.where(visible, marks.astype(jnp.float32).swapaxes(3, 4)[:, :, :, None], -jnp.inf)
     if bias is not None:
         mask = mask + _align(_blocks(bias, block), block, length + block)
     outputs = _attend(_blocks(queries, block), keys, values, mask).swapaxes(2, 3)
@@ -220,8 +219,3 @@ def _windows(x: Array, block: int, length: int) -> Array:
     before = length // block
     num_blocks = blocks.shape[2] - before
     return jnp.concatenate([blocks[:, :, i : i + num_blocks] for i in range(before + 1)], axis=3)
-
-
-def _probe(x: Array) -> Array:
-    """`[B, G, K, D]` to float32 `[B, G, K, 1]`, finite where all are: a product is faster than to ask each."""
-    return (x @ jnp.full((x.shape[-1], 1), 2.0**-20, x.dtype)).astype(jnp.float32)
