@@ -5,6 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from memorax.networks import sequence_models
@@ -182,3 +183,19 @@ def test_a_cell_that_changes_its_carry() -> None:
         ValueError, match=r"_ForgetsItsPrecision was given the carry float32\[1, 2\] and returned bfloat16"
     ):
         model.init(jax.random.key(0), jnp.zeros((1, 1, 2)), jnp.zeros((1, 1), bool), jnp.zeros((1, 2)))
+
+
+def test_gates_that_forget_all_at_once_stay_in_range() -> None:
+    model = Memoroid(GLACell(8, num_heads=2, gate_logit_normalizer=1.0))
+    inputs, done, carry = (
+        jax.random.normal(jax.random.key(0), (2, 40, 8)),
+        jnp.zeros((2, 40), bool),
+        jnp.zeros((2, 2, 4, 2)),
+    )
+    params = model.init(jax.random.key(1), inputs, done, carry)
+    params["params"]["cell"]["alpha"]["bias"] = jnp.array([-1e4, 1e4, -1e4, 0.0])
+    run = jax.jit(model.apply)
+    _, expected = run(params, inputs, done, carry)
+    for step in range(40):
+        carry, outputs = run(params, inputs[:, step : step + 1], done[:, step : step + 1], carry)
+        np.testing.assert_allclose(outputs[:, 0], expected[:, step], atol=1e-5)
