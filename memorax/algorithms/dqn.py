@@ -17,10 +17,10 @@ from memorax.algorithms.algorithm import Algorithm, AlgorithmState, MakeNetwork
 from memorax.buffers import SequenceBuffer
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Discrete
-from memorax.exploration import epsilon_greedy
+from memorax.learning.exploration import epsilon_greedy
 from memorax.networks import heads
 from memorax.networks.network import Network, initialize, unroll, unroll_step, unroll_with_losses
-from memorax.optimization import gradient_step, target_update
+from memorax.learning.optimization import gradient_step, target_update
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
 from memorax.validation import require_fraction, require_not_negative, require_positive

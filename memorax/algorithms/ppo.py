@@ -11,13 +11,13 @@ import optax
 from flax import struct
 
 from memorax.algorithms.algorithm import Algorithm, AlgorithmState, MakeNetwork
-from memorax.batching import flatten_carries, minibatches, to_sequences
-from memorax.bootstrap import values_along
+from memorax.learning.batching import flatten_carries, minibatches, to_sequences
+from memorax.learning.bootstrap import values_along
 from memorax.environments.environment import Environment
 from memorax.networks import heads
 from memorax.networks.network import Network, initialize, unroll, unroll_step, unroll_with_losses
-from memorax.optimization import gradient_step
-from memorax.returns import generalized_advantage_estimate
+from memorax.learning.optimization import gradient_step
+from memorax.learning.returns import generalized_advantage_estimate
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
 from memorax.validation import require_fraction, require_not_negative, require_positive

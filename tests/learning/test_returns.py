@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from memorax import returns
+from memorax.learning import returns
 
 GAMMA = 0.9
 NUM_PATTERNS, NUM_STEPS = 1000, 12

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memorax.bootstrap import values_along
+from memorax.learning.bootstrap import values_along
 from memorax.types import Timestep, Trajectory
 
 DECAY = 0.7

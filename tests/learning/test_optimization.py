@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from memorax.optimization import gradient_step, target_update
+from memorax.learning.optimization import gradient_step, target_update
 
 PARAMS = {"weight": jnp.array([1.0, -2.0]), "bias": jnp.array(0.5)}
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.1))

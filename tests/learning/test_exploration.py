@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from memorax.environments.spaces import Box, Dict, Discrete
-from memorax.exploration import epsilon_greedy, uniform
+from memorax.learning.exploration import epsilon_greedy, uniform
 
 NUM_DRAWS = 30_000
 Q_VALUES = jnp.broadcast_to(jnp.array([0.0, 3.0, 1.0]), (NUM_DRAWS, 3))

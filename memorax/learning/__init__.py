@@ -1,0 +1,1 @@
+"""What algorithms share: returns, losses, gradients, epochs of minibatches, replayed updates, exploration."""
