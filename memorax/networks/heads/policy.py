@@ -1,0 +1,147 @@
+"""Heads that return policies: distributions with batch shape `[B, T]` (see `memorax.networks.distributions`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space
+from memorax.networks import distributions
+from memorax.networks.heads.fit import bound, check_bounds, check_fields, require_space
+from memorax.networks.heads.head import POLICY_SCALE, Head, legal_actions, linear
+from memorax.types import Array
+
+
+class Categorical(Head):
+    """A policy over the actions of a `Discrete` space.
+
+    Attributes:
+        action_dim: how many actions.
+        dtype: what is computed in.
+    """
+
+    action_dim: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Array) -> distributions.Categorical:
+        logits = linear(self.action_dim, POLICY_SCALE, self.dtype)(features)  # (B, T, A)
+        return distributions.Categorical(logits.astype(jnp.float32))
+
+    @nn.nowrap
+    def check_action_space(self, space: Space) -> None:
+        """Raise a ValueError if the head does not fit `space`."""
+        space = require_space(self, space, Discrete, "policy")
+        check_fields(self, space, {"action_dim": (self.action_dim, space.n)})
+
+    @nn.nowrap
+    def mask(self, output: distributions.Categorical, mask: Array) -> distributions.Categorical:
+        return distributions.Categorical(jnp.where(legal_actions(mask), output.logits, -jnp.inf))
+
+
+class MultiCategorical(Head):
+    """A policy over the actions of a `MultiDiscrete` space.
+
+    Attributes:
+        action_dims: how many actions each choice has.
+        dtype: what is computed in.
+    """
+
+    action_dims: Sequence[int]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Array) -> distributions.MultiCategorical:
+        logits = linear(sum(self.action_dims), POLICY_SCALE, self.dtype)(features)  # (B, T, sum of A)
+        return distributions.MultiCategorical(logits.astype(jnp.float32), self.action_dims)
+
+    @nn.nowrap
+    def check_action_space(self, space: Space) -> None:
+        """Raise a ValueError if the head does not fit `space`."""
+        space = require_space(self, space, MultiDiscrete, "policy")
+        check_fields(self, space, {"action_dims": (tuple(self.action_dims), tuple(space.nvec))})
+
+    @nn.nowrap
+    def mask(self, output: distributions.MultiCategorical, mask: Array) -> distributions.MultiCategorical:
+        choices = jnp.split(mask, np.cumsum(self.action_dims)[:-1], axis=-1)
+        legal = jnp.concatenate([legal_actions(choice) for choice in choices], axis=-1)  # (B, T, sum of A)
+        return distributions.MultiCategorical(jnp.where(legal, output.logits, -jnp.inf), self.action_dims)
+
+
+class Gaussian(Head):
+    """A normal policy over a `Box` space with a standard deviation that does not depend on the features.
+
+    Its samples are not bounded: environments are given the nearest action in the space.
+
+    Attributes:
+        action_dim: how many numbers an action has.
+        initial_log_std: logarithm of the standard deviation before training.
+        dtype: what is computed in.
+    """
+
+    action_dim: int
+    initial_log_std: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Array) -> distributions.DiagonalGaussian:
+        loc = linear(self.action_dim, POLICY_SCALE, self.dtype)(features).astype(jnp.float32)  # (B, T, A)
+        log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.action_dim,))
+        return distributions.DiagonalGaussian(loc, jnp.broadcast_to(log_std, loc.shape))
+
+    @nn.nowrap
+    def check_action_space(self, space: Space) -> None:
+        """Raise a ValueError if the head does not fit `space`."""
+        space = require_space(self, space, Box, "policy")
+        check_fields(self, space, {"action_dim": (self.action_dim, space.shape[0])})
+
+
+class SquashedGaussian(Head):
+    """A normal policy squashed by tanh into a bounded `Box` space (Haarnoja et al., 2018, Soft Actor-Critic).
+
+    Mean and standard deviation both depend on the features.
+
+    Attributes:
+        action_dim: how many numbers an action has.
+        low: lower bound of the actions, one or one for each number.
+        high: upper bound likewise.
+        min_log_std: lower limit of the logarithm of the standard deviation before squashing.
+        max_log_std: upper limit likewise.
+        initial_log_std: what it is before training, between the two.
+        dtype: what is computed in.
+    """
+
+    action_dim: int
+    low: float | Sequence[float] = -1.0
+    high: float | Sequence[float] = 1.0
+    min_log_std: float = -5.0
+    max_log_std: float = 2.0
+    initial_log_std: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Array) -> distributions.SquashedDiagonalGaussian:
+        loc = linear(self.action_dim, POLICY_SCALE, self.dtype, "loc")(features).astype(jnp.float32)  # (B, T, A)
+        # Squashed into its limits rather than clipped, so that it never loses its gradient.
+        middle, half = 0.5 * (self.max_log_std + self.min_log_std), 0.5 * (self.max_log_std - self.min_log_std)
+        bias = math.atanh((self.initial_log_std - middle) / half)
+        log_std = linear(self.action_dim, POLICY_SCALE, self.dtype, "log_std", bias)(features).astype(jnp.float32)
+        log_std = middle + half * jnp.tanh(log_std)
+        low = jnp.broadcast_to(jnp.asarray(self.low, jnp.float32), loc.shape)
+        high = jnp.broadcast_to(jnp.asarray(self.high, jnp.float32), loc.shape)
+        return distributions.SquashedDiagonalGaussian(loc, log_std, low, high)
+
+    @nn.nowrap
+    def check_action_space(self, space: Space) -> None:
+        """Raise a ValueError if the head does not fit `space`, bounds included where the space has any."""
+        check_bounds(self, self.low, self.high)
+        space = require_space(self, space, Box, "policy")
+        fields: dict[str, tuple[Any, Any]] = {"action_dim": (self.action_dim, space.shape[0])}
+        if space.bounded:
+            fields |= {"low": (bound(self.low), bound(space.low)), "high": (bound(self.high), bound(space.high))}
+        check_fields(self, space, fields)

@@ -1,0 +1,109 @@
+"""Which head fits which action space, and the one line that says what would."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import numpy as np
+import pytest
+
+from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete
+from memorax.networks import heads
+
+
+@pytest.mark.parametrize(
+    ("head", "space", "message"),
+    [
+        (
+            heads.Categorical(5),
+            Discrete(4),
+            "Categorical(action_dim=5) does not fit the action space Discrete(4): use action_dim=4",
+        ),
+        (
+            heads.Gaussian(2),
+            Discrete(4),
+            "Gaussian is for Box action spaces with one axis, but the action space is Discrete(4): "
+            "use Categorical(action_dim=4)",
+        ),
+        (
+            heads.Categorical(4),
+            MultiDiscrete((2, 2)),
+            "Categorical is for Discrete action spaces, but the action space is MultiDiscrete((2, 2)): "
+            "use MultiCategorical(action_dims=(2, 2))",
+        ),
+        (
+            heads.MultiCategorical((2, 3)),
+            MultiDiscrete((3, 2)),
+            "MultiCategorical(action_dims=(2, 3)) does not fit the action space MultiDiscrete((3, 2)): "
+            "use action_dims=(3, 2)",
+        ),
+        (
+            heads.Gaussian(3),
+            Box(-1.0, 1.0, (2,)),
+            "Gaussian(action_dim=3) does not fit the action space Box(low=-1.0, high=1.0, shape=(2,)): "
+            "use action_dim=2",
+        ),
+        (
+            heads.SquashedGaussian(1),
+            Box(-2.0, 2.0, (1,)),
+            "SquashedGaussian(low=-1.0, high=1.0) does not fit the action space Box(low=-2.0, high=2.0, shape=(1,)): "
+            "use low=-2.0, high=2.0",
+        ),
+        (
+            heads.DiscreteQNetwork(3),
+            Discrete(2),
+            "DiscreteQNetwork(action_dim=3) does not fit the action space Discrete(2): use action_dim=2",
+        ),
+        (
+            heads.DiscreteQNetwork(3),
+            Box(-1.0, 1.0, (2,)),
+            "DiscreteQNetwork is for Discrete action spaces, but the action space is "
+            "Box(low=-1.0, high=1.0, shape=(2,)): use ContinuousQNetwork()",
+        ),
+        (
+            heads.ContinuousQNetwork(),
+            Discrete(2),
+            "ContinuousQNetwork is for Box action spaces with one axis, but the action space is Discrete(2): "
+            "use DiscreteQNetwork(action_dim=2)",
+        ),
+        (
+            heads.Gaussian(4),
+            Box(-1.0, 1.0, (2, 2)),
+            "there is no policy head for the action space Box(low=-1.0, high=1.0, shape=(2, 2)): "
+            "it must be Discrete, MultiDiscrete or Box with one axis",
+        ),
+        (
+            heads.DiscreteQNetwork(4),
+            MultiDiscrete((2, 2)),
+            "there is no action-value head for the action space MultiDiscrete((2, 2)): "
+            "it must be Discrete or Box with one axis",
+        ),
+    ],
+)
+def test_a_head_that_does_not_fit_says_what_would(head, space, message):
+    with pytest.raises(ValueError) as error:
+        head.check_action_space(space)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("default", [heads.policy_head, heads.q_head])
+@pytest.mark.parametrize(
+    "space", [Discrete(4), MultiDiscrete((2, 3)), Box(-2.0, 2.0, (3,)), Box(-np.inf, np.inf, (1,))]
+)
+def test_default_heads_fit(default, space):
+    if default is heads.q_head and isinstance(space, MultiDiscrete):
+        with pytest.raises(ValueError, match="no action-value head"):
+            default(space)
+        return
+    head = default(space)
+    assert isinstance(head, nn.Module)
+    head.check_action_space(space)
+    heads.VNetwork().check_action_space(space)
+
+
+def test_an_unbounded_space_asks_for_no_bounds():
+    heads.SquashedGaussian(2, -3.0, 3.0).check_action_space(Box(-np.inf, np.inf, (2,)))
+
+
+def test_no_head_for_a_dictionary():
+    with pytest.raises(ValueError, match="there is no policy head for the action space Dict"):
+        heads.policy_head(Dict({"a": Discrete(2)}))
