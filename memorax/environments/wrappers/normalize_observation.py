@@ -32,7 +32,9 @@ class NormalizeObservation(BatchWrapper):
 
     The statistics are of every observation that was acted upon in training, in all environments together; each step
     counts before it is normalised. They are part of the state, so that a checkpoint saves them; evaluation uses them
-    and leaves them as they are. Final observations are normalised too, without being counted.
+    and leaves them as they are. Final observations are normalised too, without being counted. An element that is not
+    finite is passed on (NaN as it is, infinity as +-10), counted in the statistics' `left_out` and in nothing else; of
+    outliers see `update_statistics`.
 
     Args:
         env: an environment whose observations are a `Box`.

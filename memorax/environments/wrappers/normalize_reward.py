@@ -15,6 +15,7 @@ from memorax.environments.wrappers.running_statistics import (
     initial_statistics,
     of_one,
     update_statistics,
+    without_outliers,
 )
 from memorax.types import Array, Key, PyTree
 
@@ -35,8 +36,9 @@ class NormalizeReward(BatchWrapper):
 
     The sum is `R = gamma * R + reward`, from 0 at the start of an episode; its variance is that over all steps of
     training, in all environments together, and each step counts before its reward is divided. Rewards are not shifted.
-    The statistics are part of the state, so that a checkpoint saves them; evaluation uses them and leaves them as they
-    are. Episode statistics count rewards as they were.
+    A reward that is not finite is passed on (NaN as it is, infinity as +-10), counted in the statistics' `left_out` and
+    in nothing else; of outliers see `update_statistics`. The statistics are part of the state, so that a checkpoint
+    saves them; evaluation uses them and leaves them as they are. Episode statistics count rewards as they were.
 
     Source: Engstrom et al., "Implementation Matters in Deep Policy Gradients", 2020, on reward scaling.
 
@@ -79,16 +81,18 @@ class NormalizedRewards(VectorEnvironment):
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, NormalizedRewardState]:
         observation, env_state = self.inner.reset(key, params)
         statistics = initial_statistics(()) if self.fixed is None else self.fixed
-        return observation, self._state(env_state, jnp.zeros((self.num_envs,)), statistics)
+        return observation, self._state(env_state, jnp.zeros((self.num_envs,), jnp.float32), statistics)
 
     def step(self, key: Key, env_state: NormalizedRewardState, action: PyTree, params: PyTree) -> StepResult:
         observation, inner, reward, terminated, truncated, info = self.inner.step(
             key, env_state.env_state, action, params
         )
-        discounted_return = self.env.gamma * env_state.discounted_return + reward
+        before = self.env.gamma * env_state.discounted_return
         statistics = of_one(env_state.statistics)
+        # The sum goes on as it was counted: what is not finite, or an outlier, does not follow the episode to its end.
+        discounted_return = jnp.where(jnp.isfinite(reward), without_outliers(statistics, before + reward), before)
         if self.fixed is None:
-            statistics = update_statistics(statistics, discounted_return)
+            statistics = update_statistics(statistics, before + reward)
         scaled = divide_by_deviation(statistics, reward)
         running = jnp.where(terminated | truncated, 0.0, discounted_return)
         state = self._state(inner, running, statistics)

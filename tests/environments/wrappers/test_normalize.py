@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from memorax.environments.wrappers import NormalizeObservation, NormalizeReward, ScaleReward
-from memorax.environments.wrappers.running_statistics import initial_statistics, update_statistics
+from memorax.environments.wrappers.running_statistics import initial_statistics, standardize, update_statistics
 from memorax.networks import TORSOS
 from tests.catalogue import make_agent
 from tests.environments.wrappers.track import ACTIONS, Track, play
@@ -32,7 +32,7 @@ def test_statistics_are_those_of_the_whole_stream() -> None:
         statistics = jax.jit(update_statistics)(statistics, jnp.asarray(batch))
     np.testing.assert_allclose(statistics.mean, stream.mean(axis=(0, 1)), rtol=1e-6)
     np.testing.assert_allclose(statistics.variance, stream.var(axis=(0, 1)), rtol=1e-3)
-    assert float(statistics.count) == pytest.approx(200)
+    np.testing.assert_array_equal(statistics.count, [200, 200])
 
 
 def test_observations_are_normalised_by_everything_seen() -> None:
@@ -114,3 +114,110 @@ def test_an_agent_is_evaluated_with_what_training_has_seen() -> None:
     np.testing.assert_allclose(time, np.round(time), atol=1e-4)  # the steps taken, which are whole
     scaled = evaluated.info["raw_reward"] / np.sqrt(before.statistics.variance[0])
     np.testing.assert_allclose(evaluated.reward, np.clip(scaled, -10, 10), rtol=1e-5)
+
+
+def statistics_of(stream: Any) -> Any:
+    """The statistics of a stream of batches `[T, B, ...]`, one after the other."""
+
+    def update(statistics: Any, batch: Any) -> Any:
+        return update_statistics(statistics, batch), None
+
+    stream = jnp.asarray(stream)
+    return jax.jit(lambda: jax.lax.scan(update, initial_statistics(stream.shape[2:]), stream)[0])()
+
+
+def normal(shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray:
+    return (scale * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_not_finite_are_left_out_and_counted(bad: float) -> None:
+    stream = normal((40, 4, 2))
+    spoiled = stream.copy()
+    spoiled[7, :, 0] = bad  # a batch without any finite sample
+    spoiled[9, 2, 0] = bad
+    statistics = statistics_of(spoiled)
+    clean = np.concatenate([np.delete(stream, [7, 9], axis=0).reshape(-1, 2), stream[9, [0, 1, 3]]])
+    np.testing.assert_array_equal(statistics.count, [155, 160])
+    np.testing.assert_array_equal(statistics.left_out, [5, 0])
+    np.testing.assert_allclose(statistics.mean[0], clean[:, 0].mean(), atol=1e-6)
+    np.testing.assert_allclose(statistics.variance[0], clean[:, 0].var(), rtol=1e-4)
+    np.testing.assert_allclose(statistics.variance[1], stream[..., 1].var(), rtol=1e-4)
+    seen = standardize(statistics, jnp.full((1, 2), bad))
+    np.testing.assert_array_equal(seen, np.clip([[bad, bad]], -10, 10))  # NaN goes on to be seen
+
+
+@pytest.mark.parametrize("bad", [1e4, 1e30, -3e38])
+@pytest.mark.parametrize("time", [0, 1, 100])
+def test_an_outlier_does_not_destroy_what_was_learned(bad: float, time: int) -> None:
+    stream = normal((5000, 4, 1))
+    stream[time, 1] = bad
+    statistics = statistics_of(stream)
+    assert jnp.isfinite(statistics.variance).all()
+    if time:  # of the very first samples none is known to be the wrong one
+        assert 0.9 < float(statistics.variance[0]) < 2.5
+        assert abs(float(statistics.mean[0])) < 0.2
+
+
+def test_a_change_of_scale_is_followed() -> None:
+    stream = np.concatenate([normal((1000, 4)), 1e6 * normal((1000, 4))])
+    statistics = statistics_of(stream)
+    np.testing.assert_allclose(statistics.variance, stream.var(), rtol=0.1)
+
+
+def test_what_is_rarely_not_zero_keeps_its_variance() -> None:
+    stream = (np.random.default_rng(0).random((20_000, 8)) < 1e-3).astype(np.float32)
+    np.testing.assert_allclose(statistics_of(stream).variance, stream.var(), rtol=0.05)
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e-6, 1.0, 1e12])
+def test_any_scale_is_normalised(scale: float) -> None:
+    stream = normal((50, 4, 1), scale)
+    seen = standardize(statistics_of(stream), jnp.asarray(stream[-1]))
+    np.testing.assert_allclose(seen, (stream[-1] - stream.mean()) / stream.std(), rtol=1e-3, atol=1e-3)
+
+
+def test_what_does_not_vary_but_for_rounding_is_not_divided() -> None:
+    stream = np.full((3000, 7, 1), 0.1, np.float32)
+    assert np.abs(standardize(statistics_of(stream), jnp.asarray(stream[0]))).max() < 1e-6
+
+
+class Faulty(Track):
+    """A track whose third step is seen, and rewarded, as NaN."""
+
+    def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        observation, env_state, reward, *rest = super().step_env(key, env_state, action, params)
+        wrong = observation[1] == 3
+        return jnp.where(wrong, jnp.nan, observation), env_state, jnp.where(wrong, jnp.nan, reward), *rest
+
+
+def test_a_reward_that_is_not_finite_leaves_the_sum_of_its_episode() -> None:
+    steps, plain = play(NormalizeReward(Faulty(), GAMMA), ACTIONS), play(Track(), ACTIONS)
+    wrong = plain.info["final_observation"][..., 1] == 3
+    assert wrong.any()
+    np.testing.assert_array_equal(np.isnan(steps.reward), wrong)
+    running, returns = np.zeros(3), []
+    for t in range(len(ACTIONS)):
+        running = GAMMA * running + np.where(wrong[t], 0, plain.reward[t])
+        returns.append(running[~wrong[t]])
+        running = np.where(plain.done[t], 0, running)
+    statistics = same_for_all(steps.state.statistics, -1)
+    np.testing.assert_allclose(statistics.variance, np.var(np.concatenate(returns)), rtol=1e-3)
+    assert float(statistics.left_out) == wrong.sum()
+
+
+class Spiky(Track):
+    """A track whose third step of an episode is rewarded by 1e30, if it started below 1.02."""
+
+    def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        observation, env_state, reward, *rest = super().step_env(key, env_state, action, params)
+        return observation, env_state, jnp.where((observation[1] == 3) & (observation[0] < 1.02), 1e30, reward), *rest
+
+
+def test_an_outlier_does_not_follow_an_episode_to_its_end() -> None:
+    actions = np.zeros((400, 3), np.int32)
+    steps, plain = play(NormalizeReward(Spiky(), GAMMA), actions), play(NormalizeReward(Track(), GAMMA), actions)
+    assert 3 <= (steps.info["raw_reward"] > 1e29).sum() <= 30
+    deviation = [np.sqrt(same_for_all(s.state.statistics, -1).variance) for s in (steps, plain)]
+    assert deviation[0] < 20 * deviation[1]
+    assert np.isfinite(steps.reward).all() and np.abs(steps.reward[-5:]).max() > 0.01
