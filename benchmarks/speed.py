@@ -21,6 +21,7 @@ from rich.table import Table
 import memorax
 from memorax.algorithms import PPO, PPOConfig
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, heads
+from memorax.training.summary import summarize
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,15 @@ def seconds(run: Callable[[], Any], repeats: int) -> float:
     return best
 
 
-def episode_statistics(transition: Any, metrics: Any) -> Any:
-    """What the training loop would keep of an iteration."""
-    return transition.info["returned_episode_returns"].mean()
-
-
 def measure(torso: str, options: Options) -> dict[str, float]:
     """First call, steps per second, and milliseconds of an iteration spent acting and learning."""
     agent = make_agent(torso, options)
     key, state = jax.block_until_ready(agent.init(jax.random.key(0)))
     num_steps = options.iterations * agent.steps_per_iteration
     begin = time.perf_counter()
-    jax.block_until_ready(agent.train(key, state, num_steps, episode_statistics))
+    jax.block_until_ready(agent.train(key, state, num_steps, summarize))
     first_call = time.perf_counter() - begin
-    per_iteration = seconds(lambda: agent.train(key, state, num_steps, episode_statistics), options.repeats)
+    per_iteration = seconds(lambda: agent.train(key, state, num_steps, summarize), options.repeats)
     per_iteration /= options.iterations
     act = jax.jit(agent.act)
     jax.block_until_ready(act(key, state))

@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING, Any
 from memorax.version import __version__
 
 if TYPE_CHECKING:
-    from memorax import algorithms, buffers, environments, networks, testing, training
+    from memorax import algorithms, buffers, environments, evaluation, networks, testing, training
     from memorax.environments import make
 
-_MODULES = ("algorithms", "buffers", "environments", "networks", "testing", "training")
+_MODULES = ("algorithms", "buffers", "environments", "evaluation", "networks", "testing", "training")
 
-__all__ = ["__version__", "algorithms", "buffers", "environments", "make", "networks", "testing", "training"]
+__all__ = [
+    "__version__",
+    "algorithms",
+    "buffers",
+    "environments",
+    "evaluation",
+    "make",
+    "networks",
+    "testing",
+    "training",
+]
 
 
 def __getattr__(name: str) -> Any:

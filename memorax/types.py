@@ -50,7 +50,8 @@ class Transition(struct.PyTreeNode):
         terminated: whether the episode ended and the return with it, bool.
         truncated: whether the episode was cut off by a time limit, bool; never true together with `terminated`.
         info: `returned_episode` (bool), `returned_episode_returns` and `returned_episode_lengths` (those of the
-            episode that ended last), and whatever the environment reports.
+            episode that ended last, repeated until the next end; 0 before the first), and whatever the environment
+            reports. `memorax.evaluation.mean_return` takes the mean over an evaluation's episodes.
     """
 
     observation: PyTree

@@ -28,7 +28,8 @@ def test_the_snippets_of_the_readme_run() -> None:
     for snippet in snippets:
         exec(snippet, namespace)
     transitions = namespace["transitions"]
-    assert transitions.info["returned_episode_returns"].shape == (4, 8, 128)
+    assert transitions.info["returned_episode_returns"].shape == (4, 8, 125)
+    assert memorax.evaluation.mean_return(transitions).shape == (4,)
     assert namespace["state"].step == 1024, "1000 steps are rounded up to one iteration"
 
 

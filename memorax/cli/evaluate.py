@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from memorax.evaluation.episodes import unfinished_warning
 from memorax.evaluation.statistics import mean_interval
 from memorax.training import evaluate_run
 
@@ -35,6 +36,9 @@ def main(arguments: list[str]) -> int:
         if len(evaluation.seeds) > 1:
             means = np.array([returns.mean() for returns in evaluation.returns])
             print(f"all: {_interval(means)} over {len(means)} seeds")
+        if any(evaluation.unfinished):
+            count = sum(map(len, evaluation.returns))
+            print(unfinished_warning(sum(evaluation.unfinished), count, "--num-steps", evaluation.num_steps))
 
     tyro.cli(command, prog="memorax evaluate", args=arguments)
     return 0

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from memorax.evaluation.episodes import evaluated_episodes, mean_return
 from memorax.evaluation.plot import plot_runs
 from memorax.evaluation.runs import read_config, read_metrics
 from memorax.evaluation.statistics import Interval, mean_interval
 
-__all__ = ["Interval", "mean_interval", "plot_runs", "read_config", "read_metrics"]
+__all__ = [
+    "Interval",
+    "evaluated_episodes",
+    "mean_interval",
+    "mean_return",
+    "plot_runs",
+    "read_config",
+    "read_metrics",
+]

@@ -16,6 +16,7 @@ import numpy as np
 
 from memorax.algorithms.algorithm import Algorithm
 from memorax.environments import host
+from memorax.evaluation.episodes import unfinished_warning
 from memorax.loggers import FileLogger, Logger, Row, RunDescription, TerminalLogger
 from memorax.training.checkpoints import Checkpoints
 from memorax.training.folder import checkpoints_folder, create_folder, open_folder, write_config
@@ -23,15 +24,16 @@ from memorax.training.interruption import Interrupted, Interruption
 from memorax.training.schedule import Schedule, make_schedule
 from memorax.training.summary import (
     EPISODE_COLUMNS,
+    EVALUATION_COLUMNS,
     Episodes,
     count_evaluated_episodes,
     episode_row,
+    evaluation_row,
     metrics_row,
     summarize,
 )
 from memorax.types import Array, Key, Metrics, PyTree
 
-EVALUATION_PREFIX = "evaluation_"
 DEFAULT_EVALUATION_LENGTH = 1024
 LONGEST_NAP = 0.05
 STOPPING = "stopping after this chunk; once more to stop at once, without saving"
@@ -88,7 +90,7 @@ def train(
         evaluation_interval: environment steps between two evaluations; by default a twentieth of the run, and no fewer
             than an evaluation takes.
         evaluation_steps: environment steps in an evaluation, over all environments; by default 1024 in each. Which
-            episodes count is said by `evaluated_episodes` in `training/summary.py`.
+            episodes count is said by `evaluated_episodes` in `evaluation/episodes.py`.
         checkpoint_seconds: least time between two checkpoints, in seconds; there is one at the end in any case.
         loggers: where metrics go; by default the terminal and, with a folder, a CSV file.
         config: settings to write to the folder, as JSON holds them.
@@ -156,6 +158,7 @@ class _Run:
         self.interruption = Interruption()
         self.evaluation_steps = evaluation_steps
         self.programs = _programs(agent)
+        self._warned = False
 
     def close(self) -> None:
         for logger in self.loggers:
@@ -226,7 +229,7 @@ class _Run:
             columns=(
                 *("seed", "step", "seconds"),
                 *EPISODE_COLUMNS,
-                *(f"{EVALUATION_PREFIX}{name}" for name in EPISODE_COLUMNS),
+                *EVALUATION_COLUMNS,
                 *sorted(metrics),
             ),
             step=step,
@@ -243,20 +246,30 @@ class _Run:
         self._status("evaluating")
         episodes = self.programs.evaluate(self.evaluation_steps, self.seeds, np.uint32(iteration), state)
         self._wait(episodes)
-        return jax.device_get(episodes)
+        episodes = jax.device_get(episodes)
+        self._warn_of_unfinished(episodes)
+        return episodes
+
+    def _warn_of_unfinished(self, episodes: Episodes) -> None:
+        """Say once in a run that its evaluations are too short for the episodes."""
+        unfinished = int(np.sum(episodes.unfinished))
+        if unfinished and not self._warned:
+            count = int(np.sum(episodes.count))
+            warning = unfinished_warning(unfinished, count, "evaluation_steps", self.evaluation_steps)
+            logging.getLogger(__name__).warning("%s", warning)
+            self._warned = True
 
     def _rows(
         self, kept: tuple[Episodes, Metrics], evaluation: Episodes | None, step: int, seconds: float
     ) -> list[Row]:
         episodes, metrics = kept
-        none = dict.fromkeys((f"{EVALUATION_PREFIX}{name}" for name in EPISODE_COLUMNS), np.nan)
         return [
             {
                 "seed": int(seed),
                 "step": step,
                 "seconds": round(seconds, 3),
                 **episode_row(episodes, index),
-                **(none if evaluation is None else episode_row(evaluation, index, EVALUATION_PREFIX)),
+                **evaluation_row(evaluation, index),
                 **metrics_row(metrics, index),
             }
             for index, seed in enumerate(self.seeds)

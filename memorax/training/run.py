@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from memorax.environments import host
+from memorax.evaluation.episodes import EvaluatedEpisodes, evaluated_episodes
 from memorax.evaluation.plot import plot_runs
 from memorax.evaluation.rendering import check_animation, render_episodes, write_animation
 from memorax.loggers import Logger, make_loggers
@@ -18,8 +19,7 @@ from memorax.training.checkpoints import Checkpoints
 from memorax.training.config import TrainConfig, build_agent, config_to_json
 from memorax.training.folder import checkpoints_folder, default_folder, load_config
 from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, TrainingResult, train
-from memorax.training.summary import evaluated_episodes
-from memorax.types import Array, PyTree
+from memorax.types import Key, PyTree
 
 LEARNING_CURVE = "learning_curve.png"
 EPISODE = "episode.gif"
@@ -27,19 +27,23 @@ EPISODE = "episode.gif"
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How a trained agent does.
+    """The returns of a run's agents in an evaluation.
 
     Attributes:
-        step: environment steps it was trained for.
-        seeds: the seeds, in the order of the next two.
-        returns: of each seed, those of the episodes that count: the first few of each environment, as many of each.
-        lengths: of each seed, their lengths.
+        step: environment steps that each agent was trained for.
+        num_steps: environment steps that each agent was evaluated for, over all environments.
+        seeds: the agents' seeds, `S` of them.
+        returns: `S` arrays, the returns of the episodes that count (see `memorax.evaluation.evaluated_episodes`).
+        lengths: `S` arrays, the lengths of the same episodes in steps.
+        unfinished: `S` numbers, how many of these episodes had not ended when the evaluation did.
     """
 
     step: int
+    num_steps: int
     seeds: list[int]
     returns: list[np.ndarray]
     lengths: list[np.ndarray]
+    unfinished: list[int]
 
 
 def run_config(
@@ -111,26 +115,24 @@ def evaluate_run(
         deterministic: act greedily; otherwise as in training.
 
     Raises:
-        ValueError: if there is no run in the folder, or no checkpoint, or no episode ended.
+        ValueError: if there is no run in the folder, or no checkpoint.
     """
     config, agent, step, states = load_run(folder)
     num_steps = DEFAULT_EVALUATION_LENGTH * agent.cfg.num_envs if num_steps is None else num_steps
 
-    def evaluate(key: Array, state: PyTree) -> tuple[Array, Array, Array]:
-        info = agent.evaluate(key, state, num_steps, deterministic)[1].info
-        counted = evaluated_episodes(info["returned_episode"])
-        return counted, info["returned_episode_returns"], info["returned_episode_lengths"]
+    def evaluate(key: Key, state: PyTree) -> EvaluatedEpisodes:
+        return evaluated_episodes(agent.evaluate(key, state, num_steps, deterministic)[1])
 
     keys = jax.random.split(jax.random.key(seed), config.num_seeds)
     with host.own_errors():
-        counted, returns, lengths = jax.device_get(jax.jit(jax.vmap(evaluate))(keys, states))
-    if not counted.reshape(config.num_seeds, -1).any(axis=1).all():
-        raise ValueError(f"num_steps ({num_steps}) must be larger: in some seed no episode ended within it")
+        episodes = jax.device_get(jax.jit(jax.vmap(evaluate))(keys, states))  # (S, B, T)
     return Evaluation(
         step=step,
+        num_steps=num_steps,
         seeds=list(range(config.seed, config.seed + config.num_seeds)),
-        returns=[returns[i][counted[i]] for i in range(config.num_seeds)],
-        lengths=[lengths[i][counted[i]] for i in range(config.num_seeds)],
+        returns=[values[counted] for values, counted in zip(episodes.returns, episodes.counted, strict=True)],
+        lengths=[values[counted] for values, counted in zip(episodes.lengths, episodes.counted, strict=True)],
+        unfinished=episodes.unfinished.sum(axis=1).tolist(),
     )
 
 

@@ -21,7 +21,7 @@ from tests.training.small import CONFIG, STEPS
 SMALL = [
     *("--environment", CONFIG.environment, "--torso", "mlp", "--features", "4"),
     *("--num-envs", "2", "--num-steps", "16", "--num-minibatches", "2", "--update-epochs", "1"),
-    *("--total-steps", str(4 * STEPS), "--num-seeds", "2", "--evaluation-steps", "128", "--loggers", "file"),
+    *("--total-steps", str(4 * STEPS), "--num-seeds", "2", "--evaluation-steps", "64", "--loggers", "file"),
 ]
 
 
@@ -61,9 +61,18 @@ def test_each_algorithm_has_its_own_flags() -> None:
     assert parse([]) == (TrainConfig(), None)
 
 
-def test_trains_resumes_evaluates_plots_and_renders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trains_resumes_evaluates_plots_and_renders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "run"
     assert main(["train", *SMALL, "--folder", str(folder)]) == 0
+    # Two seeds, two environments, 32 steps in each: an episode takes 51.
+    too_short = (
+        "4 of the 4 episodes of an evaluation had not ended when it did, and count with the return they had reached: "
+        "make {} larger"
+    )
+    assert caplog.messages == [too_short.format("evaluation_steps (64)")]
+    assert read_metrics(folder)["evaluation_unfinished"][-1] == 2
     assert capsys.readouterr().out.endswith(f"everything is in {folder}\n")
     assert read_metrics(folder)["step"][-1] == 4 * STEPS
     assert main(["resume", str(folder)]) == 0
@@ -72,6 +81,8 @@ def test_trains_resumes_evaluates_plots_and_renders(tmp_path: Path, capsys: pyte
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == f"{folder} after {4 * STEPS} steps: mean return and its 95 % interval"
     assert [line.split(":")[0] for line in lines] == ["seed 0", "seed 1", "all"]
+    assert main(["evaluate", str(folder), "--num-steps", "64"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == too_short.format("--num-steps (64)")
     assert main(["plot", str(folder), "--output", str(tmp_path / "curve.png")]) == 0
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert main(["render", str(folder), "--seed", "1", "--num-steps", "3"]) == 0

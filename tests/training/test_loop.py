@@ -198,8 +198,8 @@ def test_evaluates_the_agents_of_a_run(whole: tuple[Path, TrainingResult]) -> No
     )
     again = evaluate_run(whole[0], num_steps=256)
     np.testing.assert_array_equal(again.returns[0], evaluation.returns[0])
-    with pytest.raises(ValueError, match=r"num_steps \(2\) must be larger"):
-        evaluate_run(whole[0], num_steps=2)
+    short = evaluate_run(whole[0], num_steps=2)
+    assert (short.unfinished, [lengths.tolist() for lengths in short.lengths]) == ([2, 2], [[1, 1]] * 2)
 
 
 def test_bad_arguments_are_named(agent: Agent, tmp_path: Path, whole: tuple[Path, TrainingResult]) -> None:
