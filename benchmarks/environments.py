@@ -88,16 +88,14 @@ class Options:
 
 
 def steps_per_second(env: Environment, params: Any, options: Options) -> float:
-    """Steps of a batch under random actions per second by the clock, of the fastest of several runs."""
-    agents = env.num_agents
-    num_envs = -(-options.num_envs // agents) * agents
-    batch, space = env.vectorize(num_envs), env.action_space(params)
+    """Steps of all agents of a batch under random actions per second by the clock, of the fastest of several runs."""
+    batch, space = env.vectorize(options.num_envs), env.action_space(params)
 
     @jax.jit
     def play(key: jax.Array, state: Any) -> Any:
         def step(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
             action_key, step_key = jax.random.split(key)
-            action = jax.vmap(space.sample)(jax.random.split(action_key, num_envs))
+            action = jax.vmap(space.sample)(jax.random.split(action_key, batch.batch_size))
             _, state, reward, *_ = batch.step(step_key, state, action, params)
             return state, reward
 
@@ -109,7 +107,7 @@ def steps_per_second(env: Environment, params: Any, options: Options) -> float:
         begin = time.perf_counter()
         state, _ = jax.block_until_ready(play(jax.random.key(repeat), state))
         best = min(best, time.perf_counter() - begin) if repeat else best
-    return num_envs * options.num_steps / best
+    return batch.batch_size * options.num_steps / best
 
 
 def licence(package: str) -> str:

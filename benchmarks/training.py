@@ -24,7 +24,7 @@ from benchmarks.environments import EXAMPLES, Example
 from memorax.environments.make import load
 
 HEADER = ("environment", "steps/s", "first return", "last return", "evaluation return", "minutes")
-NUM_ENVS = 12  # a multiple of the minibatches, and of the agents in an environment
+NUM_ENVS = 12  # a multiple of the minibatches
 
 
 @dataclass(frozen=True)

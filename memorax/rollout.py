@@ -42,9 +42,9 @@ def first_timestep(env: VectorEnvironment, params: PyTree, observation: PyTree) 
     action = jax.eval_shape(env.env.action_space(params).sample, jax.random.key(0))
     return Timestep(
         observation=observation,
-        action=jax.tree.map(lambda a: jnp.zeros((env.num_envs, *a.shape), a.dtype), action),
-        reward=jnp.zeros((env.num_envs,), jnp.float32),
-        done=jnp.ones((env.num_envs,), bool),
+        action=jax.tree.map(lambda a: jnp.zeros((env.batch_size, *a.shape), a.dtype), action),
+        reward=jnp.zeros((env.batch_size,), jnp.float32),
+        done=jnp.ones((env.batch_size,), bool),
     )
 
 
@@ -59,8 +59,8 @@ def start(key: Key, env: VectorEnvironment, params: PyTree, initial_carry: Calla
     """
     observation, env_state = env.reset(key, params)
     timestep = first_timestep(env, params, observation)
-    zeros = jnp.zeros((env.num_envs,), jnp.float32)
-    counts = jnp.zeros((env.num_envs,), jnp.int32)
+    zeros = jnp.zeros((env.batch_size,), jnp.float32)
+    counts = jnp.zeros((env.batch_size,), jnp.int32)
     return Worker(env_state, timestep, initial_carry(timestep), zeros, counts, zeros, counts)
 
 

@@ -103,12 +103,13 @@ def check_environment(env: Environment, env_params: PyTree, num_steps: int = 200
         AssertionError: naming the truth that does not hold.
     """
     environments = env.vectorize(num_envs)
+    batch_size = environments.batch_size
     observation_space, action_space = env.observation_space(env_params), env.action_space(env_params)
     contains = jax.vmap(observation_space.contains)
 
     def step(state: PyTree, key: Array) -> tuple[PyTree, PyTree]:
         action_key, step_key = jax.random.split(key)
-        action = jax.vmap(action_space.sample)(jax.random.split(action_key, num_envs))
+        action = jax.vmap(action_space.sample)(jax.random.split(action_key, batch_size))
         observation, state, reward, terminated, truncated, info = environments.step(step_key, state, action, env_params)
         final = info["final_observation"]
         unchanged = jax.tree.map(
@@ -128,11 +129,11 @@ def check_environment(env: Environment, env_params: PyTree, num_steps: int = 200
     observation, reward, terminated, truncated, inside, final_inside, same = steps
     _same_shapes("a step keeps the shapes and types of the state", state, after)
     _same_shapes("reset and step observe alike", first, jax.tree.map(lambda x: x[0], observation))
-    sample = jax.vmap(observation_space.sample)(jax.random.split(jax.random.key(0), num_envs))
+    sample = jax.vmap(observation_space.sample)(jax.random.split(jax.random.key(0), batch_size))
     _same_shapes("observations have the space's shape and type", sample, first)
     _require(bool(contains(first).all() & inside.all()), "observations lie in the observation space")
     _require(bool(final_inside.all()), "final observations lie in the observation space")
-    _require(reward.shape == (num_steps, num_envs) and bool(jnp.isfinite(reward).all()), "rewards are finite scalars")
+    _require(reward.shape == (num_steps, batch_size) and bool(jnp.isfinite(reward).all()), "rewards are finite scalars")
     _require(not bool((terminated & truncated).any()), "no step is both terminated and truncated")
     going_on = ~(terminated | truncated)
     _require(
@@ -171,10 +172,11 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) ->
 
     once, transitions = train(1, 1)
     _require(int(once[1].step) == steps, f"num_steps is rounded up to one iteration of {steps} steps")
-    lead = (agent.cfg.num_envs, steps // agent.cfg.num_envs)
+    batch_size = agent.cfg.num_envs * agent.env.num_agents
+    lead = (batch_size, steps // agent.cfg.num_envs)
     _require(isinstance(transitions, Transition), "train returns transitions")
     _require(
-        all(x.shape[:2] == lead for x in jax.tree.leaves(transitions)), f"transitions are [num_envs, time, ...], {lead}"
+        all(x.shape[:2] == lead for x in jax.tree.leaves(transitions)), f"transitions are [batch, time, ...], {lead}"
     )
     key, state = agent.init(jax.random.key(seed))
     _same_shapes("training keeps the shapes and types of the state", state, once[1])
@@ -186,7 +188,7 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) ->
     before = jax.tree.map(np.asarray, jax.tree.map(_data, twice[1]))
     _, evaluated = agent.evaluate(twice[0], twice[1], agent.cfg.num_envs * 3)
     _equal("evaluate does not change the state", before, twice[1])
-    _require(evaluated.reward.shape == (agent.cfg.num_envs, 3), "evaluate counts steps over all environments")
+    _require(evaluated.reward.shape == (batch_size, 3), "evaluate counts steps over all environments")
 
     keys = jax.random.split(jax.random.key(seed), 2)
     keys, states = jax.vmap(agent.init)(keys)

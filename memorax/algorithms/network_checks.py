@@ -19,7 +19,7 @@ def check_networks(networks: dict[str, Network], env: Environment, env_params: P
     Raises:
         ValueError: naming the network and what does not fit.
     """
-    environments = env.vectorize(env.num_agents)
+    environments = env.vectorize(1)
     key = jax.random.key(0)
 
     def first_timestep() -> Timestep:

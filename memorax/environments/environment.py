@@ -78,7 +78,7 @@ class Environment(abc.ABC):
 
     @property
     def num_agents(self) -> int:
-        """How many agents act in one environment; each is one of the `num_envs` of its batch."""
+        """How many agents act in one environment; each is a row of its batch."""
         return 1
 
     def num_fresh_states(self, num_envs: int) -> int:
@@ -121,6 +121,11 @@ class VectorEnvironment:
     def __init__(self, env: Environment, num_envs: int) -> None:
         self.env = env
         self.num_envs = num_envs
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of every array that passes between agents and environments: one for each agent of each environment."""
+        return self.num_envs * self.env.num_agents
 
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
         """Start an episode in each environment. Returns `(observation, env_state)`."""

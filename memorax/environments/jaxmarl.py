@@ -23,10 +23,10 @@ from memorax.environments.adaptation import (
     raw_key,
     strong,
 )
-from memorax.environments.environment import Environment, StepResult
-from memorax.environments.multi_agent import MultiAgentEnvironment
+from memorax.environments.environment import Environment
+from memorax.environments.multi_agent import AgentsStepResult, MultiAgentEnvironment
 from memorax.environments.options import check_options, constructor_options
-from memorax.environments.spaces import Box, Space
+from memorax.environments.spaces import Box, Dict, Discrete, Space, action_mask_space
 from memorax.types import Array, Key, PyTree
 
 # The package reports on its optional parts as it is imported.
@@ -36,6 +36,12 @@ with contextlib.redirect_stdout(io.StringIO()):
 
 OUT_OF_REACH = ("LearnedPolicyEnemySMAX", "storm")
 """One is made with a trained policy; the other does not observe by the names of its agents."""
+
+LEGAL_ACTIONS = {"SMAX": "get_avail_actions", "HeuristicEnemySMAX": "get_avail_actions", "hanabi": "get_legal_moves"}
+"""Environments in which not every action is legal at every time, and their method that says which are."""
+
+WORLD_STATES = ("SMAX", "HeuristicEnemySMAX", "jaxnav")
+"""Environments with a vector that says all there is to know; jaxnav has one for each agent."""
 
 FIXED_LENGTH = ("coin_game", "storm_2p", "storm_np")
 """Environments whose episodes end after `num_outer_steps` rounds of `num_inner_steps` and by nothing else."""
@@ -71,7 +77,8 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
 class JaxMARLEnvironment(MultiAgentEnvironment):
     """A JaxMARL environment under our protocol.
 
-    Which actions are legal (Hanabi, SMAX) is not said where the observation does not say it.
+    Where the environment says which actions are legal (Hanabi, SMAX), the observation is a dictionary of `observation`
+    and `action_mask`.
 
     Args:
         env: the environment; its auto-reset is not used.
@@ -86,11 +93,14 @@ class JaxMARLEnvironment(MultiAgentEnvironment):
         self._name = name
         self._endless = _without_time_limit(env)
         self._action_space = self._common_space("action", env.action_space)
-        self._observation_space = self._common_space("observation", env.observation_space)
-        if isinstance(self._observation_space, Box):
+        self._own_space = self._common_space("observation", env.observation_space)
+        if isinstance(self._own_space, Box):
             # Overcooked declares its axes in another order than it returns them.
-            seen = jax.eval_shape(self.reset, jax.random.key(0), None)[0]
-            self._observation_space = dataclasses.replace(self._observation_space, shape=seen.shape[1:])
+            with as_written():
+                seen = jax.eval_shape(env.reset, raw_key(jax.random.key(0)))[0]
+            self._own_space = dataclasses.replace(self._own_space, shape=seen[env.agents[0]].shape)
+        # Continuous actions, an option of SMAX, are all legal.
+        self._masks = name in LEGAL_ACTIONS and isinstance(self._action_space, Discrete)
 
     @property
     def name(self) -> str:
@@ -100,12 +110,12 @@ class JaxMARLEnvironment(MultiAgentEnvironment):
     def num_agents(self) -> int:
         return len(self.env.agents)
 
-    def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
+    def reset_agents(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
         with as_written():
             observation, state = self.env.reset(raw_key(key))
-        return self._stack(observation), strong(state)
+        return self._observe(observation, state), strong(state)
 
-    def step_env(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> StepResult:
+    def step_agents(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> AgentsStepResult:
         actions = {agent: action[i] for i, agent in enumerate(self.env.agents)}
         with as_written():
             observation, state, reward, done, _ = self.env.step_env(raw_key(key), env_state, actions)
@@ -116,17 +126,38 @@ class JaxMARLEnvironment(MultiAgentEnvironment):
                 endless = self._endless.step_env(raw_key(key), env_state, actions)
                 terminated = jnp.asarray(endless[3]["__all__"], bool)
         rewards = jnp.stack([jnp.asarray(reward[agent], jnp.float32).reshape(()) for agent in self.env.agents])
-        return self._stack(observation), like(env_state, state), rewards, terminated, ended & ~terminated, {}
+        # Some say of the episode alone whether it is over, not of each agent.
+        out = jnp.stack([jnp.asarray(done.get(agent, ended), bool).reshape(()) for agent in self.env.agents])
+        after = like(env_state, state)
+        return self._observe(observation, after), after, rewards, out, terminated, ended & ~terminated, {}
+
+    def global_state(self, env_state: PyTree) -> Array | None:
+        if self._name not in WORLD_STATES:
+            return None
+        with as_written():
+            state = jnp.asarray(self.env.get_world_state(env_state), jnp.float32)
+        return jnp.broadcast_to(state, (self.num_agents, state.shape[-1]))
 
     def observation_space(self, params: PyTree) -> Space:
-        return self._observation_space
+        if not self._masks:
+            return self._own_space
+        return Dict({"observation": self._own_space, "action_mask": action_mask_space(self._action_space)})
 
     def action_space(self, params: PyTree) -> Space:
         return self._action_space
 
-    def _stack(self, observation: dict[str, Array]) -> PyTree:
-        """Each agent's observation, leaves `[A, ...]`; what is seen by no agent, as a world state, is left out."""
-        each = [cast(self._observation_space, observation[agent]) for agent in self.env.agents]
+    def _observe(self, observation: dict[str, Array], state: PyTree) -> PyTree:
+        """What each agent sees, leaves `[A, ...]`."""
+        own = self._own_observation(observation)
+        if not self._masks:
+            return own
+        with as_written():
+            legal = getattr(self.env, LEGAL_ACTIONS[self._name])(state)
+        return {"observation": own, "action_mask": jnp.stack([jnp.asarray(legal[a], bool) for a in self.env.agents])}
+
+    def _own_observation(self, observation: dict[str, Array]) -> PyTree:
+        """What the package says that each agent sees; what is seen by no agent, as a world state, is left out."""
+        each = [cast(self._own_space, observation[agent]) for agent in self.env.agents]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
     def _common_space(self, kind: str, space_of: Any) -> Space:

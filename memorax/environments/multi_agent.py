@@ -1,25 +1,47 @@
-"""Several agents in one environment, sharing one set of parameters."""
+"""Several agents in one environment, side by side in the batch."""
 
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from memorax.environments.environment import Environment, StepResult, VectorEnvironment
 from memorax.types import Array, Key, PyTree
 
+AgentsStepResult = tuple[PyTree, PyTree, Array, Array, Array, Array, dict[str, Any]]
+
+
+class AgentsState(struct.PyTreeNode):
+    """The state of an environment of several agents.
+
+    Attributes:
+        env_state: what `reset_agents` and `step_agents` return.
+        out: whether each agent takes no part in the next step, bool `[A]`.
+    """
+
+    env_state: PyTree
+    out: Array
+
 
 class MultiAgentEnvironment(Environment):
-    """An environment in which agents that are alike act side by side.
+    """An environment in which several agents that are alike act at the same time.
 
-    Its spaces are those of one agent. Observations, actions, rewards and the leaves of `info` have a leading axis
-    `[A]` of agents; `terminated` and `truncated` are scalars, since the episode of every agent is that of its
-    environment: an agent that is out before the others goes on, without effect, until it ends. A batch lays agents
-    side by side, so that any algorithm of one agent learns one policy for all of them (parameter sharing; Gupta et
-    al., "Cooperative Multi-Agent Control Using Deep Reinforcement Learning", 2017).
+    A member implements `num_agents`, `reset_agents`, `step_agents` and the two spaces, which are those of one agent.
+    Observations, actions, rewards and the leaves of `info` have a leading axis `[A]` of agents; `terminated` and
+    `truncated` are scalars, because an episode begins and ends for all agents together.
+
+    An agent may go out before the episode ends. Its rows stay in the batch until then, its actions have no effect, and
+    `info` says so, for every agent and step:
+
+    * `active`, bool `[A]`: the agent took part in this step; still true in the step with which it goes out.
+    * `went_out`, bool `[A]`: the agent went out with this step although the episode goes on.
+
+    A batch lays agents side by side, so that any algorithm of one agent learns one policy for all of them (parameter
+    sharing; Gupta et al., "Cooperative Multi-Agent Control Using Deep Reinforcement Learning", 2017).
     """
 
     @property
@@ -27,55 +49,64 @@ class MultiAgentEnvironment(Environment):
     def num_agents(self) -> int:
         """How many agents act in one environment."""
 
-    def vectorize(self, num_envs: int) -> MultiAgentVectorEnvironment:
-        """The batch of `num_envs` agents, those of one environment next to each other.
+    @abc.abstractmethod
+    def reset_agents(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
+        """Start an episode with every agent in. Returns `(observation, env_state)`."""
 
-        Raises:
-            ValueError: if `num_envs` is no multiple of the number of agents.
+    @abc.abstractmethod
+    def step_agents(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> AgentsStepResult:
+        """Take one step without any reset.
+
+        Returns `(observation, env_state, reward, out, terminated, truncated, info)`: what `step_env` of one agent
+        returns, and `out`, bool `[A]`: which agents take no part in what follows.
         """
+
+    def global_state(self, env_state: PyTree) -> Array | None:
+        """All there is to know of an environment, for critics: each agent's copy of it, float32 `[A, G]`.
+
+        None, the default, where an environment has no such vector of its own.
+
+        Args:
+            env_state: what `reset_agents` and `step_agents` return.
+        """
+        return None
+
+    @final
+    def reset(self, key: Key, params: PyTree) -> tuple[PyTree, AgentsState]:
+        observation, env_state = self.reset_agents(key, params)
+        return observation, AgentsState(env_state=env_state, out=jnp.zeros((self.num_agents,), bool))
+
+    @final
+    def step_env(self, key: Key, env_state: AgentsState, action: PyTree, params: PyTree) -> StepResult:
+        observation, after, reward, out, terminated, truncated, info = self.step_agents(
+            key, env_state.env_state, action, params
+        )
+        active = ~env_state.out
+        info = {**info, "active": active, "went_out": active & out & ~(terminated | truncated)}
+        return observation, AgentsState(env_state=after, out=out), reward, terminated, truncated, info
+
+    def vectorize(self, num_envs: int) -> MultiAgentVectorEnvironment:
         return MultiAgentVectorEnvironment(self, num_envs)
 
 
 class MultiAgentVectorEnvironment(VectorEnvironment):
-    """A batch of agents: the `num_agents` of the first environment, then those of the second, and so on.
+    """A batch of `num_envs * num_agents` rows: the agents of the first environment, those of the second, and so on.
 
-    Every leaf that an algorithm sees leads with `[B]`, B agents; those of the state lead with one entry per
-    environment.
-
-    Attributes:
-        env: the environment that is copied.
-        num_envs: how many agents, over all copies.
+    Row `i` of everything an algorithm sees belongs to agent `i % num_agents` of environment `i // num_agents`. The
+    leaves of the state lead with one entry per environment.
     """
 
-    env: MultiAgentEnvironment
-
-    def __init__(self, env: MultiAgentEnvironment, num_envs: int) -> None:
-        if num_envs % env.num_agents:
-            raise ValueError(
-                f"num_envs ({num_envs}) must be divisible by the {env.num_agents} agents of {env.name}: "
-                "it counts agents over all environments"
-            )
-        super().__init__(env, num_envs)
-
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
-        keys = jax.random.split(key, self.num_envs // self.env.num_agents)
-        observation, env_state = jax.vmap(self.env.reset, in_axes=(0, None))(keys, params)
+        observation, env_state = super().reset(key, params)
         return self._side_by_side(observation), env_state
 
     def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> StepResult:
-        keys = jax.random.split(key, self.num_envs // self.env.num_agents)
-        actions = jax.tree.map(lambda x: x.reshape(-1, self.env.num_agents, *x.shape[1:]), action)
-        observation, env_state, reward, terminated, truncated, info = jax.vmap(self.env.step, in_axes=(0, 0, 0, None))(
-            keys, env_state, actions, params
-        )
+        agents = self.env.num_agents
+        actions = jax.tree.map(lambda x: x.reshape(self.num_envs, agents, *x.shape[1:]), action)
+        observation, env_state, reward, terminated, truncated, info = super().step(key, env_state, actions, params)
         observation, reward, info = self._side_by_side((observation, reward, info))
-        terminated = self._for_each_agent(terminated)
-        truncated = self._for_each_agent(truncated) & ~terminated
-        return observation, env_state, jnp.asarray(reward, jnp.float32), terminated, truncated, info
+        return observation, env_state, reward, jnp.repeat(terminated, agents), jnp.repeat(truncated, agents), info
 
     def _side_by_side(self, tree: Any) -> Any:
-        """Leaves `[B / A, A, ...]` as `[B, ...]`."""
-        return jax.tree.map(lambda x: x.reshape(self.num_envs, *x.shape[2:]), tree)
-
-    def _for_each_agent(self, ended: Array) -> Array:
-        return jnp.repeat(jnp.asarray(ended, bool), self.env.num_agents)
+        """Leaves `[num_envs, A, ...]` as `[num_envs * A, ...]`."""
+        return jax.tree.map(lambda x: x.reshape(self.batch_size, *x.shape[2:]), tree)

@@ -136,3 +136,20 @@ class Dict(Space):
         if set(value) != set(self.spaces):
             return jnp.asarray(False)
         return jnp.all(jnp.stack([space.contains(value[name]) for name, space in self.spaces.items()]))
+
+
+def action_mask_space(action_space: Space) -> Box:
+    """The space of masks of legal actions, bool `[n]`.
+
+    For `Discrete(n)` entry `i` says whether action `i` is legal; for `MultiDiscrete` the masks of its choices follow
+    one another, `n = sum(nvec)`.
+
+    Raises:
+        ValueError: if actions are neither.
+    """
+    match action_space:
+        case Discrete(n=n):
+            return Box(0, 1, (n,), bool)
+        case MultiDiscrete(nvec=nvec):
+            return Box(0, 1, (sum(nvec),), bool)
+    raise ValueError(f"action_space ({type(action_space).__name__}) must be Discrete or MultiDiscrete to have a mask")

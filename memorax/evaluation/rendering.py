@@ -78,7 +78,7 @@ def _frames(
     agent: Algorithm[Any, Any], key: Key, state: PyTree, num_episodes: int, num_steps: int, deterministic: bool
 ) -> Iterator[Frame]:
     # An environment on the host can be drawn as it stands, not as it once stood: so one step at a time.
-    environments = agent.env.vectorize(agent.env.num_agents)
+    environments = agent.env.vectorize(1)
     step = jax.jit(lambda key, state, worker: agent.play(key, state, environments, worker, 1, deterministic))
     key, start_key = jax.random.split(key)
     worker = jax.jit(lambda key, state: agent.enter(key, state, environments))(start_key, state)

@@ -97,4 +97,4 @@ class NormalizedObservations(VectorEnvironment):
         return update_statistics(statistics, observation) if self.fixed is None else self.fixed
 
     def _state(self, env_state: PyTree, statistics: RunningStatistics) -> NormalizedObservationState:
-        return NormalizedObservationState(env_state=env_state, statistics=for_all(statistics, self.num_envs))
+        return NormalizedObservationState(env_state=env_state, statistics=for_all(statistics, self.batch_size))

@@ -81,7 +81,7 @@ class NormalizedRewards(VectorEnvironment):
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, NormalizedRewardState]:
         observation, env_state = self.inner.reset(key, params)
         statistics = initial_statistics(()) if self.fixed is None else self.fixed
-        return observation, self._state(env_state, jnp.zeros((self.num_envs,), jnp.float32), statistics)
+        return observation, self._state(env_state, jnp.zeros((self.batch_size,), jnp.float32), statistics)
 
     def step(self, key: Key, env_state: NormalizedRewardState, action: PyTree, params: PyTree) -> StepResult:
         observation, inner, reward, terminated, truncated, info = self.inner.step(
@@ -108,5 +108,5 @@ class NormalizedRewards(VectorEnvironment):
         return NormalizedRewardState(
             env_state=env_state,
             discounted_return=discounted_return,
-            statistics=for_all(statistics, self.num_envs),
+            statistics=for_all(statistics, self.batch_size),
         )

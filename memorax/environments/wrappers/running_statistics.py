@@ -91,9 +91,9 @@ def standardize(statistics: RunningStatistics, value: Array) -> Array:
     return divide_by_deviation(statistics, value.astype(jnp.float32) - statistics.mean[None])
 
 
-def for_all(statistics: RunningStatistics, num_envs: int) -> RunningStatistics:
-    """A copy for each environment: leaves `[B, ...]`, as those of every state of a batch are."""
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), statistics)
+def for_all(statistics: RunningStatistics, batch_size: int) -> RunningStatistics:
+    """A copy for each row of the batch: leaves `[B, ...]`, as those of every state of a batch are."""
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size, *x.shape)), statistics)
 
 
 def of_one(statistics: RunningStatistics) -> RunningStatistics:

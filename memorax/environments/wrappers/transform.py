@@ -131,4 +131,4 @@ class TransformedVectorEnvironment(VectorEnvironment):
         return jax.vmap(self.env.begin, in_axes=(0, 0, None))(self._keys(key), observation, params)
 
     def _keys(self, key: Key) -> Key:
-        return jax.random.split(key, self.num_envs)
+        return jax.random.split(key, self.batch_size)
