@@ -16,15 +16,22 @@ def main(arguments: list[str]) -> int:
         runs: tyro.conf.Positional[tuple[Path, ...]],
         output: Path = Path("learning_curve.png"),
         metric: str | None = None,
+        label: tuple[str, ...] = (),
     ) -> None:
-        """Draw the learning curves of runs: a line per setting, the mean over its seeds with a 95 % interval.
+        """Draw the learning curves of runs: a panel for each environment, a line for each setting.
+
+        A line is the mean over the seeds of a setting. Fewer than five seeds are drawn as thin lines beside it, more as
+        the shaded 95 % confidence interval of the mean (Student's t).
 
         Args:
-            runs: their folders; those that differ only in their seeds make one line.
-            output: the picture to write; png, pdf or svg by its ending.
-            metric: a column of metrics.csv; by default evaluation_return, or return where a run has none.
+            runs: Folders of the runs; runs that differ only in their seeds are one line.
+            output: Picture to write; its ending (.png, .pdf, .svg, .jpg) selects the format.
+            metric: Column of metrics.csv to draw. Default: evaluation_return, or return where a run has fewer than
+                three evaluations.
+            label: One label for each run, in the order of the runs; runs with the same label are one line. Default:
+                the settings that differ between the runs.
         """
-        print(plot_runs(runs, output, metric))
+        print(plot_runs(runs, output, metric, label))
 
     tyro.cli(command, prog="memorax plot", args=arguments)
     return 0

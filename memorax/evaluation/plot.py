@@ -1,137 +1,173 @@
-"""Learning curves of runs: one line per setting, the mean over seeds with its 95 % interval."""
+"""Pictures of learning curves: a panel for each environment, a line for each setting."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memorax.evaluation.runs import read_config, read_metrics
+from memorax.evaluation.curves import Curve, group_curves
+from memorax.evaluation.runs import read_metrics
 from memorax.evaluation.statistics import mean_interval
 
-SAME_SETTING = ("seed", "num_seeds", "loggers", "checkpoint_seconds")
-"""Settings in which runs of one line may differ."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg")
 
+PANELS_IN_A_ROW = 3
 
-@dataclass(frozen=True)
-class Curve:
-    """A line of the plot.
+FEWEST_SEEDS_FOR_AN_INTERVAL = 5
+"""With fewer seeds, Student's t gives an interval far wider than the seeds lie apart: the seeds are drawn instead."""
 
-    Attributes:
-        label: what tells it from the others.
-        steps: environment steps `[N]`.
-        values: `[seeds, N]`, NaN where a seed has no value.
-    """
+FEWEST_EVALUATIONS = 3
+"""With fewer evaluations in some run, the default metric is the return of the training episodes."""
 
-    label: str
-    steps: np.ndarray
-    values: np.ndarray
+FEW_POINTS = 10
+"""A line of up to so many points has a mark at each."""
+
+STYLES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+"""Line styles by turns: where curves are equal, the one below shows through the gaps of the one above."""
 
 
-def plot_runs(folders: Sequence[str | Path], output: str | Path, metric: str | None = None) -> Path:
-    """Draw the learning curves of runs.
+def plot_runs(
+    folders: Sequence[str | Path], output: str | Path, metric: str | None = None, labels: Sequence[str] = ()
+) -> Path:
+    """Draw the learning curves of runs into a file.
 
-    Runs that differ only in their seeds make one line: the mean over seeds, shaded with its 95 % confidence interval
-    (Student's t).
+    There is a panel for each environment and in it a line for each setting: the mean over its seeds. Each seed is a
+    thin line where there are fewer than five; with more, the 95 % confidence interval of the mean (Student's t) is
+    shaded. Seeds that were logged at different steps are interpolated, and a line ends where its shortest seed ends.
 
     Args:
         folders: run folders.
-        output: the picture to write; its ending says of what kind (png, pdf, svg).
-        metric: the column of `metrics.csv` to draw; by default `evaluation_return`, or `return` where a run has none.
+        output: the picture to write; its ending says of what kind (png, pdf, svg, jpg).
+        metric: the column of `metrics.csv` to draw; by default `evaluation_return`, or `return` where a run has fewer
+            than three evaluations.
+        labels: a label for each run, in place of what tells it from the others; runs with the same label are one line.
 
     Returns:
         The path of the picture.
 
     Raises:
-        ValueError: if a folder holds no metrics or not this one, or if the kind of picture is unknown.
+        ValueError: if a folder holds no metrics or not this one, a seed of one setting is there twice, or the kind of
+            picture is unknown.
     """
-    # Here rather than above: they are slow to import. The figure draws without a display and without pyplot's state.
+    # Here rather than above: it is slow to import. The figure draws without a display and without pyplot's state.
     from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
 
-    paths = [Path(folder) for folder in folders]
-    if not paths:
-        raise ValueError("no run to plot: name at least one run folder")
-    tables = [read_metrics(path) for path in paths]
-    metric = metric or _default_metric(tables)
-    curves = group_curves(paths, tables, metric)
     output = Path(output)
     if output.suffix not in PICTURES:
         raise ValueError(f"output ({output}) must end in one of {', '.join(PICTURES)}")
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    for curve in curves:
-        interval = mean_interval(curve.values)
-        seeds = len(curve.values)
-        (line,) = axes.plot(curve.steps, interval.mean, label=f"{curve.label} ({seeds} seed{'s' * (seeds > 1)})")
-        axes.fill_between(curve.steps, interval.low, interval.high, color=line.get_color(), alpha=0.2, linewidth=0)
-    configs = [read_config(path)["config"] for path in paths]
-    axes.set_title(", ".join(sorted({config["environment"] for config in configs if "environment" in config})))
-    axes.set_xlabel("environment steps")
-    axes.set_ylabel(metric.replace("_", " "))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    curves, metric = _read_curves(folders, metric, labels)
+    environments = list(dict.fromkeys(curve.environment for curve in curves))
+    columns = min(len(environments), PANELS_IN_A_ROW)
+    rows = -(-len(environments) // columns)
+    size = (8.0, 5.0) if len(environments) == 1 else (5.5 * columns, 4.5 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels[len(environments) :]:
+        panel.remove()
+    for panel, environment in zip(panels, environments, strict=False):
+        _draw(panel, curves, environment, metric)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=150)
     return output
 
 
-def group_curves(folders: Sequence[Path], tables: Sequence[dict[str, np.ndarray]], metric: str) -> list[Curve]:
-    """Put runs that differ only in their seeds together, and label each setting by what tells it from the others."""
-    settings = [_setting(read_config(folder)["config"], folder) for folder in folders]
-    groups: dict[str, list[int]] = {}
-    for index, setting in enumerate(settings):
-        groups.setdefault(json.dumps(setting, sort_keys=True), []).append(index)
-    labels = _labels([settings[indices[0]] for indices in groups.values()])
-    curves = []
-    for label, indices in zip(labels, groups.values(), strict=True):
-        seeds = []
-        for index in indices:
-            table = tables[index]
-            if metric not in table:
-                raise ValueError(f"{folders[index]} has no metric {metric!r}: choose from {', '.join(table)}")
-            present = ~np.isnan(table[metric])
-            for seed in np.unique(table["seed"]):
-                chosen = present & (table["seed"] == seed)
-                seeds.append(dict(zip(table["step"][chosen], table[metric][chosen], strict=True)))
-        steps = sorted(set().union(*seeds))
-        values = np.array([[seed.get(step, np.nan) for step in steps] for seed in seeds])
-        curves.append(Curve(label, np.array(steps), values.reshape(len(seeds), len(steps))))
+def draw_runs(
+    folders: Sequence[str | Path], ax: Axes, metric: str | None = None, labels: Sequence[str] = ()
+) -> list[Curve]:
+    """Draw the learning curves of runs of one environment into axes of your own; see `plot_runs`.
+
+    Args:
+        folders: run folders, all of one environment.
+        ax: matplotlib axes.
+        metric: the column of `metrics.csv` to draw.
+        labels: a label for each run.
+
+    Returns:
+        The curves that were drawn.
+
+    Raises:
+        ValueError: as `plot_runs` does, and if the runs are of several environments.
+    """
+    curves, metric = _read_curves(folders, metric, labels)
+    environments = sorted({curve.environment for curve in curves})
+    if len(environments) > 1:
+        raise ValueError(f"ax holds one environment, the runs are of {', '.join(environments)}: draw them one by one")
+    _draw(ax, curves, environments[0], metric)
     return curves
 
 
+def _read_curves(folders: Sequence[str | Path], metric: str | None, labels: Sequence[str]) -> tuple[list[Curve], str]:
+    paths = [Path(folder) for folder in folders]
+    if not paths:
+        raise ValueError("no run to plot: name at least one run folder")
+    tables = [read_metrics(path) for path in paths]
+    metric = metric or _default_metric(tables)
+    return group_curves(paths, tables, metric, labels), metric
+
+
+def _draw(ax: Axes, curves: Sequence[Curve], environment: str, metric: str) -> None:
+    """Draw the curves of one environment; a label has the same color in every panel."""
+    from matplotlib.ticker import EngFormatter
+
+    labels = list(dict.fromkeys(curve.label for curve in curves))
+    drawn = [curve for curve in curves if curve.environment == environment]
+    for curve in drawn:
+        index = labels.index(curve.label)
+        _draw_curve(ax, curve, f"C{index % 10}", STYLES[index % len(STYLES)])
+    ax.set_title(environment)
+    ax.set_xlabel("environment steps")
+    ax.set_ylabel(metric.replace("_", " "))
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.grid(alpha=0.3)
+    explanation = _explanation(drawn)
+    ax.legend(title=explanation, title_fontsize="small", fontsize="small", alignment="left", edgecolor="none")
+
+
+def _draw_curve(ax: Axes, curve: Curve, color: str, style: str | tuple[int, tuple[float, ...]]) -> None:
+    seeds = len(curve.values)
+    interval = mean_interval(curve.values)
+    marker = "o" if len(curve.steps) <= FEW_POINTS else ""
+    ax.plot(curve.steps, interval.mean, color=color, linestyle=style, marker=marker, markersize=4, label=_legend(curve))
+    if seeds >= FEWEST_SEEDS_FOR_AN_INTERVAL:
+        ax.fill_between(curve.steps, interval.low, interval.high, color=color, alpha=0.2, linewidth=0)
+    elif seeds > 1:
+        ax.plot(curve.steps, curve.values.T, color=color, alpha=0.45, linewidth=0.7, marker=marker, markersize=2)
+
+
+def _legend(curve: Curve) -> str:
+    seeds = len(curve.values)
+    notes = [f"{seeds} seed{'s' * (seeds > 1)}"]
+    if curve.cut:
+        notes.append("cut where one ends")
+    if curve.unfinished:
+        notes.append("evaluations too short")
+    return f"{curve.label} ({', '.join(notes)})"
+
+
+def _explanation(curves: Sequence[Curve]) -> str | None:
+    """What lines and shades stand for."""
+    several = [len(curve.values) for curve in curves if len(curve.values) > 1]
+    lines = ["line: mean over seeds"] if several else []
+    if any(seeds < FEWEST_SEEDS_FOR_AN_INTERVAL for seeds in several):
+        lines.append("thin: single seeds")
+    if any(seeds >= FEWEST_SEEDS_FOR_AN_INTERVAL for seeds in several):
+        lines.append("shaded: 95 % t-interval of the mean")
+    return "\n".join(lines) or None
+
+
 def _default_metric(tables: Sequence[dict[str, np.ndarray]]) -> str:
-    name = "evaluation_return"
-    evaluated = all(name in table and not np.isnan(table[name]).all() for table in tables)
-    return name if evaluated else "return"
+    """The return in evaluations, or that of training episodes where some run has but a few evaluations."""
 
+    def fewest(metric: str) -> int:
+        """The least number of steps at which a run has a value of the metric."""
+        return min(len(np.unique(t["step"][~np.isnan(t[metric])])) if metric in t else 0 for t in tables)
 
-def _setting(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The settings of a run but its seeds, nested ones flat; of an agent made by hand, its folder."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if name == "hyperparameters":
-            flat.update(value)
-        elif name not in SAME_SETTING:
-            flat[name] = value
-    return flat or {"run": folder.name}
-
-
-def _labels(settings: Sequence[dict[str, Any]]) -> list[str]:
-    names = list(dict.fromkeys(name for setting in settings for name in setting))
-    told_apart = [n for n in names if len({json.dumps(setting.get(n)) for setting in settings}) > 1]
-    if not told_apart:
-        told_apart = [name for name in ("algorithm", "torso", "run") if name in names]
-    return [", ".join(_named(name, setting[name]) for name in told_apart if name in setting) for setting in settings]
-
-
-def _named(name: str, value: Any) -> str:
-    speaks_for_itself = name in ("algorithm", "torso", "environment", "run")
-    return str(value) if speaks_for_itself else f"{name.replace('_', ' ')} {value}"
+    evaluations = fewest("evaluation_return")
+    enough = evaluations >= min(FEWEST_EVALUATIONS, fewest("return"))
+    return "evaluation_return" if evaluations and enough else "return"

@@ -1,63 +1,30 @@
+"""Pictures of learning curves: what is drawn, and what the figure says of it."""
+
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
+import matplotlib.colors
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from memorax.evaluation import plot_runs, read_metrics
-from memorax.evaluation.plot import group_curves
-from memorax.evaluation.runs import read_config
-
-
-def make_run(folder: Path, seeds: tuple[int, ...], offset: float = 0.0, **settings: Any) -> Path:
-    folder.mkdir()
-    config = {"environment": "suite::Task", "algorithm": "ppo", "torso": "gru", "seed": seeds[0]}
-    config |= {"num_seeds": len(seeds), "hyperparameters": {"gamma": 0.99}} | settings
-    (folder / "config.json").write_text(json.dumps({"memorax": "0.0.0", "config": config}))
-    lines = ["seed,step,seconds,return,evaluation_return"]
-    for step in (10, 20, 30, 40):
-        lines += [f"{s},{step},1.0,{offset + step + s},{offset + step + s if step % 20 == 0 else ''}" for s in seeds]
-    (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
-    return folder
+from memorax.evaluation import draw_runs, plot_runs, read_metrics
+from memorax.evaluation.plot import _default_metric
+from tests.evaluation.make_run import make_run
 
 
-def curves(folders: list[Path], metric: str) -> Any:
-    return group_curves(folders, [read_metrics(folder) for folder in folders], metric)
+def make_axes() -> Axes:
+    return Figure().subplots()
 
 
-def test_runs_that_differ_only_in_their_seeds_are_one_line(tmp_path: Path) -> None:
-    one = make_run(tmp_path / "a", (0, 1))
-    other = make_run(tmp_path / "b", (2,))
-    (curve,) = curves([one, other], "evaluation_return")
-    assert curve.label == "ppo, gru"
-    np.testing.assert_array_equal(curve.steps, [20, 40])
-    np.testing.assert_array_equal(curve.values, [[20, 40], [21, 41], [22, 42]])
-
-
-def test_labels_say_what_differs(tmp_path: Path) -> None:
-    folders = [
-        make_run(tmp_path / "a", (0,)),
-        make_run(tmp_path / "b", (0,), torso="mlp"),
-        make_run(tmp_path / "c", (0,), hyperparameters={"gamma": 0.9}),
-    ]
-    assert [curve.label for curve in curves(folders, "return")] == [
-        "gru, gamma 0.99",
-        "mlp, gamma 0.99",
-        "gru, gamma 0.9",
-    ]
-    assert [curve.label for curve in curves(folders[:2], "return")] == ["gru", "mlp"]
-
-
-def test_a_run_that_is_not_finished_counts_as_far_as_it_goes(tmp_path: Path) -> None:
-    one, other = make_run(tmp_path / "a", (0,)), make_run(tmp_path / "b", (1,))
-    text = (other / "metrics.csv").read_text()
-    (other / "metrics.csv").write_text(text[: text.index("1,30") + 6])
-    (curve,) = curves([one, other], "return")
-    np.testing.assert_array_equal(curve.values, [[10, 20, 30, 40], [11, 21, np.nan, np.nan]])
+def legend(ax: Axes) -> tuple[list[str], str]:
+    """The entries of the legend, and its title."""
+    box = ax.get_legend()
+    assert box is not None
+    return [text.get_text() for text in box.get_texts()], box.get_title().get_text()
 
 
 def test_draws_a_picture(tmp_path: Path) -> None:
@@ -67,6 +34,66 @@ def test_draws_a_picture(tmp_path: Path) -> None:
     assert picture.shape[:2] == (750, 1200)
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50
     assert plot_runs(folders, tmp_path / "curve.svg", metric="return").read_text().startswith("<?xml")
+
+
+def test_few_seeds_are_thin_lines_and_many_an_interval_that_is_named(tmp_path: Path) -> None:
+    ax = make_axes()
+    draw_runs([make_run(tmp_path / "a", (0, 1))], ax)
+    assert len(ax.lines) == 3 and not ax.collections
+    assert legend(ax) == (["ppo, gru (2 seeds)"], "line: mean over seeds\nthin: single seeds")
+    ax = make_axes()
+    draw_runs([make_run(tmp_path / "b", (0, 1, 2, 3, 4))], ax)
+    assert len(ax.lines) == len(ax.collections) == 1
+    title = "line: mean over seeds\nshaded: 95 % t-interval of the mean"
+    assert legend(ax) == (["ppo, gru (5 seeds)"], title)
+    ax = make_axes()
+    draw_runs([make_run(tmp_path / "c", (0,))], ax)
+    assert (len(ax.lines), legend(ax)) == (1, (["ppo, gru (1 seed)"], ""))
+
+
+def test_a_line_that_is_cut_says_so(tmp_path: Path) -> None:
+    ax = make_axes()
+    draw_runs([make_run(tmp_path / "a", (0,)), make_run(tmp_path / "b", (1,), steps=(10, 20))], ax, "return")
+    assert legend(ax)[0] == ["ppo, gru (2 seeds, cut where one ends)"]
+
+
+def test_equal_curves_are_all_seen(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path / torso, (0,), torso=torso) for torso in ("gru", "lstm", "mlp")]
+    picture = matplotlib.image.imread(plot_runs(folders, tmp_path / "curve.png"))[..., :3]
+    middle = picture[200:, 300:]  # without the legend
+    for color in ("C0", "C1", "C2"):
+        near = np.abs(middle - np.array(matplotlib.colors.to_rgb(color))).max(axis=-1) < 0.02
+        assert near.sum() > 100, f"{color} is hidden"
+
+
+def test_there_is_a_panel_for_each_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [
+        make_run(tmp_path / f"{task}-{torso}", (0,), environment=task, torso=torso)
+        for task in ("a", "b", "c", "d")
+        for torso in ("gru", "mlp")
+    ]
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *arguments, **settings: figures.append(figure))
+    plot_runs(folders[2:], tmp_path / "curve.png")
+    panels = figures[0].axes
+    assert [panel.get_title() for panel in panels] == ["b", "c", "d"]
+    assert all([line.get_color() for line in panel.lines] == ["C0", "C1"] for panel in panels)
+    assert all(legend(panel)[0] == ["gru (1 seed)", "mlp (1 seed)"] for panel in panels)
+    with pytest.raises(ValueError, match="ax holds one environment, the runs are of a, b: draw them one by one"):
+        draw_runs(folders[:4], make_axes())
+
+
+def test_short_runs_are_drawn_by_their_training_episodes(tmp_path: Path) -> None:
+    """Evaluations are fewer than lines of metrics: a run with one or two of them has a curve from the first line on."""
+    short = make_run(tmp_path / "a", (0,))
+    long = make_run(tmp_path / "b", (0,), steps=range(10, 100, 10))
+    unlogged = make_run(tmp_path / "c", (0,), steps=(20, 40))
+    metrics = [_default_metric([read_metrics(folder)]) for folder in (short, long, unlogged)]
+    assert metrics == ["return", "evaluation_return", "evaluation_return"]
+    assert _default_metric([read_metrics(short), read_metrics(long)]) == "return"
+    ax = make_axes()
+    (curve,) = draw_runs([short], ax)
+    assert (curve.steps[0], ax.get_ylabel(), ax.lines[0].get_marker()) == (10, "return", "o")
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
@@ -82,13 +109,3 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     (folder / "metrics.csv").write_text("seed,step\n")
     with pytest.raises(ValueError, match="holds no metrics yet"):
         plot_runs([folder], "a.png")
-
-
-def test_a_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "a", (0,))
-    (folder / "config.json").write_text("[]")
-    with pytest.raises(ValueError, match="was not written by memorax"):
-        read_config(folder)
-    (folder / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="is not valid JSON"):
-        read_config(folder)

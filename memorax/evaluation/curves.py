@@ -1,0 +1,181 @@
+"""Learning curves of runs as arrays: which runs are one setting, and their seeds on one grid of steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memorax.evaluation.runs import read_config
+
+SAME_SETTING = (
+    *("seed", "num_seeds", "loggers", "checkpoint_seconds"),
+    *("log_interval", "evaluation_interval", "evaluation_steps"),
+)
+"""Settings in which the runs of one curve may differ: which seeds, and how they are watched."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The seeds of one setting in one environment.
+
+    Attributes:
+        label: what tells the setting from the others.
+        environment: id of the environment, empty where a run does not say it.
+        steps: environment steps `[N]`, increasing.
+        values: `[seeds, N]`, interpolated between the steps at which a seed was logged.
+        cut: whether some seed was logged beyond the last of `steps`, where another one ends.
+        unfinished: whether evaluations counted episodes that they did not see the end of.
+    """
+
+    label: str
+    environment: str
+    steps: np.ndarray
+    values: np.ndarray
+    cut: bool = False
+    unfinished: bool = False
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """What one seed of a run logged: `steps` and `values` `[N]`, without the steps that have no value."""
+
+    seed: int
+    folder: Path
+    steps: np.ndarray
+    values: np.ndarray
+    unfinished: bool
+
+
+def group_curves(
+    folders: Sequence[Path], tables: Sequence[dict[str, np.ndarray]], metric: str, labels: Sequence[str] = ()
+) -> list[Curve]:
+    """Put the seeds of one setting together, each seed once.
+
+    Without `labels`, runs that differ only in their seeds are one curve, labelled by what tells it from the others. A
+    run whose agent was made in Python is a curve of its own, as its config does not describe the agent.
+
+    Args:
+        folders: run folders.
+        tables: their metrics, as `read_metrics` returns them.
+        metric: a column of the tables.
+        labels: a label for each run; runs of one environment and one label are one curve.
+
+    Raises:
+        ValueError: if a seed of a curve is there twice, a metric is missing, there is not one label for each run, or
+            seeds of one curve have no steps in common.
+    """
+    if labels and len(labels) != len(folders):
+        raise ValueError(f"labels ({len(labels)}) must be one for each of the {len(folders)} runs")
+    _check_named_once(folders)
+    for folder, table in zip(folders, tables, strict=True):
+        if metric not in table:
+            raise ValueError(f"{folder} has no metric {metric!r}: choose from {', '.join(table)}")
+    configs = [read_config(folder)["config"] for folder in folders]
+    environments = [str(config.get("environment", "")) for config in configs]
+    settings = [_setting(config, folder) for config, folder in zip(configs, folders, strict=True)]
+    names = list(labels) or [json.dumps(setting, sort_keys=True) for setting in settings]
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, group in enumerate(zip(environments, names, strict=True)):
+        groups.setdefault(group, []).append(index)
+    first = [indices[0] for indices in groups.values()]
+    titles = [labels[index] for index in first] if labels else _labels([settings[index] for index in first])
+    curves = []
+    for title, (group, indices) in zip(titles, groups.items(), strict=True):
+        seeds = [seed for index in indices for seed in _seeds(folders[index], tables[index], metric)]
+        curves.append(_curve(title, group[0], seeds, metric))
+    return curves
+
+
+def on_one_grid(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Bring curves that were logged at different steps to the steps of all of them, where all of them have values.
+
+    The grid starts where the last curve starts and ends where the first one ends, so that a mean never changes because
+    a curve drops out. Between its own steps a curve is interpolated linearly.
+
+    Args:
+        curves: pairs of steps (increasing) and values, each at least one long.
+
+    Returns:
+        Steps `[N]` and values `[curves, N]`; `N` is 0 where the curves have no range in common.
+    """
+    start = max(steps[0] for steps, _ in curves)
+    end = min(steps[-1] for steps, _ in curves)
+    union = np.unique(np.concatenate([steps for steps, _ in curves]))
+    grid = union[(union >= start) & (union <= end)]
+    values = np.array([np.interp(grid, steps, values) for steps, values in curves])
+    return grid, values.reshape(len(curves), len(grid))
+
+
+def _curve(label: str, environment: str, seeds: Sequence[_Seed], metric: str) -> Curve:
+    found: dict[int, _Seed] = {}
+    for seed in seeds:
+        if seed.seed in found:
+            raise ValueError(
+                f"seed {seed.seed} of {label!r} is in {found[seed.seed].folder} and in {seed.folder}: a seed counts "
+                "once, leave one of the two out or label them apart"
+            )
+        found[seed.seed] = seed
+    logged = [seed for seed in seeds if len(seed.steps)]
+    if not logged:
+        raise ValueError(f"{seeds[0].folder} has no value of {metric!r} yet")
+    steps, values = on_one_grid([(seed.steps, seed.values) for seed in logged])
+    if not len(steps):
+        earliest = min(logged, key=lambda seed: seed.steps[-1])
+        latest = max(logged, key=lambda seed: seed.steps[0])
+        raise ValueError(
+            f"seeds of {label!r} have no steps of {metric!r} in common: {earliest.folder} ends at step "
+            f"{earliest.steps[-1]:.0f}, {latest.folder} begins at {latest.steps[0]:.0f}"
+        )
+    cut = any(seed.steps[-1] > steps[-1] for seed in logged)
+    return Curve(label, environment, steps, values, cut, any(seed.unfinished for seed in logged))
+
+
+def _seeds(folder: Path, table: dict[str, np.ndarray], metric: str) -> list[_Seed]:
+    """Each seed of a run."""
+    evaluated = metric.startswith("evaluation_")
+    unfinished = table.get("evaluation_unfinished") if evaluated else None
+    seeds = []
+    for seed in np.unique(table["seed"]):
+        chosen = ~np.isnan(table[metric]) & (table["seed"] == seed)
+        cut_off = unfinished is not None and bool((unfinished[chosen] > 0).any())
+        seeds.append(_Seed(int(seed), folder, table["step"][chosen], table[metric][chosen], cut_off))
+    return seeds
+
+
+def _check_named_once(folders: Sequence[Path]) -> None:
+    seen: dict[Path, Path] = {}
+    for folder in folders:
+        path = folder.resolve()
+        if path in seen:
+            raise ValueError(f"{folder} is named twice: a run counts once")
+        seen[path] = folder
+
+
+def _setting(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The settings that tell a run from others, nested ones flat; also its folder where they describe no agent."""
+    flat: dict[str, Any] = {} if "hyperparameters" in config else {"run": str(folder)}
+    for name, value in config.items():
+        if name == "hyperparameters":
+            flat.update(value)
+        elif name not in (*SAME_SETTING, "environment"):
+            flat[name] = value
+    return flat
+
+
+def _labels(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """What tells each setting from the others, or where nothing does, its algorithm and torso or its run."""
+    names = list(dict.fromkeys(name for setting in settings for name in setting))
+    told_apart = [n for n in names if len({json.dumps(setting.get(n)) for setting in settings}) > 1]
+    if not told_apart:
+        told_apart = [name for name in ("run", "algorithm", "torso") if name in names]
+    return [", ".join(_named(name, setting[name]) for name in told_apart if name in setting) for setting in settings]
+
+
+def _named(name: str, value: Any) -> str:
+    speaks_for_itself = name in ("algorithm", "torso", "run")
+    return str(value) if speaks_for_itself else f"{name.replace('_', ' ')} {value}"
