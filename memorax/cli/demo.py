@@ -16,7 +16,7 @@ TORSOS = ("gru", "mlp")
 
 
 def demo_config(torso: str) -> TrainConfig:
-    """The settings of the demonstration: recall what was seen four steps ago."""
+    """The settings of the demonstration: name the card that was shown three steps ago."""
     return TrainConfig(
         environment="popgym::RepeatPreviousEasy",
         algorithm="ppo",

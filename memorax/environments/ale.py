@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from ale_py import roms
 
+from memorax.installation import install_command
+
 try:
     from ale_py.vector_env import AtariVectorEnv
     from gymnasium.vector import AutoresetMode
 except ImportError as error:
     raise ImportError(
-        'the ale environments need ale-py 0.12 and gymnasium 1.1 or newer: pip install --upgrade "memorax[ale]"'
+        "the ale environments need ale-py 0.12 and gymnasium 1.1 or newer: " + install_command("ale", upgrade=True)
     ) from error
 
 from memorax.environments.gymnasium_spaces import convert

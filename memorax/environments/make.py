@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 from memorax.environments.environment import Environment
 from memorax.environments.options import suggest
 from memorax.environments.wrappers import WRAPPERS
+from memorax.installation import install_command
 from memorax.types import PyTree
 
 # A suite is a module with `make` and `ids`, imported when it is first asked for. Its name is also that of its extra.
@@ -108,7 +109,7 @@ def load(name: str) -> Suite:
         if error.name is not None and error.name.partition(".")[0] == "memorax":
             raise
         raise ImportError(
-            f'the {name} environments need the package {error.name!r}: pip install "memorax[{name}]"'
+            f"the {name} environments need the package {error.name!r}: {install_command(name)}"
         ) from error
     except Exception as error:
         # An ImportError that names no module is a suite's own word on what it lacks.
@@ -117,7 +118,7 @@ def load(name: str) -> Suite:
         reason = (str(error).splitlines() or [""])[0]
         raise ImportError(
             f"the {name} environments could not be imported ({type(error).__name__}: {reason}): their packages do not "
-            f'fit together, pip install --upgrade "memorax[{name}]"'
+            f"fit together, {install_command(name, upgrade=True)}"
         ) from error
 
 

@@ -35,6 +35,7 @@ from memorax.environments.adapted import AdaptedEnvironment
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.options import check_options
 from memorax.environments.spaces import Box, Space
+from memorax.installation import install_command
 from memorax.types import Key, PyTree
 
 
@@ -55,7 +56,7 @@ def _import_envs() -> Any:
     except ImportError as error:
         raise ImportError(
             f"pobax could not be imported ({error}): its wheel of 0.0.1 is not complete, "
-            'pip install "memorax[pobax]" or install it from a copy of its repository'
+            f"{install_command('pobax')} or install it from a copy of its repository"
         ) from error
 
 

@@ -59,7 +59,7 @@ def open_folder(folder: Path) -> dict[str, Any]:
     if content.get("memorax") != __version__:
         raise ValueError(
             f"{folder / CONFIG_FILE} was written by memorax {content.get('memorax')}, this is {__version__}: "
-            f"install memorax=={content.get('memorax')} to go on with it"
+            "go on with it in a checkout of that version"
         )
     return content["config"]
 

@@ -12,6 +12,7 @@ import pytest
 from memorax.environments import Environment, make, registered
 from memorax.environments.make import SUITES
 from memorax.environments.wrappers import WRAPPERS, MaskObservation
+from memorax.installation import install_command
 
 
 def test_make_returns_the_environment_and_its_parameters() -> None:
@@ -99,7 +100,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
 
 def test_a_missing_extra_names_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     hide(monkeypatch, "gymnax")
-    hint = "the gymnax environments need the package 'gymnax': pip install \"memorax[gymnax]\""
+    hint = f"the gymnax environments need the package 'gymnax': {install_command('gymnax')}"
     with pytest.raises(ImportError) as raised:
         make("gymnax::CartPole-v1")
     assert str(raised.value) == hint
@@ -113,7 +114,7 @@ def test_a_missing_extra_names_the_command_that_installs_it(monkeypatch: pytest.
         (
             "import json; json.no_such_function",
             "the broken environments could not be imported (AttributeError: module 'json' has no attribute "
-            "'no_such_function'): their packages do not fit together, pip install --upgrade \"memorax[broken]\"",
+            "'no_such_function'): their packages do not fit together, pip install --upgrade -e ",
         ),
         (
             "from json import no_such_name",
