@@ -12,6 +12,7 @@ import scipy.integrate
 import scipy.stats
 
 from memorax.networks.distributions import (
+    Beta,
     Categorical,
     DiagonalGaussian,
     MultiCategorical,
@@ -30,11 +31,17 @@ def squashed(loc, log_scale, low=-2.0, high=3.0):
     return SquashedDiagonalGaussian(loc, log_scale, jnp.full_like(loc, low), jnp.full_like(loc, high))
 
 
+def beta(alpha, beta, low=-2.0, high=3.0):
+    alpha, beta = jnp.asarray(alpha, jnp.float32), jnp.asarray(beta, jnp.float32)
+    return Beta(alpha, beta, jnp.full_like(alpha, low), jnp.full_like(alpha, high))
+
+
 DISTRIBUTIONS = {
     "categorical": lambda *lead: Categorical(normal(0, *lead, 5)),
     "multi_categorical": lambda *lead: MultiCategorical(normal(0, *lead, 5), (2, 3)),
     "gaussian": lambda *lead: DiagonalGaussian(normal(0, *lead, 2), 0.3 * normal(1, *lead, 2)),
     "squashed_gaussian": lambda *lead: squashed(normal(0, *lead, 2), 0.3 * normal(1, *lead, 2)),
+    "beta": lambda *lead: beta(1.0 + jnp.exp(normal(0, *lead, 2)), 1.0 + jnp.exp(normal(1, *lead, 2))),
 }
 
 
@@ -50,9 +57,8 @@ def test_shapes(name):
     action, log_prob, entropy, mode = draw(distribution)
     event_shape = () if name == "categorical" else (2,)
     assert distribution.batch_shape == (BATCH, STEPS)
-    assert distribution.event_shape == event_shape
     assert action.shape == mode.shape == (BATCH, STEPS, *event_shape)
-    assert action.dtype == mode.dtype == (jnp.float32 if "gaussian" in name else jnp.int32)
+    assert action.dtype == mode.dtype == (jnp.int32 if "categorical" in name else jnp.float32)
     assert log_prob.shape == entropy.shape == (BATCH, STEPS)
     actions, log_probs, _, _ = draw(distribution, (7,))
     assert (actions.shape, log_probs.shape) == ((7, BATCH, STEPS, *event_shape), (7, BATCH, STEPS))
@@ -186,20 +192,120 @@ def test_squashed_actions_stay_within_their_bounds(low, high):
     np.testing.assert_allclose([action.min(), action.max()], [low, high], rtol=0, atol=4e-7 * (high - low))
 
 
-def test_squashed_log_prob_recovers_what_it_is_not_given():
-    distribution = squashed(normal(7, BATCH, 2), -1.0 + 0.3 * normal(8, BATCH, 2))
-    action, intermediates = distribution.sample_with_intermediates(jax.random.key(0), (50,))
-    exact = distribution.log_prob(action, intermediates)
-    np.testing.assert_allclose(distribution.log_prob(action), exact, atol=2e-3)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_a_sample_and_its_log_prob_are_those_of_the_two_functions(name):
+    distribution = DISTRIBUTIONS[name](BATCH, STEPS)
+    action, log_prob = jax.jit(lambda d: d.sample_and_log_prob(jax.random.key(0), (50,)))(distribution)
+    np.testing.assert_array_equal(action, draw(distribution, (50,))[0])
+    np.testing.assert_allclose(log_prob, distribution.log_prob(action), atol=2e-3)
 
 
 def test_squashed_samples_are_differentiable_where_saturated():
     """As SAC's actor needs: log-density of a fresh sample, exact though float32 rounds the action to its bound."""
 
     def log_prob(loc):
-        distribution = squashed(loc, jnp.array([-1.0]))
-        return distribution.log_prob(*distribution.sample_with_intermediates(jax.random.key(0)))
+        return squashed(loc, jnp.array([-1.0])).sample_and_log_prob(jax.random.key(0))[1]
 
     value, gradient = jax.value_and_grad(log_prob)(jnp.array([12.0]))
     assert jnp.isfinite(value)
     np.testing.assert_allclose(gradient, 2.0, rtol=1e-4)  # the density of ever narrower slopes grows by 2 per unit
+
+
+def test_beta():
+    """Against scipy, over a stretch of 5 that begins at -2."""
+    alpha, concentration = np.array([1.3, 4.0]), np.array([2.0, 1.1])
+    distribution = beta(alpha, concentration)
+    reference = scipy.stats.beta(alpha, concentration, loc=-2.0, scale=5.0)
+    value = np.array([-1.7, 2.9])
+    np.testing.assert_allclose(distribution.log_prob(jnp.asarray(value)), reference.logpdf(value).sum(), rtol=1e-5)
+    action, _, entropy, mode = draw(distribution, (20_000,))
+    np.testing.assert_allclose(entropy, reference.entropy().sum(), rtol=1e-5)
+    np.testing.assert_allclose(action.mean(axis=0), reference.mean(), atol=0.05)
+    np.testing.assert_allclose(action.std(axis=0), reference.std(), rtol=0.02)
+    around = np.stack([mode - 1e-2, mode, mode + 1e-2])
+    assert (reference.logpdf(around).argmax(axis=0) == 1).all()
+    np.testing.assert_allclose(beta([1.0], [1.0]).mode, [0.5])
+
+
+def test_beta_samples_are_differentiable():
+    """The mean of draws grows with the first concentration as `a / (a + b)` does, over a stretch of 5."""
+
+    def mean(alpha):
+        parameters = jnp.full((4_000, 1), alpha), jnp.full((4_000, 1), 3.0)
+        return beta(*parameters).sample(jax.random.key(0)).mean()
+
+    np.testing.assert_allclose(jax.jit(jax.grad(mean))(2.0), 5.0 * 3.0 / 25.0, rtol=0.05)
+
+
+def test_beta_log_prob_and_its_gradients_are_finite_at_the_bounds():
+    log_prob = jax.jit(jax.value_and_grad(lambda *inputs: beta(*inputs[:2]).log_prob(inputs[2]), argnums=(0, 1, 2)))
+    for action in ([3.0], [-2.0], [-1.999999]):
+        for alpha, concentration in (([1.0], [1.0]), ([200.0], [1.0]), ([1.0], [30.0])):
+            inputs = [jnp.asarray(x, jnp.float32) for x in (alpha, concentration, action)]
+            value, gradients = log_prob(*inputs)
+            assert all(np.isfinite(x).all() for x in (value, *gradients))
+
+
+def test_beta_samples_next_to_a_bound_have_their_exact_density():
+    """Where float32 rounds an action to the bound, its density is still that of the draw."""
+    distribution = beta(jnp.full((1_000, 1), 1.0), jnp.full((1_000, 1), 1e7), low=-1.0, high=1.0)
+    action, log_prob = distribution.sample_and_log_prob(jax.random.key(0))
+    assert (action >= -1.0).all()
+    entropy = scipy.stats.beta(1.0, 1e7, loc=-1.0, scale=2.0).entropy()
+    np.testing.assert_allclose(-log_prob.mean(), entropy, atol=0.1)
+
+
+MASKED = jnp.array([1.0, 1.0, -jnp.inf, -jnp.inf])
+
+
+def test_a_masked_action_has_no_probability():
+    """Two of four actions with equal logits: the entropy is log 2, and nothing is learned about the others."""
+    policy = Categorical(MASKED)
+    np.testing.assert_allclose(policy.entropy(), np.log(2.0), rtol=1e-6)
+    np.testing.assert_array_equal(policy.probs, [0.5, 0.5, 0.0, 0.0])
+    assert policy.log_prob(jnp.array(3)) == -jnp.inf
+    gradient = jax.grad(lambda logits: Categorical(logits).entropy() + Categorical(logits).log_prob(jnp.array(0)))
+    np.testing.assert_allclose(gradient(MASKED), [0.5, -0.5, 0.0, 0.0], atol=1e-6)
+
+
+def test_the_soft_value_of_discrete_actions():
+    """`sum p (Q - a log p)`: 2.1386 for p = (1/2, 1/2), Q = (1, 3), a = 0.2, and Q itself where one action is legal."""
+
+    def soft_value(logits, values):
+        policy = Categorical(logits)
+        return policy.expectation(values - 0.2 * policy.log_probs)
+
+    np.testing.assert_allclose(soft_value(jnp.zeros(2), jnp.array([1.0, 3.0])), 2.1386, atol=1e-4)
+    only = jnp.array([0.0, -jnp.inf])
+    for impossible in (-jnp.inf, jnp.inf, jnp.nan, 7.0):
+        values = jnp.array([1.0, impossible])
+        assert soft_value(only, values) == 1.0
+        by_logits, by_values = jax.grad(soft_value, (0, 1))(only, values)
+        np.testing.assert_array_equal(by_logits, [0.0, 0.0])
+        np.testing.assert_array_equal(by_values, [1.0, 0.0])
+
+
+def test_the_gradient_of_the_soft_value():
+    """Against the derivative of the softmax, written out in float64: `p_i (f_i - sum p f)`, `f = Q - a log p - a`."""
+    logits, values = np.array([0.3, -1.0, 0.8]), np.array([1.0, 3.0, -2.0])
+    probs = np.exp(logits) / np.exp(logits).sum()
+    slope = values - 0.2 * np.log(probs) - 0.2
+    expected = probs * (slope - (probs * slope).sum())
+
+    def soft_value(logits):
+        policy = Categorical(logits)
+        return policy.expectation(jnp.asarray(values, jnp.float32) - 0.2 * policy.log_probs)
+
+    np.testing.assert_allclose(jax.grad(soft_value)(jnp.asarray(logits, jnp.float32)), expected, atol=1e-6)
+
+
+def test_the_entropy_aimed_for():
+    """A fraction of what is possible for discrete actions; -1 for each number in -1 ... 1, in their own units."""
+    np.testing.assert_allclose(Categorical(MASKED).target_entropy(0.7), 0.7 * np.log(2.0), rtol=1e-6)
+    choices = MultiCategorical(jnp.array([[1.0, 1.0, 1.0, 1.0, -jnp.inf]]), (2, 3))
+    np.testing.assert_allclose(choices.target_entropy(0.5), [0.5 * (np.log(2.0) + np.log(2.0))], rtol=1e-6)
+    np.testing.assert_array_equal(DiagonalGaussian(jnp.zeros((2, 3)), jnp.zeros((2, 3))).target_entropy(), [-3.0, -3.0])
+    for make in (squashed, beta):
+        np.testing.assert_allclose(make(jnp.ones((2, 3)), jnp.ones((2, 3)), -1.0, 1.0).target_entropy(), [-3.0, -3.0])
+        shifted = make(jnp.ones((1, 2)), jnp.ones((1, 2)), -0.01, 0.01).target_entropy()
+        np.testing.assert_allclose(shifted, [2 * (-1.0 + np.log(0.01))], rtol=1e-5)

@@ -5,25 +5,55 @@ arrays that the head itself reads (see `ValueHead`). A head computes in `dtype` 
 """
 
 from memorax.networks.heads.action_value import ContinuousQNetwork, DiscreteQNetwork, DuelingQNetwork
-from memorax.networks.heads.defaults import policy_head, q_head
+from memorax.networks.heads.c51 import C51
+from memorax.networks.heads.defaults import POLICY_HEADS, Q_HEADS, V_HEADS, policy_head, q_head, v_head
+from memorax.networks.heads.distributional import (
+    C51QNetwork,
+    C51VNetwork,
+    HLGaussQNetwork,
+    HLGaussVNetwork,
+    QuantileQNetwork,
+    QuantileVNetwork,
+)
 from memorax.networks.heads.head import Head
-from memorax.networks.heads.policy import Categorical, Gaussian, MultiCategorical, SquashedGaussian
+from memorax.networks.heads.hl_gauss import HLGauss
+from memorax.networks.heads.policy import Beta, Categorical, Gaussian, MultiCategorical, SquashedGaussian
+from memorax.networks.heads.quantiles import Quantiles
 from memorax.networks.heads.representation import Representation, Scalar
-from memorax.networks.heads.value import ValueHead, VNetwork
+from memorax.networks.heads.temperature import Temperature
+from memorax.networks.heads.twin import Twin
+from memorax.networks.heads.value import HordeHead, ValueHead, VNetwork
 
 __all__ = [
+    "C51",
+    "POLICY_HEADS",
+    "Q_HEADS",
+    "V_HEADS",
+    "Beta",
+    "C51QNetwork",
+    "C51VNetwork",
     "Categorical",
     "ContinuousQNetwork",
     "DiscreteQNetwork",
     "DuelingQNetwork",
     "Gaussian",
+    "HLGauss",
+    "HLGaussQNetwork",
+    "HLGaussVNetwork",
     "Head",
+    "HordeHead",
     "MultiCategorical",
+    "QuantileQNetwork",
+    "QuantileVNetwork",
+    "Quantiles",
     "Representation",
     "Scalar",
     "SquashedGaussian",
+    "Temperature",
+    "Twin",
     "VNetwork",
     "ValueHead",
     "policy_head",
     "q_head",
+    "v_head",
 ]

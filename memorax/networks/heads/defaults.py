@@ -1,48 +1,121 @@
-"""The default head of each kind of action space."""
+"""Heads by name, and the default head of each kind of action space."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space
-from memorax.networks.heads.action_value import ContinuousQNetwork, DiscreteQNetwork
+from memorax.networks.heads.action_value import ContinuousQNetwork, DiscreteQNetwork, DuelingQNetwork
+from memorax.networks.heads.c51 import C51
+from memorax.networks.heads.distributional import C51VNetwork, HLGaussVNetwork, QuantileVNetwork
 from memorax.networks.heads.fit import KINDS, has_default, no_head
 from memorax.networks.heads.head import Head
-from memorax.networks.heads.policy import Categorical, Gaussian, MultiCategorical
-from memorax.networks.heads.value import ValueHead
+from memorax.networks.heads.hl_gauss import HLGauss
+from memorax.networks.heads.policy import Beta, Categorical, Gaussian, MultiCategorical, SquashedGaussian
+from memorax.networks.heads.quantiles import Quantiles
+from memorax.networks.heads.representation import Representation
+from memorax.networks.heads.value import ValueHead, VNetwork
 
-POLICY_HEADS: dict[type[Space], Callable[[Any], Head]] = {
-    Discrete: lambda space: Categorical(space.n),
-    MultiDiscrete: lambda space: MultiCategorical(tuple(space.nvec)),
-    Box: lambda space: Gaussian(space.shape[0]),
+HeadT = TypeVar("HeadT", bound=Head)
+
+
+def _size(space: Space) -> int:
+    """How many actions, or numbers of an action, a space has."""
+    return space.n if isinstance(space, Discrete) else space.shape[0]
+
+
+def _categorical(space: Space) -> Head:
+    return MultiCategorical(tuple(space.nvec)) if isinstance(space, MultiDiscrete) else Categorical(_size(space))
+
+
+def _q_network(representation: Representation) -> Callable[[Space], ValueHead]:
+    def make(space: Space) -> ValueHead:
+        if isinstance(space, Box):
+            return ContinuousQNetwork(representation)
+        return DiscreteQNetwork(_size(space), representation)
+
+    return make
+
+
+POLICY_HEADS: dict[str, Callable[[Space], Head]] = {
+    "categorical": _categorical,
+    "gaussian": lambda space: Gaussian(_size(space)),
+    "squashed_gaussian": lambda space: SquashedGaussian(_size(space)),
+    "beta": lambda space: Beta(_size(space)),
 }
-"""The default policy head of each kind of action space."""
+"""Policy heads by name: functions of the action space."""
 
-Q_HEADS: dict[type[Space], Callable[[Any], ValueHead]] = {
-    Discrete: lambda space: DiscreteQNetwork(space.n),
-    Box: lambda space: ContinuousQNetwork(),
+Q_HEADS: dict[str, Callable[[Space], ValueHead]] = {
+    "discrete": lambda space: DiscreteQNetwork(_size(space)),
+    "continuous": lambda space: ContinuousQNetwork(),
+    "dueling": lambda space: DuelingQNetwork(_size(space)),
+    "c51": _q_network(C51()),
+    "quantile": _q_network(Quantiles()),
+    "hl_gauss": _q_network(HLGauss()),
 }
-"""The default action-value head of each kind of action space."""
+"""Action-value heads by name: functions of the action space."""
+
+V_HEADS: dict[str, Callable[[], ValueHead]] = {
+    "scalar": VNetwork,
+    "c51": C51VNetwork,
+    "quantile": QuantileVNetwork,
+    "hl_gauss": HLGaussVNetwork,
+}
+"""State-value heads by name."""
 
 
-def policy_head(space: Space) -> Head:
-    """The default policy head for an action space.
+def policy_head(space: Space, name: str | None = None) -> Head:
+    """A policy head for an action space.
+
+    Args:
+        space: the action space; the numbers of a bounded box reach the head as -1 to 1.
+        name: one of `POLICY_HEADS`; by default "gaussian" for a `Box` and "categorical" else.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no such head, or it is for another kind of space.
     """
-    if not has_default(space, KINDS["policy"]):
-        raise no_head("policy", space, KINDS["policy"])
-    return POLICY_HEADS[type(space)](space)
+    default = "gaussian" if isinstance(space, Box) else "categorical"
+    return _named("policy", POLICY_HEADS, space, name or default)
 
 
-def q_head(space: Space) -> ValueHead:
-    """The default action-value head for an action space.
+def q_head(space: Space, name: str | None = None) -> ValueHead:
+    """An action-value head for an action space.
+
+    Args:
+        space: the action space.
+        name: one of `Q_HEADS`; by default "continuous" for a `Box` and "discrete" else.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no such head, or it is for another kind of space.
     """
-    if not has_default(space, KINDS["action-value"]):
-        raise no_head("action-value", space, KINDS["action-value"])
-    return Q_HEADS[type(space)](space)
+    default = "continuous" if isinstance(space, Box) else "discrete"
+    return _named("action-value", Q_HEADS, space, name or default)
+
+
+def v_head(name: str = "scalar") -> ValueHead:
+    """A state-value head, which fits every action space.
+
+    Args:
+        name: one of `V_HEADS`.
+
+    Raises:
+        ValueError: if there is no such head.
+    """
+    return _find("state-value", V_HEADS, name)()
+
+
+def _named(values: str, table: dict[str, Callable[[Space], HeadT]], space: Space, name: str) -> HeadT:
+    make = _find(values, table, name)
+    if not has_default(space, KINDS[values]):
+        raise no_head(values, space, KINDS[values])
+    head = make(space)
+    bounded = isinstance(space, Box) and space.bounded
+    head.check_action_space(Box(-1.0, 1.0, space.shape) if bounded else space)
+    return head
+
+
+def _find(values: str, table: dict[str, Callable[..., HeadT]], name: str) -> Callable[..., HeadT]:
+    if name not in table:
+        raise ValueError(f"there is no {values} head {name!r}: choose one of {', '.join(table)}")
+    return table[name]

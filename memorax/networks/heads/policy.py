@@ -41,7 +41,7 @@ class Categorical(Head):
 
     @nn.nowrap
     def mask(self, output: distributions.Categorical, mask: Array) -> distributions.Categorical:
-        return distributions.Categorical(jnp.where(legal_actions(mask), output.logits, -jnp.inf))
+        return output.replace(logits=jnp.where(legal_actions(mask), output.logits, -jnp.inf))
 
 
 class MultiCategorical(Head):
@@ -58,7 +58,7 @@ class MultiCategorical(Head):
     @nn.compact
     def __call__(self, features: Array) -> distributions.MultiCategorical:
         logits = linear(sum(self.action_dims), POLICY_SCALE, self.dtype)(features)  # (B, T, sum of A)
-        return distributions.MultiCategorical(logits.astype(jnp.float32), self.action_dims)
+        return distributions.MultiCategorical(logits.astype(jnp.float32), tuple(self.action_dims))
 
     @nn.nowrap
     def check_action_space(self, space: Space) -> None:
@@ -70,7 +70,7 @@ class MultiCategorical(Head):
     def mask(self, output: distributions.MultiCategorical, mask: Array) -> distributions.MultiCategorical:
         choices = jnp.split(mask, np.cumsum(self.action_dims)[:-1], axis=-1)
         legal = jnp.concatenate([legal_actions(choice) for choice in choices], axis=-1)  # (B, T, sum of A)
-        return distributions.MultiCategorical(jnp.where(legal, output.logits, -jnp.inf), self.action_dims)
+        return output.replace(logits=jnp.where(legal, output.logits, -jnp.inf))
 
 
 class Gaussian(Head):
@@ -124,6 +124,14 @@ class SquashedGaussian(Head):
     initial_log_std: float = 0.0
     dtype: Any = jnp.float32
 
+    def __post_init__(self) -> None:
+        if not self.min_log_std < self.initial_log_std < self.max_log_std:
+            raise ValueError(
+                f"initial_log_std ({self.initial_log_std}) must lie between min_log_std ({self.min_log_std}) "
+                f"and max_log_std ({self.max_log_std})"
+            )
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, features: Array) -> distributions.SquashedDiagonalGaussian:
         loc = linear(self.action_dim, POLICY_SCALE, self.dtype, "loc")(features).astype(jnp.float32)  # (B, T, A)
@@ -132,16 +140,54 @@ class SquashedGaussian(Head):
         bias = math.atanh((self.initial_log_std - middle) / half)
         log_std = linear(self.action_dim, POLICY_SCALE, self.dtype, "log_std", bias)(features).astype(jnp.float32)
         log_std = middle + half * jnp.tanh(log_std)
-        low = jnp.broadcast_to(jnp.asarray(self.low, jnp.float32), loc.shape)
-        high = jnp.broadcast_to(jnp.asarray(self.high, jnp.float32), loc.shape)
-        return distributions.SquashedDiagonalGaussian(loc, log_std, low, high)
+        return distributions.SquashedDiagonalGaussian(loc, log_std, *_bounds_like(loc, self.low, self.high))
 
     @nn.nowrap
     def check_action_space(self, space: Space) -> None:
         """Raise a ValueError if the head does not fit `space`, bounds included where the space has any."""
-        check_bounds(self, self.low, self.high)
-        space = require_space(self, space, Box, "policy")
-        fields: dict[str, tuple[Any, Any]] = {"action_dim": (self.action_dim, space.shape[0])}
-        if space.bounded:
-            fields |= {"low": (bound(self.low), bound(space.low)), "high": (bound(self.high), bound(space.high))}
-        check_fields(self, space, fields)
+        _check_bounded(self, space, self.action_dim, self.low, self.high)
+
+
+class Beta(Head):
+    """A Beta policy over a bounded `Box` space, with one maximum within the bounds (Chou et al., 2017).
+
+    Attributes:
+        action_dim: how many numbers an action has.
+        low: lower bound of the actions, one or one for each number.
+        high: upper bound likewise.
+        dtype: what is computed in.
+    """
+
+    action_dim: int
+    low: float | Sequence[float] = -1.0
+    high: float | Sequence[float] = 1.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Array) -> distributions.Beta:
+        alpha, beta = (
+            1.0 + nn.softplus(linear(self.action_dim, POLICY_SCALE, self.dtype, name)(features).astype(jnp.float32))
+            for name in ("alpha", "beta")
+        )  # (B, T, A)
+        return distributions.Beta(alpha, beta, *_bounds_like(alpha, self.low, self.high))
+
+    @nn.nowrap
+    def check_action_space(self, space: Space) -> None:
+        """Raise a ValueError if the head does not fit `space`, bounds included where the space has any."""
+        _check_bounded(self, space, self.action_dim, self.low, self.high)
+
+
+def _bounds_like(parameter: Array, low: float | Sequence[float], high: float | Sequence[float]) -> tuple[Array, Array]:
+    """Bounds with the shape `[B, T, A]` of a parameter."""
+    lower, upper = (jnp.broadcast_to(jnp.asarray(bound, jnp.float32), parameter.shape) for bound in (low, high))
+    return lower, upper
+
+
+def _check_bounded(head: Head, space: Space, action_dim: int, low: Any, high: Any) -> None:
+    """Raise a ValueError if a head with bounds does not fit `space`."""
+    check_bounds(head, low, high)
+    box = require_space(head, space, Box, "policy")
+    fields: dict[str, tuple[Any, Any]] = {"action_dim": (action_dim, box.shape[0])}
+    if box.bounded:
+        fields |= {"low": (bound(low), bound(box.low)), "high": (bound(high), bound(box.high))}
+    check_fields(head, box, fields)

@@ -81,3 +81,11 @@ def bootstrapped(next_value: Array, reward: Array, discount: Array) -> Array:
     """`reward + discount * next_value`, just `reward` where the discount is 0, without gradient; all of one shape."""
     target = jnp.where(discount == 0.0, reward, reward + discount * next_value)
     return jax.lax.stop_gradient(target)
+
+
+def require_support(name: str, count: int, low: float, high: float) -> None:
+    """Raise a ValueError unless a distribution has two numbers, named `name`, or more, and ends in order."""
+    if count < 2:
+        raise ValueError(f"{name} ({count}) must be at least 2")
+    if not low < high:
+        raise ValueError(f"low ({low}) must be less than high ({high})")

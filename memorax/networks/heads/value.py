@@ -118,3 +118,34 @@ class VNetwork(RepresentedValueHead):
     @nn.nowrap
     def check_action_space(self, space: Space) -> None:
         """Do nothing: the value of a timestep fits every action space."""
+
+
+class HordeHead(RepresentedValueHead):
+    """Answers to several questions about the future at once, general value functions (Sutton et al., 2011, "Horde").
+
+    A question has its own cumulant in place of the reward and its own discount. So `loss` and `td_loss` take targets,
+    rewards and discounts `[B, T, Q]` and return `[B, T, Q]`, and `value` is `[B, T, Q]`.
+
+    Attributes:
+        num_questions: how many questions.
+        representation: how an answer is represented; by default as itself, with half the squared error as loss.
+        hidden_features: widths of layers before the output, which all questions share.
+        layer_norm: normalise each of those layers.
+        dtype: what is computed in.
+    """
+
+    num_questions: int
+    representation: Representation = Scalar()
+    hidden_features: Sequence[int] = ()
+    layer_norm: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Array) -> Array:
+        """Outputs `[B, T, Q, ...]`, float32: answers `[B, T, Q]` unless represented otherwise."""
+        hidden = hidden_layers(features, self.hidden_features, self.layer_norm, self.dtype)
+        return value_layer(hidden, (self.num_questions, *self.representation.shape), self.dtype)
+
+    @nn.nowrap
+    def check_action_space(self, space: Space) -> None:
+        """Do nothing: questions about the future fit every action space."""

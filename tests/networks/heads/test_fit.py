@@ -107,3 +107,68 @@ def test_an_unbounded_space_asks_for_no_bounds():
 def test_no_head_for_a_dictionary():
     with pytest.raises(ValueError, match="there is no policy head for the action space Dict"):
         heads.policy_head(Dict({"a": Discrete(2)}))
+
+
+@pytest.mark.parametrize(
+    ("make", "space", "expected"),
+    [
+        (heads.policy_head, Discrete(4), {"categorical": heads.Categorical(4)}),
+        (heads.policy_head, MultiDiscrete((2, 3)), {"categorical": heads.MultiCategorical((2, 3))}),
+        (
+            heads.policy_head,
+            Box(-2.0, 3.0, (3,)),
+            {
+                "gaussian": heads.Gaussian(3),
+                "squashed_gaussian": heads.SquashedGaussian(3),
+                "beta": heads.Beta(3),
+            },
+        ),
+        (
+            heads.q_head,
+            Discrete(4),
+            {
+                "discrete": heads.DiscreteQNetwork(4),
+                "dueling": heads.DuelingQNetwork(4),
+                "c51": heads.C51QNetwork(4),
+                "quantile": heads.QuantileQNetwork(4),
+                "hl_gauss": heads.HLGaussQNetwork(4),
+            },
+        ),
+        (
+            heads.q_head,
+            Box(-2.0, 3.0, (3,)),
+            {
+                "continuous": heads.ContinuousQNetwork(),
+                "c51": heads.ContinuousQNetwork(heads.C51()),
+                "quantile": heads.ContinuousQNetwork(heads.Quantiles()),
+                "hl_gauss": heads.ContinuousQNetwork(heads.HLGauss()),
+            },
+        ),
+    ],
+)
+def test_heads_by_name(make, space, expected):
+    """Those that fit a space are the ones expected, the others say in a line what would."""
+    for name in heads.POLICY_HEADS if make is heads.policy_head else heads.Q_HEADS:
+        if name in expected:
+            assert make(space, name) == expected[name]
+        else:
+            with pytest.raises(ValueError, match=r"is for \w+ action spaces.*, but the action space is .*: use \w+\("):
+                make(space, name)
+
+
+def test_state_values_by_name():
+    expected = heads.VNetwork(), heads.C51VNetwork(), heads.QuantileVNetwork(), heads.HLGaussVNetwork()
+    assert tuple(heads.v_head(name) for name in heads.V_HEADS) == expected
+    assert heads.v_head() == heads.VNetwork()
+
+
+def test_a_name_that_is_no_head_says_which_are():
+    with pytest.raises(ValueError) as error:
+        heads.policy_head(Discrete(2), "dueling")
+    assert str(error.value) == (
+        "there is no policy head 'dueling': choose one of categorical, gaussian, squashed_gaussian, beta"
+    )
+    with pytest.raises(ValueError, match="there is no action-value head 'beta': choose one of discrete, continuous, "):
+        heads.q_head(Discrete(2), "beta")
+    with pytest.raises(ValueError, match="there is no state-value head 'dueling': choose one of scalar, c51, "):
+        heads.v_head("dueling")

@@ -17,6 +17,7 @@ POLICIES = {
     "multi_categorical": (heads.MultiCategorical((2, 3)), MultiDiscrete((2, 3))),
     "gaussian": (heads.Gaussian(2), Box(-1.0, 1.0, (2,))),
     "squashed_gaussian": (heads.SquashedGaussian(2, -2.0, (1.0, 3.0)), Box(-2.0, np.array([1.0, 3.0]), (2,))),
+    "beta": (heads.Beta(2, -2.0, (1.0, 3.0)), Box(-2.0, np.array([1.0, 3.0]), (2,))),
 }
 
 
@@ -114,14 +115,29 @@ def test_a_mask_is_applied_after_the_cast_from_bfloat16():
     np.testing.assert_array_equal(masked.logits[..., :2], output.logits[..., :2])
 
 
-@pytest.mark.parametrize("name", ["gaussian", "squashed_gaussian"])
+@pytest.mark.parametrize("name", ["gaussian", "squashed_gaussian", "beta"])
 def test_a_continuous_policy_knows_no_mask(name):
     head, _ = POLICIES[name]
     output, _ = head.init_with_output(jax.random.key(1), features())
     assert head.mask(output, jnp.zeros((BATCH, STEPS, 3), bool)) is output
 
 
+@pytest.mark.parametrize("head", [heads.SquashedGaussian, heads.Beta])
 @pytest.mark.parametrize("low", [1.0, (-1.0, 2.0)])
-def test_bounds_that_are_no_interval_are_refused(low):
-    with pytest.raises(ValueError, match=r"SquashedGaussian\(low=.*, high=1.0\): low must be less than high"):
-        heads.SquashedGaussian(2, low).check_action_space(Box(-np.inf, np.inf, (2,)))
+def test_bounds_that_are_no_interval_are_refused(head, low):
+    with pytest.raises(ValueError, match=rf"{head.__name__}\(low=.*, high=1.0\): low must be less than high"):
+        head(2, low).check_action_space(Box(-np.inf, np.inf, (2,)))
+
+
+def test_the_first_standard_deviation_must_lie_within_its_limits():
+    with pytest.raises(ValueError, match=r"initial_log_std \(3.0\) must lie between min_log_std \(-5.0\)"):
+        heads.SquashedGaussian(2, initial_log_std=3.0)
+
+
+def test_a_beta_policy_has_one_maximum_whatever_its_features():
+    head = heads.Beta(2)
+    params = head.init(jax.random.key(1), features())
+    policy = head.apply(params, 1e4 * features())
+    assert min(policy.alpha.min(), policy.beta.min()) >= 1.0
+    assert np.ptp(policy.mode) > 1.9
+    assert jnp.isfinite(policy.mode).all()

@@ -19,6 +19,18 @@ VALUES = {
     "q_with_hidden_layers": heads.DiscreteQNetwork(ACTIONS, hidden_features=(8, 7), layer_norm=True),
     "dueling": heads.DuelingQNetwork(ACTIONS),
     "dueling_with_hidden_layers": heads.DuelingQNetwork(ACTIONS, hidden_features=(8,), layer_norm=True),
+    "q_c51": heads.C51QNetwork(ACTIONS, 7),
+    "q_quantile": heads.QuantileQNetwork(ACTIONS, 7),
+    "q_hl_gauss": heads.HLGaussQNetwork(ACTIONS, 7),
+    "dueling_c51": heads.DuelingQNetwork(ACTIONS, heads.C51(7)),
+    "v_c51": heads.C51VNetwork(7),
+    "v_quantile": heads.QuantileVNetwork(7),
+    "v_hl_gauss": heads.HLGaussVNetwork(7),
+    "q_twin": heads.Twin(heads.DiscreteQNetwork(ACTIONS)),
+    "q_twin_c51": heads.Twin(heads.C51QNetwork(ACTIONS, 7)),
+    "v_twin_quantile": heads.Twin(heads.QuantileVNetwork(7)),
+    "continuous_twin": heads.Twin(heads.ContinuousQNetwork(hidden_features=(8,))),
+    "continuous_c51": heads.ContinuousQNetwork(heads.C51(7), hidden_features=(8,)),
     "continuous_q": heads.ContinuousQNetwork(hidden_features=(8,)),
     "continuous_q_normalised": heads.ContinuousQNetwork(hidden_features=(8, 7), layer_norm=True),
 }
@@ -35,7 +47,8 @@ def inputs(head, dtype=jnp.float32):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("name", VALUES)
 def test_values_are_float32_of_the_shape_that_is_promised(name, dtype):
-    head = VALUES[name].clone(dtype=dtype)
+    head = VALUES[name]
+    head = heads.Twin(head.head.clone(dtype=dtype)) if isinstance(head, heads.Twin) else head.clone(dtype=dtype)
 
     def values(key):
         output, params = head.init_with_output(key, *inputs(head, dtype))
@@ -45,7 +58,7 @@ def test_values_are_float32_of_the_shape_that_is_promised(name, dtype):
         return head.value(output), losses, params
 
     value, losses, params = jax.eval_shape(values, jax.random.key(1))
-    has_actions = isinstance(head, heads.DiscreteQNetwork)
+    has_actions = name.startswith(("q", "dueling"))
     assert (value.shape, value.dtype) == ((BATCH, STEPS, ACTIONS) if has_actions else (BATCH, STEPS), jnp.float32)
     assert all((loss.shape, loss.dtype) == ((BATCH, STEPS), jnp.float32) for loss in losses)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
@@ -76,24 +89,34 @@ def test_the_value_of_an_action_depends_on_features_and_action_together():
     assert abs((values[0, 0] - values[1, 0]) - (values[0, 1] - values[1, 1])) > 1e-3
 
 
-def dueling(advantages):
-    """Parameters of a dueling head whose value is 1 and whose advantages are those of the one-hot feature."""
-    advantages = jnp.asarray(advantages, jnp.float32)
+def dueling(advantages, values):
+    """Parameters of a dueling head with the given biases of its value, and the advantages of one-hot features."""
+    advantages, values = jnp.asarray(advantages, jnp.float32), jnp.asarray(values, jnp.float32)
     return {
         "params": {
-            "value": {"kernel": jnp.zeros((2, 1)), "bias": jnp.ones(1)},
-            "advantage": {"kernel": advantages, "bias": jnp.zeros(3)},
+            "value": {"kernel": jnp.zeros((2, values.size)), "bias": values},
+            "advantage": {"kernel": advantages, "bias": jnp.zeros(advantages.shape[1])},
         }
     }
 
 
 def test_dueling_advantages_are_centred_over_actions_and_not_over_time():
     head = heads.DuelingQNetwork(action_dim=3)
-    params = dueling([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])
+    params = dueling([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]], [1.0])
     x = jnp.broadcast_to(jnp.eye(2), (5, 2, 2))  # (B, T, F)
     np.testing.assert_allclose(head.apply(params, x)[0], [[0.0, 1.0, 2.0], [-9.0, 1.0, 11.0]], atol=1e-5)
-    shifted = dueling([[6.0, 7.0, 8.0], [15.0, 25.0, 35.0]])
+    shifted = dueling([[6.0, 7.0, 8.0], [15.0, 25.0, 35.0]], [1.0])
     np.testing.assert_allclose(head.apply(shifted, x), head.apply(params, x), atol=1e-5)
+
+
+def test_dueling_advantages_of_distributions_are_centred_over_actions_at_each_atom():
+    """Three actions, two atoms: the logits 1 2 3 at the first and 10 20 30 at the second, values 0 and 5."""
+    head = heads.DuelingQNetwork(3, heads.C51(2, -1.0, 1.0))
+    params = dueling([[1.0, 10.0, 2.0, 20.0, 3.0, 30.0], [0.0] * 6], [0.0, 5.0])
+    output = head.apply(params, jnp.broadcast_to(jnp.eye(2), (5, 2, 2)))  # (B, T, A, N)
+    assert output.shape == (5, 2, 3, 2)
+    np.testing.assert_allclose(output[0, 0], [[-1.0, -5.0], [0.0, 5.0], [1.0, 15.0]], atol=1e-5)
+    np.testing.assert_allclose(output[0, 1], [[0.0, 5.0]] * 3, atol=1e-5)
 
 
 def test_nothing_leaks_from_actions_that_are_not_selected():
@@ -159,3 +182,14 @@ def test_a_successor_behind_an_end_is_not_read(value):
 def test_a_huber_threshold_must_be_positive():
     with pytest.raises(ValueError, match=r"huber \(0.0\) must be positive, or None for the squared error"):
         heads.Scalar(huber=0.0)
+
+
+def test_questions_have_discounts_of_their_own():
+    head = heads.HordeHead(num_questions=2)
+    output, _ = head.init_with_output(jax.random.key(1), features())
+    assert output.shape == head.value(output).shape == (BATCH, STEPS, 2)
+    answer, following = jnp.array([[[1.0, 2.0]]]), jnp.array([[[10.0, jnp.nan]]])
+    cumulant, discount = jnp.array([[[0.5, 3.0]]]), jnp.array([[[0.1, 0.0]]])
+    np.testing.assert_allclose(head.td_loss(answer, following, cumulant, discount), [[[0.125, 0.5]]], rtol=1e-6)
+    output, _ = heads.HordeHead(2, heads.C51(7)).init_with_output(jax.random.key(1), features())
+    assert output.shape == (BATCH, STEPS, 2, 7)
