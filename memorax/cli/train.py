@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,7 +98,7 @@ def report(folder: Path, rows: Sequence[Row]) -> None:
     """Say how it went and where everything is."""
     if not rows:
         print("the run was complete already: --total-steps trains it for longer")
-    returns = [row["evaluation_return"] for row in rows if not math.isnan(row["evaluation_return"])]
+    returns = [row["evaluation_return"] for row in rows if "evaluation_return" in row]
     if returns:
         print(f"evaluation return {sum(returns) / len(returns):.4g}, mean over {len(returns)} seed(s)")
     print(f"everything is in {folder}")

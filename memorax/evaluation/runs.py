@@ -14,13 +14,13 @@ from memorax.loggers.file import METRICS_FILE
 CONFIG_FILE = "config.json"
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: str | Path) -> dict[str, Any]:
     """A run's `config.json`: `memorax`, the version that wrote it, and `config`, the settings.
 
     Raises:
         ValueError: if there is none or it cannot be read.
     """
-    path = folder / CONFIG_FILE
+    path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         raise ValueError(f"{folder} holds no {CONFIG_FILE}: name the folder of a run")
     try:
@@ -32,13 +32,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return content
 
 
-def read_metrics(folder: Path) -> dict[str, np.ndarray]:
+def read_metrics(folder: str | Path) -> dict[str, np.ndarray]:
     """The columns of a run's `metrics.csv`, float64, NaN where a field is empty.
 
     Raises:
         ValueError: if there are none.
     """
-    path = folder / METRICS_FILE
+    path = Path(folder) / METRICS_FILE
     if not path.is_file():
         raise ValueError(f"{folder} holds no {METRICS_FILE}: name the folder of a run")
     with open(path, newline="") as file:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from memorax.loggers.file import FileLogger
-from memorax.loggers.logger import Logger, Row, RunDescription
+from memorax.loggers.logger import Logger, Outcome, Row, RunDescription
 from memorax.loggers.terminal import TerminalLogger
 
 LOGGERS: dict[str, Callable[[Path | None], Logger]] = {
@@ -27,4 +27,4 @@ def make_loggers(names: Sequence[str], folder: Path | None) -> list[Logger]:
     return [LOGGERS[name](folder) for name in names]
 
 
-__all__ = ["LOGGERS", "FileLogger", "Logger", "Row", "RunDescription", "TerminalLogger", "make_loggers"]
+__all__ = ["LOGGERS", "FileLogger", "Logger", "Outcome", "Row", "RunDescription", "TerminalLogger", "make_loggers"]

@@ -5,19 +5,21 @@ from __future__ import annotations
 import csv
 import errno
 import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from memorax.loggers.logger import Logger, Row, RunDescription
+from memorax.loggers.logger import Logger, Outcome, Row, RunDescription
 
 METRICS_FILE = "metrics.csv"
 
 
 class FileLogger(Logger):
-    """Writes one line per seed and step to `metrics.csv`, flushed at once; where a run is resumed, it first cuts off
-    what had been written after the checkpoint.
+    """Writes one line per seed and step to `metrics.csv`, flushed at once.
+
+    Where a run is resumed, it first cuts off what had been written after the checkpoint. Lines that could not be
+    written (a full disk) are kept and written with the next ones. A field is empty where there is nothing, and `nan`
+    for NaN.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -27,6 +29,7 @@ class FileLogger(Logger):
         self.path = folder / METRICS_FILE
         self._file: BinaryIO | None = None
         self._columns: tuple[str, ...] = ()
+        self._unwritten = b""
 
     def start(self, run: RunDescription) -> None:
         """Open the file.
@@ -49,27 +52,36 @@ class FileLogger(Logger):
         """Append the rows.
 
         Raises:
-            OSError: if they cannot be written.
+            OSError: if they cannot be written; they are with the next ones, from where it broke off.
         """
-        self._write(b"".join(_line([_text(row[column]) for column in self._columns]) for row in rows))
+        lines = ([_text(row[column]) if column in row else "" for column in self._columns] for row in rows)
+        self._write(b"".join(map(_line, lines)))
 
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
+    def close(self, outcome: Outcome) -> None:
+        """Close the file, after a last try to write what could not be.
+
+        Raises:
+            OSError: if it still cannot.
+        """
+        if self._file is None:
+            return
+        try:
+            self._write(b"")
+        finally:
             self._file.close()
             self._file = None
 
     def _write(self, data: bytes) -> None:
         if self._file is None:
             raise RuntimeError("the file logger was not started")
-        view = memoryview(data)
+        self._unwritten += data
         try:
-            while view:
-                view = view[self._file.write(view) :]
+            while self._unwritten:
+                self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise OSError(
-                    errno.ENOSPC, "no space left on the disk for metrics: free some and resume", str(self.path)
+                    errno.ENOSPC, "no space left on the disk for metrics: free some", str(self.path)
                 ) from error
             raise
 
@@ -103,7 +115,5 @@ def _line(values: Sequence[str]) -> bytes:
 
 
 def _text(value: float | int) -> str:
-    """As short as it reads back exactly; nothing for what does not exist."""
-    if isinstance(value, int):
-        return str(value)
-    return "" if math.isnan(value) else repr(float(value))
+    """As short as it reads back exactly."""
+    return str(value) if isinstance(value, int) else repr(float(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -13,13 +14,26 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from memorax.loggers.logger import Logger, Row, RunDescription
+from memorax.loggers.logger import Logger, Outcome, Row, RunDescription
 
 PLACE = ("seed", "step", "seconds")
 OUTCOMES = ("return", "loss")
 """How the names of metrics end that a plain line has room for."""
 BRIEF = ("training", "evaluating", "saving")
 """What is not worth a plain line."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and standard deviation over those of the seeds that have a value, and how many those are."""
+
+    mean: float
+    spread: float
+    seeds: int
+
+    def of(self, num_seeds: int) -> str:
+        """Says so where some of the seeds have no value."""
+        return "" if self.seeds == num_seeds else f" ({self.seeds} of {num_seeds} seeds)"
 
 
 class TerminalLogger(Logger):
@@ -33,25 +47,26 @@ class TerminalLogger(Logger):
         self._status = ""
         self._step = 0
         self._steps_per_second = math.nan
-        self._metrics: dict[str, tuple[float, float]] = {}
+        self._metrics: dict[str, Summary] = {}
 
     def start(self, run: RunDescription) -> None:
         """Open the dashboard."""
         self._run = run
         self._step = run.step
         if not self._console.is_terminal:
-            self._print(f"{run.title}: {run.total_steps:,} steps, {_seeds(run.num_seeds)}")
+            self._print(f"{run.name}: {run.total_steps:,} steps, {_seeds(run.num_seeds)}")
 
     def log(self, rows: Sequence[Row], steps_per_second: float) -> None:
-        """Show the rows; a metric without a value in them keeps the last one it had."""
+        """Show the rows; a metric that is in none of them keeps the last value it had."""
         self._step = int(rows[0]["step"])
         self._steps_per_second = steps_per_second
-        for name in rows[0]:
-            values = [float(row[name]) for row in rows if not math.isnan(row[name])]
+        columns = self._run.columns if self._run is not None else ()
+        for name in columns:
+            values = [float(row[name]) for row in rows if name in row]
             if name not in PLACE and values:
                 mean = sum(values) / len(values)
-                spread = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
-                self._metrics[name] = mean, spread
+                spread = math.sqrt(sum((value - mean) * (value - mean) for value in values) / len(values))
+                self._metrics[name] = Summary(mean, spread, len(values))
         if self._run is not None and not self._console.is_terminal:
             self._print(self._plain_line(self._run))
 
@@ -69,7 +84,7 @@ class TerminalLogger(Logger):
             # What follows may hold up the thread that draws.
             self._live.refresh()
 
-    def close(self) -> None:
+    def close(self, outcome: Outcome) -> None:
         """Leave the last picture standing."""
         if self._live is not None:
             self._status = ""
@@ -82,9 +97,12 @@ class TerminalLogger(Logger):
     def _plain_line(self, run: RunDescription) -> str:
         parts = [
             f"step {self._step:,}/{run.total_steps:,}",
-            f"{self._steps_per_second:,.0f} steps/s",
-            f"{self._time_left(run)} left",
-            *(f"{name} {mean:.4g}" for name, (mean, _) in self._metrics.items() if name.endswith(OUTCOMES)),
+            *self._speed(run),
+            *(
+                f"{name} {summary.mean:.4g}{summary.of(run.num_seeds)}"
+                for name, summary in self._metrics.items()
+                if name.endswith(OUTCOMES)
+            ),
         ]
         return "  ".join(parts)
 
@@ -95,18 +113,21 @@ class TerminalLogger(Logger):
         run = self._run
         progress = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=run.total_steps, completed=self._step, width=40)
-        speed = "" if math.isnan(self._steps_per_second) else f"{self._steps_per_second:,.0f} steps/s"
-        left = "" if math.isnan(self._steps_per_second) else f"{self._time_left(run)} left"
-        progress.add_row(bar, f"{self._step:,} / {run.total_steps:,} steps", speed, left)
+        progress.add_row(bar, f"{self._step:,} / {run.total_steps:,} steps", *self._speed(run))
         metrics = Table.grid(padding=(0, 2))
-        for name, (mean, spread) in self._metrics.items():
-            over_seeds = f"± {spread:.3g}" if run.num_seeds > 1 else ""
-            metrics.add_row(Text(name.replace("_", " "), style="cyan"), f"{mean:.4g}", Text(over_seeds, style="dim"))
-        title = Text(f"{run.title}  ({_seeds(run.num_seeds)})", style="bold")
+        for name, summary in self._metrics.items():
+            over_seeds = f"± {summary.spread:.3g}{summary.of(run.num_seeds)}" if run.num_seeds > 1 else ""
+            label = Text(name.replace("_", " "), style="cyan")
+            metrics.add_row(label, f"{summary.mean:.4g}", Text(over_seeds, style="dim"))
+        title = Text(f"{run.name}  ({_seeds(run.num_seeds)})", style="bold")
         return Group(title, progress, metrics, status)
 
-    def _time_left(self, run: RunDescription) -> str:
-        return _duration((run.total_steps - self._step) * run.num_seeds / self._steps_per_second)
+    def _speed(self, run: RunDescription) -> tuple[str, ...]:
+        """Steps per second and the time left, where they are known."""
+        if math.isnan(self._steps_per_second):
+            return ()
+        left = _duration((run.total_steps - self._step) * run.num_seeds / self._steps_per_second)
+        return f"{self._steps_per_second:,.0f} steps/s", f"{left} left"
 
 
 def _seeds(number: int) -> str:

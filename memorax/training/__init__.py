@@ -9,11 +9,12 @@ from __future__ import annotations
 from memorax.training.config import TrainConfig, build_agent
 from memorax.training.interruption import Interrupted
 from memorax.training.loop import TrainingResult, train
-from memorax.training.run import Evaluation, evaluate_run, load_run, render_run, resume_run, run_config
+from memorax.training.run import Evaluation, Run, evaluate_run, load_run, render_run, resume_run, run_config
 
 __all__ = [
     "Evaluation",
     "Interrupted",
+    "Run",
     "TrainConfig",
     "TrainingResult",
     "build_agent",

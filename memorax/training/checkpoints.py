@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from memorax.loggers import Row
 from memorax.types import Array, PyTree
 
 KEPT = 2
@@ -35,11 +36,15 @@ class Checkpoint:
         step: environment steps taken in each seed.
         seconds: how long the run had taken.
         tree: the pytree that was saved.
+        logged: the step up to which metrics were logged.
+        rows: those of `step` where they are not logged yet, because they wait for an evaluation.
     """
 
     step: int
     seconds: float
     tree: PyTree
+    logged: int
+    rows: list[Row]
 
 
 class Checkpoints:
@@ -66,20 +71,29 @@ class Checkpoints:
             int(path.parent.name) for path in self.folder.glob(f"*/{FACTS_FILE}") if path.parent.name.isdigit()
         )
 
-    def save(self, step: int, seconds: float, tree: PyTree) -> None:
-        """Write a checkpoint; one of the same step is left as it is.
+    def save(
+        self, step: int, seconds: float, tree: PyTree, logged: int | None = None, rows: Sequence[Row] = ()
+    ) -> None:
+        """Write a checkpoint; of one of the same step, only what was logged is written anew.
 
         Args:
             step: environment steps taken in each seed.
             seconds: how long the run took so far.
             tree: pytree of arrays.
+            logged: the step up to which metrics were logged; by default all of them.
+            rows: those of `step` where they are not logged yet.
 
         Raises:
             OSError: if the disk is full; the checkpoints before stay as they are.
         """
         while self._damaged:
             shutil.rmtree(self._damaged.pop())
+        facts = {"step": step, "seconds": seconds, "logged": step if logged is None else logged, "rows": list(rows)}
         if step in self.steps:
+            path = self.folder / str(step) / FACTS_FILE
+            before = json.loads(path.read_text())
+            if any(before[name] != facts[name] for name in ("logged", "rows")):
+                _write_whole(path, {**before, **facts})
             return
         partial = self.folder / f"{step}.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -90,7 +104,7 @@ class Checkpoints:
             needed = sum(array.nbytes for array in arrays.values())
             if shutil.disk_usage(partial).free < needed:
                 raise OSError(errno.ENOSPC, f"{needed:,} bytes needed")
-            self._write(partial, {"step": step, "seconds": seconds}, arrays)
+            self._write(partial, facts, arrays)
             os.replace(partial, self.folder / str(step))
             _flush(self.folder)
         except Exception as error:  # What is raised depends on the storage library.
@@ -125,7 +139,7 @@ class Checkpoints:
                 continue
             facts = json.loads((path / FACTS_FILE).read_text())
             tree = from_arrays(template, self._read(path, facts), path)
-            return Checkpoint(facts["step"], facts["seconds"], tree)
+            return Checkpoint(facts["step"], facts["seconds"], tree, facts.get("logged", step), facts.get("rows", []))
         if damage:
             raise ValueError(
                 f"no intact checkpoint: {', '.join(damage)} damaged. "
@@ -140,11 +154,7 @@ class Checkpoints:
             self._checkpointer.save((path / STATE_FOLDER).absolute(), args=self._args.StandardSave(filled))
         facts["arrays"] = {name: [list(array.shape), array.dtype.name] for name, array in arrays.items()}
         facts["files"] = _checksums(path)
-        with open(path / FACTS_FILE, "w") as file:
-            json.dump(facts, file)
-            file.flush()
-            os.fsync(file.fileno())
-        _flush(path)
+        _write_whole(path / FACTS_FILE, facts)
 
     def _read(self, path: Path, facts: dict[str, Any]) -> dict[str, np.ndarray]:
         arrays = {name: np.zeros(shape, np.dtype(dtype)) for name, (shape, dtype) in facts["arrays"].items()}
@@ -169,10 +179,7 @@ def find_damage(path: Path) -> Path | None:
 
 def to_arrays(tree: PyTree) -> dict[str, np.ndarray]:
     """The leaves of a pytree on the host, by their paths in it; of a random key, its data."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(_key_data(leaf))
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    return {name: np.asarray(_key_data(leaf)) for name, leaf in _named_leaves(tree)}
 
 
 def from_arrays(template: PyTree, arrays: dict[str, np.ndarray], path: Path) -> PyTree:
@@ -181,10 +188,7 @@ def from_arrays(template: PyTree, arrays: dict[str, np.ndarray], path: Path) -> 
     Raises:
         ValueError: if names, shapes or types are not those of `template`; `path` is named.
     """
-    expected = {
-        jax.tree_util.keystr(keys, simple=True, separator="."): leaf
-        for keys, leaf in jax.tree_util.tree_leaves_with_path(template)
-    }
+    expected = dict(_named_leaves(template))
     for name in sorted(set(expected) | set(arrays)):
         wanted = _describe(jax.eval_shape(_key_data, expected[name])) if name in expected else "nothing"
         found = _describe(arrays[name]) if name in arrays else "nothing"
@@ -195,6 +199,16 @@ def from_arrays(template: PyTree, arrays: dict[str, np.ndarray], path: Path) -> 
             )
     leaves = [_restore_leaf(leaf, arrays[name]) for name, leaf in expected.items()]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def _named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
+    """The leaves by their paths, `params.layers.0`; a dot within a key gets a backslash, so that no two are alike."""
+
+    def name(path: tuple[Any, ...]) -> str:
+        keys = (jax.tree_util.keystr((key,), simple=True) for key in path)
+        return ".".join(key.replace("\\", "\\\\").replace(".", "\\.") for key in keys)
+
+    return [(name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
 
 
 def _restore_leaf(template: Array, array: np.ndarray) -> Array:
@@ -213,7 +227,7 @@ def _describe(array: Any) -> str:
 
 def _checksums(path: Path) -> dict[str, int]:
     """The checksum of every file of a checkpoint but the one they are written to."""
-    files = (file for file in path.rglob("*") if file.is_file() and file.name != FACTS_FILE)
+    files = (file for file in path.rglob("*") if file.is_file() and not file.name.startswith(FACTS_FILE))
     return {str(file.relative_to(path)): _checksum(file) for file in files}
 
 
@@ -223,6 +237,17 @@ def _checksum(path: Path) -> int:
         while block := file.read(BLOCK):
             checksum = zlib.crc32(block, checksum)
     return checksum
+
+
+def _write_whole(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON whole or not at all, and flush it to the disk."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    with open(unfinished, "w") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+    _flush(path.parent)
 
 
 def _flush(folder: Path) -> None:

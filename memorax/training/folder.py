@@ -1,25 +1,45 @@
-"""The folder of a run: config, metrics, checkpoints."""
+"""The folder of a run: config, metrics, checkpoints. One process at a time owns it."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import errno
+import fcntl
+import itertools
 import json
+import logging
 import os
 import re
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from memorax.evaluation.runs import CONFIG_FILE, read_config
 from memorax.training.config import TrainConfig, config_from_json
-from memorax.version import __version__
+
+LOCK_FILE = ".lock"
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+"""What a file system answers that has no locks."""
 
 
-def default_folder(config: TrainConfig) -> Path:
-    """`runs/<environment>-<algorithm>-<torso>-<date>-<time>`, not yet made."""
-    environment = re.sub(r"[^\w.]+", "-", config.environment)
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{environment}-{config.algorithm}-{config.torso}-{now}"
+def make_default_folder(config: TrainConfig, parent: Path = Path("runs")) -> Path:
+    """Make a new folder `runs/<environment>-<algorithm>-<torso>-<date>-<time>`, with a number where there is one."""
+    while True:
+        folder = default_folder(config, parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+
+
+def default_folder(config: TrainConfig, parent: Path = Path("runs")) -> Path:
+    """A name for the folder of a run that no folder has yet; it is not made."""
+    parts = (config.environment, config.algorithm, config.torso)
+    name = "-".join(re.sub(r"[^\w.]+", "-", part) for part in parts)
+    first = parent / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    others = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([first], others) if not folder.exists())
 
 
 def checkpoints_folder(folder: Path) -> Path:
@@ -27,8 +47,34 @@ def checkpoints_folder(folder: Path) -> Path:
     return folder / "checkpoints"
 
 
-def create_folder(folder: Path) -> None:
-    """Make the folder of a new run.
+@contextlib.contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Own a run folder, which exists: no other process trains in it meanwhile. The lock dies with the process.
+
+    Raises:
+        ValueError: if another process owns it.
+    """
+    with open(folder / LOCK_FILE, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            raise ValueError(f"folder ({folder}) is in use by {owner}: wait for it, or choose another folder") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            logging.getLogger(__name__).warning(
+                "the file system of %s has no locks: let no other process train in it", folder
+            )
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a new run can have a folder, which need not exist.
 
     Raises:
         ValueError: if there is a run in it, or if it is a file.
@@ -39,41 +85,45 @@ def create_folder(folder: Path) -> None:
         raise ValueError(
             f"folder ({folder}) holds another run: go on with it by `memorax resume {folder}`, or choose another folder"
         )
-    folder.mkdir(parents=True, exist_ok=True)
 
 
-def write_config(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write a run's settings, whole or not at all."""
-    unfinished = folder / f"{CONFIG_FILE}.unfinished"
-    unfinished.write_text(json.dumps({"memorax": __version__, "config": dict(settings)}, indent=2) + "\n")
-    os.replace(unfinished, folder / CONFIG_FILE)
-
-
-def open_folder(folder: Path) -> dict[str, Any]:
-    """The settings of the run in a folder, as JSON holds them.
+def create_folder(folder: Path) -> None:
+    """Make the folder of a new run. Of several processes that try, one succeeds.
 
     Raises:
-        ValueError: if there is no run in it, or one of another version.
+        ValueError: if there is a run in it, or if it is a file.
     """
-    content = read_config(folder)
-    if content.get("memorax") != __version__:
-        raise ValueError(
-            f"{folder / CONFIG_FILE} was written by memorax {content.get('memorax')}, this is {__version__}: "
-            "go on with it in a checkout of that version"
-        )
-    return content["config"]
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        open(folder / CONFIG_FILE, "x").close()
+    except FileExistsError:
+        check_folder(folder)
+
+
+def write_config(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> None:
+    """Write what a run says of itself, whole or not at all.
+
+    Args:
+        folder: the run folder.
+        settings: the settings, as JSON holds them.
+        facts: what else is known of the run; see `memorax.training.origin`.
+    """
+    unfinished = folder / f"{CONFIG_FILE}.unfinished"
+    unfinished.write_text(json.dumps({**(facts or {}), "config": dict(settings)}, indent=2) + "\n")
+    os.replace(unfinished, folder / CONFIG_FILE)
 
 
 def load_config(folder: Path) -> TrainConfig:
     """The config of the run in a folder.
 
     Raises:
-        ValueError: if there is no run in it, if its config is of another version, or if its agent was made by hand.
+        ValueError: if there is no run in it, if its config is not valid, or if its agent was made by hand.
     """
-    settings = open_folder(folder)
+    settings = read_config(folder)["config"]
     if "hyperparameters" not in settings:
         raise ValueError(
-            f"{folder} holds a run whose agent was made in Python: go on with it by "
-            f"`memorax.training.train(agent, ..., folder={str(folder)!r}, resume=True)`"
+            f"{folder} holds a run whose agent was made in Python: pass it, as in `load_run(folder, agent=agent)`; go "
+            f"on with it by `memorax.training.train(agent, ..., folder={str(folder)!r}, resume=True)`"
         )
     return config_from_json(settings, str(folder / CONFIG_FILE))

@@ -1,15 +1,19 @@
-"""Ctrl-C and SIGTERM: the first asks the training loop to stop, the second ends the process."""
+"""Signals that ask a run to stop: Ctrl-C, SIGTERM, and those by which a cluster warns before it ends a job."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+WARNING_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU)
+SAME_SIGNAL_SECONDS = 2.0
+"""A signal that comes again within this time is the same one: launchers deliver it to a process twice."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -30,21 +34,25 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """While entered, notes the first signal; a second one ends the process as it usually would.
+    """While entered, notes the first signal that asks the process to stop.
 
-    Outside the main thread, where Python allows no handlers, it does nothing.
+    Ctrl-C or SIGTERM that comes again more than two seconds later ends the process as it usually would. Warning signals
+    (USR1, USR2, HUP, XCPU) never do; they are noted where nobody else handles or ignores them. Outside the main
+    thread, where Python allows no handlers, nothing is noted.
 
     Attributes:
-        signal: the number of the signal that came, if one did.
+        signal: the number of the first signal that came, if one did.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._came: dict[int, float] = {}
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            free = [number for number in WARNING_SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
+            self._previous = {number: signal.signal(number, self._handle) for number in (*STOP_SIGNALS, *free)}
         return self
 
     def __exit__(
@@ -54,7 +62,10 @@ class Interruption:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        now = time.monotonic()
+        first = self._came.setdefault(number, now)
+        if number in STOP_SIGNALS and now - first > SAME_SIGNAL_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self.signal = number
+        if self.signal is None:
+            self.signal = number

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -14,15 +14,56 @@ from memorax.environments import host
 from memorax.evaluation.episodes import EvaluatedEpisodes, evaluated_episodes
 from memorax.evaluation.plot import plot_runs
 from memorax.evaluation.rendering import check_animation, render_episodes, write_animation
+from memorax.evaluation.runs import CONFIG_FILE
 from memorax.loggers import Logger, make_loggers
+from memorax.loggers.file import METRICS_FILE
+from memorax.random_keys import key_for
 from memorax.training.checkpoints import Checkpoints
 from memorax.training.config import TrainConfig, build_agent, config_to_json
-from memorax.training.folder import checkpoints_folder, default_folder, load_config
-from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, TrainingResult, train
+from memorax.training.folder import checkpoints_folder, load_config, make_default_folder
+from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, Agent, TrainingResult, train
+from memorax.training.record import RunRecord, read_record
 from memorax.types import Key, PyTree
 
 LEARNING_CURVE = "learning_curve.png"
 EPISODE = "episode.gif"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run as it is at a checkpoint.
+
+    Attributes:
+        record: what it says of itself: its id, seeds, settings and surroundings.
+        config: the settings its agent was built from; None where the agent was made in Python.
+        agent: what was trained.
+        step: environment steps taken in each seed.
+        states: of every seed, leaves `[num_seeds, ...]`.
+    """
+
+    record: RunRecord
+    config: TrainConfig | None
+    agent: Agent
+    step: int
+    states: PyTree
+
+    @property
+    def seeds(self) -> range:
+        """The random seeds of its agents."""
+        return range(self.record.seed, self.record.seed + self.record.num_seeds)
+
+    def seed(self, seed: int) -> PyTree:
+        """The state of one agent.
+
+        Args:
+            seed: its random seed.
+
+        Raises:
+            ValueError: if the run has no such seed.
+        """
+        if seed not in self.seeds:
+            raise ValueError(f"seed ({seed}) must be one of the run's: {', '.join(map(str, self.seeds))}")
+        return jax.tree.map(lambda x: x[seed - self.record.seed], self.states)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +103,13 @@ def run_config(
     Raises:
         ValueError: if the settings do not fit together, or the folder holds another run.
     """
-    path = default_folder(config) if folder is None else Path(folder)
-    return path, _train(config, path, resume=False, loggers=loggers)
+    agent = build_agent(config)
+    path = make_default_folder(config) if folder is None else Path(folder)
+    try:
+        return path, _train(agent, config, path, resume=False, loggers=loggers)
+    finally:
+        if folder is None and not (path / CONFIG_FILE).exists():
+            shutil.rmtree(path)
 
 
 def resume_run(
@@ -82,54 +128,64 @@ def resume_run(
     config = load_config(Path(folder))
     if total_steps is not None:
         config = dataclasses.replace(config, total_steps=total_steps)
-    return _train(config, Path(folder), resume=True, loggers=loggers)
+    return _train(build_agent(config), config, Path(folder), resume=True, loggers=loggers)
 
 
-def load_run(folder: str | Path) -> tuple[TrainConfig, Any, int, PyTree]:
-    """The agent of a run and its states at the last intact checkpoint.
+def load_run(folder: str | Path, agent: Agent | None = None) -> Run:
+    """Read the agents of a run as they are at its last intact checkpoint.
 
-    Returns:
-        `(config, agent, step, states)` with leaves `[num_seeds, ...]`.
+    Args:
+        folder: the run folder.
+        agent: the agent, where it was made in Python; by default the one the run's config describes.
 
     Raises:
-        ValueError: if there is no run in the folder, or no checkpoint.
+        ValueError: if there is no run in the folder, no checkpoint, or that of another agent.
     """
-    config = load_config(Path(folder))
-    agent = build_agent(config)
-    keys = jax.vmap(jax.random.key)(np.arange(config.seed, config.seed + config.num_seeds))
-    checkpoint = Checkpoints(checkpoints_folder(Path(folder))).restore(jax.eval_shape(jax.vmap(agent.init), keys))
+    path = Path(folder)
+    record = read_record(path)
+    config = load_config(path) if agent is None else None
+    agent = build_agent(config) if config is not None else agent
+    assert agent is not None
+    keys = jax.vmap(jax.random.key)(np.arange(record.seed, record.seed + record.num_seeds))
+    checkpoint = Checkpoints(checkpoints_folder(path)).restore(jax.eval_shape(jax.vmap(agent.init), keys))
     if checkpoint is None:
         raise ValueError(f"{folder} holds no checkpoint yet: go on with it by `memorax resume {folder}`")
-    return config, agent, checkpoint.step, checkpoint.tree[1]
+    return Run(record, config, agent, checkpoint.step, checkpoint.tree[1])
 
 
 def evaluate_run(
-    folder: str | Path, num_steps: int | None = None, seed: int = 0, deterministic: bool = True
+    folder: str | Path,
+    num_steps: int | None = None,
+    seed: int = 0,
+    deterministic: bool = True,
+    agent: Agent | None = None,
 ) -> Evaluation:
     """Evaluate the agents of a run as they are at its last intact checkpoint.
 
     Args:
         folder: the run folder.
         num_steps: environment steps for each seed, over all environments; by default 1024 in each.
-        seed: of the evaluation.
+        seed: random seed of the evaluation.
         deterministic: act greedily; otherwise as in training.
+        agent: the agent, where it was made in Python.
 
     Raises:
         ValueError: if there is no run in the folder, or no checkpoint.
     """
-    config, agent, step, states = load_run(folder)
-    num_steps = DEFAULT_EVALUATION_LENGTH * agent.cfg.num_envs if num_steps is None else num_steps
+    run = load_run(folder, agent)
+    trained = run.agent
+    num_steps = DEFAULT_EVALUATION_LENGTH * trained.cfg.num_envs if num_steps is None else num_steps
 
     def evaluate(key: Key, state: PyTree) -> EvaluatedEpisodes:
-        return evaluated_episodes(agent.evaluate(key, state, num_steps, deterministic)[1])
+        return evaluated_episodes(trained.evaluate(key, state, num_steps, deterministic)[1])
 
-    keys = jax.random.split(jax.random.key(seed), config.num_seeds)
+    keys = jax.random.split(key_for(jax.random.key(seed), "evaluate a run"), len(run.seeds))
     with host.own_errors():
-        episodes = jax.device_get(jax.jit(jax.vmap(evaluate))(keys, states))  # (S, B, T)
+        episodes = jax.device_get(jax.jit(jax.vmap(evaluate))(keys, run.states))  # (S, B, T)
     return Evaluation(
-        step=step,
+        step=run.step,
         num_steps=num_steps,
-        seeds=list(range(config.seed, config.seed + config.num_seeds)),
+        seeds=list(run.seeds),
         returns=[values[counted] for values, counted in zip(episodes.returns, episodes.counted, strict=True)],
         lengths=[values[counted] for values, counted in zip(episodes.lengths, episodes.counted, strict=True)],
         unfinished=episodes.unfinished.sum(axis=1).tolist(),
@@ -145,6 +201,7 @@ def render_run(
     frames_per_second: float = 10.0,
     environment_seed: int = 0,
     deterministic: bool = True,
+    agent: Agent | None = None,
 ) -> Path:
     """Draw an agent of a run while it acts, as it is at the last intact checkpoint.
 
@@ -155,8 +212,9 @@ def render_run(
         num_episodes: how many episodes.
         num_steps: steps after which to stop in any case.
         frames_per_second: how fast it plays.
-        environment_seed: of the environment.
+        environment_seed: random seed of the environment.
         deterministic: act greedily; otherwise as in training.
+        agent: the agent, where it was made in Python.
 
     Returns:
         The path of the animation.
@@ -166,20 +224,18 @@ def render_run(
             drawn or the animation not be written.
     """
     path = check_animation(Path(folder) / EPISODE if output is None else output)
-    config, agent, _, states = load_run(folder)
-    seed = config.seed if seed is None else seed
-    if not 0 <= seed - config.seed < config.num_seeds:
-        seeds = range(config.seed, config.seed + config.num_seeds)
-        raise ValueError(f"seed ({seed}) must be one of the run's: {', '.join(map(str, seeds))}")
-    state = jax.tree.map(lambda x: x[seed - config.seed], states)
-    key = jax.random.key(environment_seed)
-    frames = render_episodes(agent, key, state, num_episodes, num_steps, deterministic)
+    run = load_run(folder, agent)
+    state = run.seed(run.record.seed if seed is None else seed)
+    key = key_for(jax.random.key(environment_seed), "render")
+    frames = render_episodes(run.agent, key, state, num_episodes, num_steps, deterministic)
     return write_animation(list(frames), path, frames_per_second)
 
 
-def _train(config: TrainConfig, folder: Path, resume: bool, loggers: Sequence[Logger] | None) -> TrainingResult:
+def _train(
+    agent: Agent, config: TrainConfig, folder: Path, resume: bool, loggers: Sequence[Logger] | None
+) -> TrainingResult:
     result = train(
-        build_agent(config),
+        agent,
         total_steps=config.total_steps,
         seed=config.seed,
         num_seeds=config.num_seeds,
@@ -192,6 +248,6 @@ def _train(config: TrainConfig, folder: Path, resume: bool, loggers: Sequence[Lo
         loggers=make_loggers(config.loggers, folder) if loggers is None else loggers,
         config=config_to_json(config),
     )
-    if "file" in config.loggers:
+    if (folder / METRICS_FILE).exists():
         plot_runs([folder], folder / LEARNING_CURVE)
     return result

@@ -12,6 +12,9 @@ from memorax.types import Array, Metrics, Transition
 EPISODE_COLUMNS = ("return", "length", "episodes")
 EVALUATION_COLUMNS = ("evaluation_return", "evaluation_length", "evaluation_episodes", "evaluation_unfinished")
 
+UPDATES = "updates"
+"""The metric by which an algorithm that does not learn in every iteration says how many updates it made in one."""
+
 
 @struct.dataclass
 class Episodes:
@@ -58,37 +61,46 @@ def summarize(transition: Transition, metrics: Metrics) -> tuple[Episodes, Metri
 
 
 def episode_row(episodes: Episodes, seed: int) -> dict[str, float | int]:
-    """The mean return, mean length and number of one seed's episodes, by `EPISODE_COLUMNS`; NaN where there are none.
+    """The mean return, mean length and number of one seed's episodes, by `EPISODE_COLUMNS`; 0 alone if there are none.
 
     Args:
         episodes: leaves `[seeds, iterations]` or `[seeds]`.
         seed: index of the seed.
     """
     count = int(np.sum(episodes.count[seed]))
+    if not count:
+        return {"episodes": 0}
     returns = float(np.sum(episodes.returns[seed], dtype=np.float64))
     lengths = float(np.sum(episodes.lengths[seed], dtype=np.float64))
-    means = (returns / count, lengths / count) if count else (np.nan, np.nan)
-    return dict(zip(EPISODE_COLUMNS, (*means, count), strict=True))
+    return dict(zip(EPISODE_COLUMNS, (returns / count, lengths / count, count), strict=True))
 
 
-def evaluation_row(episodes: Episodes | None, seed: int) -> dict[str, float | int]:
-    """What one seed's evaluation found, by `EVALUATION_COLUMNS`; NaN where there was no evaluation.
+def evaluation_row(episodes: Episodes, seed: int) -> dict[str, float | int]:
+    """What one seed's evaluation found, by `EVALUATION_COLUMNS`.
 
     Args:
         episodes: leaves `[seeds]`.
         seed: index of the seed.
     """
-    if episodes is None:
-        return dict.fromkeys(EVALUATION_COLUMNS, np.nan)
-    values = (*episode_row(episodes, seed).values(), int(episodes.unfinished[seed]))
-    return dict(zip(EVALUATION_COLUMNS, values, strict=True))
+    found = {f"evaluation_{name}": value for name, value in episode_row(episodes, seed).items()}
+    return {**found, "evaluation_unfinished": int(episodes.unfinished[seed])}
 
 
 def metrics_row(metrics: Metrics, seed: int) -> dict[str, float | int]:
-    """One seed's metrics `[seeds, iterations]`, averaged over iterations; those that are NaN do not count."""
-    row = {}
-    for name in sorted(metrics):
-        values = np.asarray(metrics[name][seed], np.float64)
-        values = values[~np.isnan(values)]
-        row[name] = float(values.mean()) if values.size else np.nan
-    return row
+    """One seed's metrics, averaged over iterations. NaN in one iteration makes the mean NaN.
+
+    Where the algorithm has the metric "updates", it is summed, and NaN in iterations without an update says that there
+    is nothing yet: they do not count, and a metric that has nothing else is left out.
+
+    Args:
+        metrics: leaves `[seeds, iterations]`.
+        seed: index of the seed.
+    """
+    values = {name: np.asarray(metrics[name][seed], np.float64) for name in sorted(metrics)}
+    updates = values.pop(UPDATES, None)
+    row: dict[str, float | int] = {}
+    for name, column in values.items():
+        known = column if updates is None else column[(updates > 0) | ~np.isnan(column)]
+        if known.size:
+            row[name] = float(known.mean())
+    return row if updates is None else {**row, UPDATES: int(updates.sum())}

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,19 +15,21 @@ COLUMNS = ("seed", "step", "seconds", "return")
 
 
 def describe(step: int, columns: tuple[str, ...] = COLUMNS) -> RunDescription:
-    return RunDescription("title", columns, step, total_steps=40, num_seeds=2)
+    return RunDescription("id", "name", columns, step, total_steps=40, num_seeds=2)
 
 
 def rows(step: int) -> list[dict[str, float | int]]:
-    return [{"seed": seed, "step": step, "seconds": 0.1, "return": math.nan if seed else step / 3} for seed in (0, 1)]
+    first = {"seed": 0, "step": step, "seconds": 0.1, "return": step / 3}
+    return [first, {"seed": 1, "step": step, "seconds": 0.1}]
 
 
 def write(folder: Path, start: int, *steps: int) -> Path:
+    folder.mkdir(exist_ok=True)
     logger = FileLogger(folder)
     logger.start(describe(start))
     for step in steps:
         logger.log(rows(step), 1.0)
-    logger.close()
+    logger.close("completed")
     return folder / "metrics.csv"
 
 
@@ -62,10 +66,43 @@ def test_other_columns_are_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").symlink_to("/dev/full")
     logger = FileLogger(tmp_path)
-    with pytest.raises(OSError, match="no space left on the disk for metrics: free some and resume") as raised:
+    with pytest.raises(OSError, match="no space left on the disk for metrics: free some") as raised:
         logger.start(describe(0))
     assert raised.value.errno == errno.ENOSPC
-    logger.close()
+    with pytest.raises(OSError, match="no space left"):
+        logger.close("failed")
+
+
+def test_lines_that_could_not_be_written_are_written_with_the_next_ones(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole", 0, 10, 20, 30).read_bytes()
+
+    class Broken(io.BytesIO):
+        """Takes half of a line and then nothing."""
+
+        def write(self, data: Any) -> int:
+            if self.tell():
+                raise OSError(errno.EIO, "no answer")
+            return super().write(data[:5])
+
+    logger = FileLogger(tmp_path)
+    logger.start(describe(0))
+    logger.log(rows(10), 1.0)
+    file, logger._file = logger._file, Broken()  # type: ignore[assignment]
+    with pytest.raises(OSError, match="no answer"):
+        logger.log(rows(20), 1.0)
+    taken, logger._file = logger._file, file
+    file.write(taken.getvalue())  # type: ignore[union-attr]
+    logger.log(rows(30), 1.0)
+    logger.close("completed")
+    assert (tmp_path / "metrics.csv").read_bytes() == whole
+
+
+def test_nan_is_told_from_nothing(tmp_path: Path) -> None:
+    logger = FileLogger(tmp_path)
+    logger.start(describe(0))
+    logger.log([{"seed": 0, "step": 10, "seconds": 0.1, "return": math.nan}, {"seed": 1, "step": 10}], 1.0)
+    logger.close("completed")
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[1:] == ["0,10,0.1,nan", "1,10,,"]
 
 
 def test_loggers_are_made_by_name(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def make_tree(seed: int) -> dict[str, Any]:
         "count": jnp.asarray(seed, jnp.int32),
         "empty": jnp.zeros((3, 0)),
         "none": None,
+        "dots": {"camera.left": jnp.zeros(3), "camera": {"left": jnp.ones(3)}, "camera\\": {"left": jnp.ones(2)}},
     }
 
 
@@ -59,6 +60,20 @@ def test_what_is_restored_is_what_was_saved_and_the_last_two_are_kept(tmp_path: 
     assert checkpoint is not None
     assert (checkpoint.step, checkpoint.seconds) == (30, 15.0)
     assert_identical(checkpoint.tree, make_tree(30))
+
+
+def test_rows_that_wait_for_an_evaluation_are_kept_until_they_are_logged(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    waiting = [{"seed": 0, "step": 10, "loss": 0.1}]
+    checkpoints.save(10, 1.0, make_tree(1), logged=5, rows=waiting)
+    checkpoint = Checkpoints(tmp_path).restore(make_tree(0))
+    assert checkpoint is not None
+    assert (checkpoint.logged, checkpoint.rows) == (5, waiting)
+    checkpoints.save(10, 2.0, make_tree(1))
+    checkpoint = Checkpoints(tmp_path).restore(make_tree(0))
+    assert checkpoint is not None
+    assert (checkpoint.logged, checkpoint.rows) == (10, [])
+    assert_identical(checkpoint.tree, make_tree(1))
 
 
 def test_nothing_to_restore(tmp_path: Path) -> None:

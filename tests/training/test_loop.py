@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 from collections.abc import Sequence
@@ -13,11 +14,13 @@ import pytest
 
 from memorax.algorithms import DQNConfig
 from memorax.evaluation import read_metrics
-from memorax.loggers import FileLogger, Logger, Row, RunDescription
+from memorax.evaluation.curves import group_curves
+from memorax.loggers import FileLogger, Logger, Outcome, Row, RunDescription
 from memorax.training import Interrupted, TrainingResult, build_agent, evaluate_run, load_run, run_config, train
 from memorax.training.checkpoints import Checkpoints, to_arrays
-from memorax.training.folder import open_folder
+from memorax.training.folder import owned
 from memorax.training.loop import Agent
+from memorax.training.record import read_record
 from memorax.training.run import resume_run
 from tests.training.small import CONFIG, STEPS, assert_same, metrics_without_time, run
 
@@ -41,7 +44,7 @@ class Recorder(Logger):
         self.rows: list[Row] = []
         self.after = after
         self.action = action
-        self.closed = False
+        self.outcome: Outcome | None = None
         self.statuses: list[str] = []
 
     def start(self, run: RunDescription) -> None:
@@ -55,13 +58,14 @@ class Recorder(Logger):
     def status(self, text: str) -> None:
         self.statuses.append(text)
 
-    def close(self) -> None:
-        self.closed = True
+    def close(self, outcome: Outcome) -> None:
+        self.outcome = outcome
 
 
 def test_a_run_leaves_config_metrics_checkpoints_and_a_picture(whole: tuple[Path, TrainingResult]) -> None:
     folder, result = whole
     assert {path.name for path in folder.iterdir()} == {
+        ".lock",
         "config.json",
         "metrics.csv",
         "checkpoints",
@@ -75,7 +79,7 @@ def test_a_run_leaves_config_metrics_checkpoints_and_a_picture(whole: tuple[Path
     assert sorted(set(table["step"][evaluated])) == [4 * STEPS, 8 * STEPS]
     assert result.step == 8 * STEPS
     assert np.asarray(result.state.step).tolist() == [8 * STEPS] * 2
-    assert result.metrics[1]["return"] == pytest.approx(table["return"][-1], nan_ok=True)
+    assert result.metrics[1]["entropy"] == pytest.approx(table["entropy"][-1])
     assert np.isfinite(table["policy_loss"]).all()
 
 
@@ -117,7 +121,9 @@ def test_a_finished_run_is_resumed_to_do_nothing_or_to_go_on(
     run(agent, dataclasses.replace(CONFIG, total_steps=2 * STEPS), folder)
     assert resume_run(folder).metrics == []
     assert_same(resume_run(folder, total_steps=8 * STEPS), whole[1])
-    assert open_folder(folder)["total_steps"] == 8 * STEPS
+    record = read_record(folder)
+    assert (record.total_steps, record.config["total_steps"]) == (8 * STEPS, 8 * STEPS)
+    assert [life["step"] for life in record.resumed] == [2 * STEPS], "a resume that had nothing to do is none"
 
 
 def test_evaluation_leaves_training_alone(agent: Agent, whole: tuple[Path, TrainingResult]) -> None:
@@ -125,7 +131,7 @@ def test_evaluation_leaves_training_alone(agent: Agent, whole: tuple[Path, Train
     often = dataclasses.replace(CONFIG, evaluation_interval=STEPS)
     assert_same(run(agent, often, None, [recorder]), whole[1])
     assert not np.isnan([row["evaluation_return"] for row in recorder.rows]).any()
-    assert recorder.closed
+    assert recorder.outcome == "completed"
 
 
 def test_seeds_train_as_they_do_alone(agent: Agent, whole: tuple[Path, TrainingResult]) -> None:
@@ -159,9 +165,9 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(
     folder = tmp_path / "run"
 
     def fail() -> None:
-        raise RuntimeError("as sudden as a kill")
+        raise SystemExit("as sudden as a kill")
 
-    with pytest.raises(RuntimeError, match="sudden"):
+    with pytest.raises(SystemExit, match="sudden"):
         run(agent, CONFIG, folder, [Recorder(2, fail)])
     with pytest.raises(ValueError, match="holds no checkpoint yet"):
         load_run(folder)
@@ -169,24 +175,97 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(
     assert len(read_metrics(folder)["step"]) == 16
 
 
-def test_a_full_disk_stops_the_run_and_it_can_be_resumed(
+def test_a_logger_that_fails_stops_neither_training_nor_saving(
+    agent: Agent, tmp_path: Path, whole: tuple[Path, TrainingResult], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unreachable(Recorder):
+        def log(self, rows: Sequence[Row], steps_per_second: float) -> None:
+            super().log(rows, steps_per_second)
+            raise ConnectionError("no network")
+
+        def close(self, outcome: Outcome) -> None:
+            raise ConnectionError("still none")
+
+    unreachable, other = Unreachable(), Recorder()
+    assert_same(run(agent, CONFIG, tmp_path / "run", [unreachable, other]), whole[1])
+    assert len(unreachable.rows) == len(other.rows) == 16, "it goes on being called, and so do the others"
+    assert Checkpoints(tmp_path / "run" / "checkpoints").steps[-1] == 8 * STEPS
+    assert [record.getMessage() for record in caplog.records] == [
+        "Unreachable failed, and the run goes on: ConnectionError: no network"
+    ]
+
+
+def test_a_logger_may_refuse_the_run(agent: Agent) -> None:
+    class Refuses(Recorder):
+        def start(self, run: RunDescription) -> None:
+            raise ValueError("no such project")
+
+    with pytest.raises(ValueError, match="no such project"):
+        run(agent, CONFIG, None, [Refuses()])
+
+
+def test_loggers_hear_how_a_run_ended_and_which_it_is(agent: Agent, tmp_path: Path) -> None:
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    stop = Recorder(2, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    with pytest.raises(Interrupted):
+        train(agent, 8 * STEPS, folder=tmp_path / "mine", loggers=[stop], log_interval=STEPS, group="ours", tags=["a"])
+    failed = Recorder(1, fail)
+    again = {"folder": tmp_path / "mine", "resume": True, "log_interval": STEPS, "evaluation_steps": 128}
+    with pytest.raises(KeyboardInterrupt):
+        train(agent, 8 * STEPS, loggers=[failed], **again)
+    completed = Recorder()
+    train(agent, 8 * STEPS, loggers=[completed], **again)
+    recorders = (stop, failed, completed)
+    assert [recorder.outcome for recorder in recorders] == ["interrupted", "failed", "completed"]
+    assert len({recorder.run.id for recorder in recorders}) == 1
+    assert {(r.run.name, r.run.group, r.run.tags) for r in recorders} == {("mine", "ours", ("a",))}
+
+
+def test_after_a_signal_nothing_new_begins_and_what_was_due_is_made_up_for(
     agent: Agent, tmp_path: Path, whole: tuple[Path, TrainingResult]
 ) -> None:
-    folder = tmp_path / "run"
+    """The signal comes while the chunk runs after which the last evaluation is due."""
 
-    class FullDisk(FileLogger):
-        """Every write reaches a device that is always full."""
+    class Stop(Recorder):
+        def status(self, text: str) -> None:
+            super().status(text)
+            if self.statuses.count("training") == 8:
+                os.kill(os.getpid(), signal.SIGTERM)
 
-        def log(self, rows: Sequence[Row], steps_per_second: float) -> None:
-            if rows[0]["step"] == 3 * STEPS:
-                self.close()
-                self._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed by close()
-            super().log(rows, steps_per_second)
+    folder, stop = tmp_path / "run", Stop()
+    with pytest.raises(Interrupted) as raised:
+        run(agent, dataclasses.replace(CONFIG, checkpoint_seconds=1000.0), folder, [stop])
+    assert raised.value.step == 8 * STEPS
+    after = stop.statuses[len(stop.statuses) - stop.statuses[::-1].index("training") :]
+    assert not {"evaluating", "compiling", "tracing"} & set(after)
+    assert read_metrics(folder)["step"][-1] == 7 * STEPS
 
-    with pytest.raises(OSError, match="no space left on the disk for metrics: free some and resume"):
-        run(agent, CONFIG, folder, [FullDisk(folder)])
-    assert Checkpoints(folder / "checkpoints").steps == [STEPS, 2 * STEPS]
     assert_same(run(agent, CONFIG, folder, resume=True), whole[1])
+    one, other = metrics_without_time(folder), metrics_without_time(whole[0])
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    assert run(agent, CONFIG, folder, resume=True).metrics == [], "it is complete now"
+
+
+def test_losses_that_are_not_finite_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = dataclasses.replace(CONFIG, learning_rate=1e38, max_grad_norm=1e38, total_steps=2 * STEPS, num_seeds=1)
+    run(build_agent(config), config, tmp_path / "run")
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"seed 3 at step {STEPS}: ")
+    assert "critic_loss" in record.getMessage()
+    assert ",nan" in (tmp_path / "run" / "metrics.csv").read_text()
+
+
+def test_an_evaluation_too_short_for_the_episodes_is_told_and_counted(
+    agent: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = dataclasses.replace(CONFIG, evaluation_steps=80, total_steps=STEPS)
+    (row, _) = run(agent, config, None).metrics
+    assert row["evaluation_unfinished"] == 2, "episodes take 51 steps, and each environment 40"
+    (record,) = caplog.records
+    assert "4 of the 4 episodes of an evaluation had not ended" in record.getMessage()
 
 
 def test_evaluates_the_agents_of_a_run(whole: tuple[Path, TrainingResult]) -> None:
@@ -220,8 +299,12 @@ def test_bad_arguments_are_named(agent: Agent, tmp_path: Path, whole: tuple[Path
 def test_an_agent_made_by_hand_is_resumed_from_python(agent: Agent, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     train(agent, 2 * STEPS, folder=folder, evaluation_steps=128, loggers=[FileLogger(folder)])
-    with pytest.raises(ValueError, match=r"agent was made in Python: go on with it by `memorax\.training\.train"):
+    with pytest.raises(ValueError, match=r"agent was made in Python: pass it, .* `memorax\.training\.train"):
         resume_run(folder)
+    loaded = load_run(str(folder), agent=agent)
+    assert (loaded.config, loaded.step, list(loaded.seeds)) == (None, 2 * STEPS, [0])
+    assert evaluate_run(str(folder), num_steps=256, agent=agent).seeds == [0]
+    assert len(group_curves([folder], [read_metrics(str(folder))], "evaluation_return")) == 1
     result = train(agent, 4 * STEPS, folder=folder, resume=True, evaluation_steps=128, loggers=[FileLogger(folder)])
     assert_same(result, train(agent, 4 * STEPS, log_interval=STEPS, evaluation_steps=128, loggers=[]))
     other = build_agent(dataclasses.replace(CONFIG, features=8))
@@ -229,14 +312,70 @@ def test_an_agent_made_by_hand_is_resumed_from_python(agent: Agent, tmp_path: Pa
         train(other, 8 * STEPS, folder=folder, resume=True, loggers=[])
 
 
-def test_a_run_of_another_version_is_not_resumed(tmp_path: Path, whole: tuple[Path, TrainingResult]) -> None:
-    text = (whole[0] / "config.json").read_text()
-    (tmp_path / "config.json").write_text(text.replace('"memorax": "', '"memorax": "9.'))
-    with pytest.raises(ValueError, match=r"was written by memorax 9\..*go on with it in a checkout of that version"):
-        resume_run(tmp_path)
-    (tmp_path / "config.json").write_text(text[:100])
+def test_what_a_run_says_of_itself_stays_true(agent: Agent, tmp_path: Path, whole: tuple[Path, TrainingResult]) -> None:
+    folder = tmp_path / "run"
+    run(agent, dataclasses.replace(CONFIG, total_steps=2 * STEPS), folder)
+    before = (folder / "config.json").read_text()
+    other = build_agent(dataclasses.replace(CONFIG, features=8))
+    for trained, arguments, message in (
+        (other, {}, "was saved by another agent"),
+        (agent, {"seed": 5}, r"seed \(5\) must be 3, as in the run in"),
+        (agent, {"num_seeds": 1}, r"num_seeds \(1\) must be 2, as in the run in"),
+    ):
+        asked = {"seed": 3, "num_seeds": 2, **arguments}
+        with pytest.raises(ValueError, match=message):
+            train(trained, 4 * STEPS, folder=folder, resume=True, loggers=[], **asked)
+        assert (folder / "config.json").read_text() == before
+    train(agent, 3 * STEPS, seed=3, num_seeds=2, folder=folder, resume=True, evaluation_steps=128, loggers=[])
+    first, last = json.loads(before), json.loads((folder / "config.json").read_text())
+    assert last["config"] == {**first["config"], "total_steps": 3 * STEPS}
+    assert {name for name in last if last[name] != first[name]} == {"config", "total_steps", "resumed"}
+    assert set(first["parameters"]) == {"actor_params", "critic_params"}
+    assert first["parameters"]["critic_params"] == sum(x[0].size for x in jax.tree.leaves(whole[1].state.critic_params))
+
+
+def test_a_folder_has_one_owner_at_a_time(agent: Agent, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    config = dataclasses.replace(CONFIG, total_steps=STEPS)
+    run(agent, config, folder)
+    with owned(folder), pytest.raises(ValueError, match=rf"is in use by process {os.getpid()} on .*: wait for it"):
+        run(agent, config, folder, resume=True)
+    assert run(agent, config, folder, resume=True).metrics == []
+
+
+def test_other_surroundings_are_told(
+    agent: Agent, tmp_path: Path, caplog: pytest.LogCaptureFixture, whole: tuple[Path, TrainingResult]
+) -> None:
+    folder = tmp_path / "run"
+    run(agent, dataclasses.replace(CONFIG, total_steps=2 * STEPS), folder)
+    content = json.loads((folder / "config.json").read_text())
+    content["origin"]["versions"]["jax"] = "0.1"
+    (folder / "config.json").write_text(json.dumps(content))
+    assert_same(run(agent, CONFIG, folder, resume=True), whole[1])
+    (record,) = caplog.records
+    assert f"not bit for bit as it would have: jax 0.1 -> {jax.__version__}" in record.getMessage()
+    content["origin"]["random_keys"] = "rbg"
+    (folder / "config.json").write_text(json.dumps(content))
+    for use in (resume_run, load_run):
+        with pytest.raises(ValueError, match=r"random keys \(threefry2x32\) must be .* JAX_DEFAULT_PRNG_IMPL=rbg"):
+            use(folder)
+
+
+def test_a_config_cut_short_is_one_line(tmp_path: Path, whole: tuple[Path, TrainingResult]) -> None:
+    (tmp_path / "config.json").write_text((whole[0] / "config.json").read_text()[:100])
     with pytest.raises(ValueError, match=r"config.json is not valid JSON .* mend it, or start the run again"):
         resume_run(tmp_path)
+
+
+def test_the_agents_of_a_run_by_their_seeds(whole: tuple[Path, TrainingResult]) -> None:
+    loaded = load_run(whole[0])
+    assert (loaded.config, list(loaded.seeds)) == (CONFIG, [3, 4])
+    last = jax.tree.map(lambda x: x[1], whole[1].state)
+    arrays, others = to_arrays(loaded.seed(4)), to_arrays(last)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, others[name], err_msg=name)
+    with pytest.raises(ValueError, match=r"seed \(5\) must be one of the run's: 3, 4"):
+        loaded.seed(5)
 
 
 def test_a_replay_buffer_is_resumed_too(tmp_path: Path) -> None:

@@ -32,9 +32,7 @@ def test_rows_average_over_episodes_and_iterations() -> None:
         unfinished=np.zeros((2, 2), int),
     )
     assert episode_row(episodes, 0) == {"return": 2.0, "length": 2.0, "episodes": 4}
-    empty = episode_row(episodes, 1)
-    assert empty["episodes"] == 0
-    assert np.isnan([empty["return"], empty["length"]]).all()
+    assert episode_row(episodes, 1) == {"episodes": 0}
 
 
 def test_rows_of_evaluations_say_how_many_episodes_were_unfinished() -> None:
@@ -45,12 +43,19 @@ def test_rows_of_evaluations_say_how_many_episodes_were_unfinished() -> None:
         "evaluation_episodes": 4,
         "evaluation_unfinished": 1,
     }
-    assert np.isnan(list(evaluation_row(None, 0).values())).all()
 
 
-def test_metrics_of_iterations_that_did_not_learn_do_not_count() -> None:
-    metrics = {"b": np.array([[1.0, np.nan, 3.0]]), "a": np.array([[np.nan, np.nan, np.nan]])}
+def test_one_nan_among_the_iterations_shows() -> None:
+    metrics = {"b": np.array([[1.0, np.nan, 3.0], [1.0, 2.0, 3.0]]), "a": np.ones((2, 3))}
     row = metrics_row(metrics, 0)
     assert list(row) == ["a", "b"]
-    assert row["b"] == 2.0
-    assert np.isnan(row["a"])
+    assert np.isnan(row["b"])
+    assert metrics_row(metrics, 1) == {"a": 1.0, "b": 2.0}
+
+
+def test_iterations_without_an_update_do_not_count_and_what_is_not_known_yet_is_left_out() -> None:
+    loss = np.array([[np.nan, 2.0, 4.0], [np.nan] * 3, [np.nan, 2.0, np.nan]])
+    metrics = {"loss": loss, "updates": np.array([[0, 2, 2], [0, 0, 0], [0, 2, 2]]), "epsilon": np.full((3, 3), 0.5)}
+    assert metrics_row(metrics, 0) == {"epsilon": 0.5, "loss": 3.0, "updates": 4}
+    assert metrics_row(metrics, 1) == {"epsilon": 0.5, "updates": 0}
+    assert np.isnan(metrics_row(metrics, 2)["loss"])

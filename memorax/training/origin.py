@@ -1,0 +1,74 @@
+"""Where a run comes from: the surroundings that its numbers depend on, kept in its `config.json`."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import jax
+
+from memorax.version import __version__
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+COMMIT = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def describe_origin() -> dict[str, Any]:
+    """The date, the command, the commit of the working directory, versions, devices and the kind of random keys."""
+    devices = jax.devices()
+    return {
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        "commit": _commit(),
+        "versions": {
+            "memorax": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in PACKAGES},
+        },
+        "device": f"{len(devices)} x {devices[0].device_kind}",
+        "random_keys": random_keys(),
+        "x64": bool(jax.config.jax_enable_x64),  # type: ignore[attr-defined]
+    }
+
+
+def random_keys() -> str:
+    """The kind of random keys that `jax.random.key` makes in this process."""
+    return str(jax.random.key_impl(jax.random.key(0)))
+
+
+def check_random_keys(origin: Mapping[str, Any], folder: object) -> None:
+    """Check that this process makes the kind of random keys that a run was begun with.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    kept, now = origin.get("random_keys"), random_keys()
+    if kept not in (None, now):
+        raise ValueError(
+            f"random keys ({now}) must be those of the run in {folder} ({kept}): set JAX_DEFAULT_PRNG_IMPL={kept}"
+        )
+
+
+def differences(origin: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two origins that changes numbers, such as "jax 0.10.0 -> 0.11.0"."""
+    then, versions = origin.get("versions", {}), now["versions"]
+    pairs = {
+        **{name: (then.get(name), versions[name]) for name in ("memorax", *PACKAGES)},
+        **{name: (origin.get(name), now[name]) for name in ("device", "x64")},
+    }
+    return [f"{name} {one} -> {other}" for name, (one, other) in pairs.items() if one not in (None, other)]
+
+
+def _commit() -> str | None:
+    """The commit of the working directory, with "-dirty" where files differ from it; None outside a repository."""
+    try:
+        done = subprocess.run(COMMIT, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

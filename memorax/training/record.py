@@ -1,0 +1,148 @@
+"""What a run says of itself: its settings, its seeds, and where it comes from, in `config.json` of its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from memorax.algorithms.algorithm import Algorithm
+from memorax.evaluation.runs import read_config
+from memorax.training.folder import write_config
+from memorax.training.origin import check_random_keys, describe_origin, differences
+from memorax.types import PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """What a run says of itself.
+
+    Attributes:
+        id: tells the run from every other one, and stays the same when it is resumed.
+        name: that of its folder, or of its algorithm where it has none.
+        seed: random seed of the first agent.
+        num_seeds: agents side by side.
+        total_steps: environment steps planned in each seed.
+        group: what it has in common with other runs, if that was said.
+        tags: words to find it by.
+        config: the settings, as JSON holds them; those of `TrainConfig`, or what `train` was given.
+        parameters: how many numbers each network learns, in one seed.
+        origin: the surroundings it was begun in; see `describe_origin`.
+        resumed: for each time it was resumed, the step and the surroundings.
+    """
+
+    id: str
+    name: str
+    seed: int
+    num_seeds: int
+    total_steps: int
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    parameters: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    resumed: tuple[Mapping[str, Any], ...] = ()
+
+    def write(self, folder: Path) -> None:
+        """Write it to a run folder, whole or not at all."""
+        facts = dataclasses.asdict(self)
+        write_config(folder, facts.pop("config"), facts)
+
+    def at(self, step: int) -> RunRecord:
+        """The record of a run that goes on from a step in the surroundings of this process; says how they differ."""
+        now = describe_origin()
+        last = self.resumed[-1] if self.resumed else self.origin
+        if changed := differences(last, now):
+            logging.getLogger(__name__).warning(
+                "run %s goes on, but not bit for bit as it would have: %s", self.name, ", ".join(changed)
+            )
+        return dataclasses.replace(self, resumed=(*self.resumed, {"step": step, **now}))
+
+
+def new_record(
+    agent: Algorithm[Any, Any],
+    folder: Path | None,
+    seed: int,
+    num_seeds: int,
+    total_steps: int,
+    config: Mapping[str, Any],
+    group: str | None,
+    tags: Sequence[str],
+) -> RunRecord:
+    """The record of a run that begins here and now."""
+    return RunRecord(
+        id=uuid.uuid4().hex[:8],
+        name=type(agent).__name__ if folder is None else folder.absolute().name,
+        seed=seed,
+        num_seeds=num_seeds,
+        total_steps=total_steps,
+        group=group,
+        tags=tuple(tags),
+        config=config,
+        parameters=count_parameters(agent),
+        origin=describe_origin(),
+    )
+
+
+def read_record(folder: Path) -> RunRecord:
+    """The record of the run in a folder.
+
+    Raises:
+        ValueError: if there is no run in it, or random keys of this process are of another kind.
+    """
+    content = read_config(folder)
+    config = content["config"]
+    known = {field.name for field in dataclasses.fields(RunRecord)}
+    # A folder may hold settings alone: those of a run that is yet to begin.
+    facts = {
+        "id": uuid.uuid4().hex[:8],
+        "name": folder.absolute().name,
+        "seed": config.get("seed", 0),
+        "num_seeds": config.get("num_seeds", 1),
+        "total_steps": config.get("total_steps", 0),
+        **{name: value for name, value in content.items() if name in known},
+    }
+    record = RunRecord(**{**facts, "tags": tuple(facts.get("tags", ())), "resumed": tuple(facts.get("resumed", ()))})
+    check_random_keys(record.origin, folder)
+    return record
+
+
+def resumed_record(
+    folder: Path, seed: int, num_seeds: int, total_steps: int, config: Mapping[str, Any] | None
+) -> RunRecord:
+    """The record of the run in a folder, to go on with for `total_steps`.
+
+    Args:
+        folder: the run folder.
+        seed: must be that of the run.
+        num_seeds: must be that of the run.
+        total_steps: environment steps in each seed, from the beginning.
+        config: settings in place of the run's.
+
+    Raises:
+        ValueError: if there is no run in the folder or it has other seeds.
+    """
+    record = read_record(folder)
+    for name, value in (("seed", seed), ("num_seeds", num_seeds)):
+        if value != getattr(record, name):
+            raise ValueError(f"{name} ({value}) must be {getattr(record, name)}, as in the run in {folder}")
+    if config is None:
+        config = {**record.config, **({"total_steps": total_steps} if "total_steps" in record.config else {})}
+    return dataclasses.replace(record, total_steps=total_steps, config=config)
+
+
+def count_parameters(agent: Algorithm[Any, Any]) -> dict[str, int]:
+    """How many numbers there are in each field of an agent's state that is called `params` or `..._params`."""
+    _, state = jax.eval_shape(agent.init, jax.random.key(0))
+    fields = [field.name for field in dataclasses.fields(state) if field.name.endswith("params")]
+    return {name: _size(getattr(state, name)) for name in fields}
+
+
+def _size(tree: PyTree) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
