@@ -77,7 +77,10 @@ class MultiDiscrete(Space):
 
 @dataclass(frozen=True, eq=False)
 class Box(Space):
-    """Arrays between `low` and `high` (scalars or arrays of `shape`, infinite where unbounded)."""
+    """Arrays between `low` and `high` (scalars or arrays of `shape`, infinite where unbounded).
+
+    Bounds that the type cannot hold are those of the type: infinite ones of integers, 256 of bytes.
+    """
 
     low: Any
     high: Any
@@ -85,8 +88,8 @@ class Box(Space):
     dtype: Any = jnp.float32
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        low = np.broadcast_to(np.asarray(self.low, self.dtype), self.shape)
-        return low, np.broadcast_to(np.asarray(self.high, self.dtype), self.shape)
+        low, high = (_in_type(np.asarray(bound), self.dtype) for bound in (self.low, self.high))
+        return np.broadcast_to(low, self.shape), np.broadcast_to(high, self.shape)
 
     @property
     def bounded(self) -> bool:
@@ -97,12 +100,12 @@ class Box(Space):
     def sample(self, key: Key) -> Array:
         low, high = self._bounds()
         if not jnp.issubdtype(self.dtype, jnp.floating):
-            return jax.random.randint(key, self.shape, low.astype(np.int32), high.astype(np.int32) + 1).astype(
-                self.dtype
-            )
+            return _integers_between(key, low, high)
         floor = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high - 1, 0)).astype(self.dtype)
         ceiling = np.where(np.isfinite(high), high, floor + 1).astype(self.dtype)
-        return jax.random.uniform(key, self.shape, self.dtype, floor, ceiling)
+        fraction = jax.random.uniform(key, self.shape, self.dtype)
+        # Not floor + fraction * (ceiling - floor): the difference of bounds near the limits of the type overflows.
+        return jnp.clip(floor * (1 - fraction) + ceiling * fraction, floor, ceiling)
 
     def contains(self, value: PyTree) -> Array:
         if jnp.shape(value) != self.shape:
@@ -117,12 +120,40 @@ class Box(Space):
         return jnp.clip(value, low.reshape(lead + self.shape), high.reshape(lead + self.shape))
 
 
+def _in_type(bound: np.ndarray, dtype: Any) -> np.ndarray:
+    """A bound in the type of a box; the limit of the type where it does not fit."""
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        at_limit = np.where(bound > limits.max, limits.max, limits.min).astype(dtype)
+        fits = (bound >= limits.min) & (bound <= limits.max)
+        return np.where(fits, np.where(fits, bound, 0).astype(dtype), at_limit)
+    with np.errstate(over="ignore"):
+        return bound.astype(dtype)
+
+
+def _integers_between(key: Key, low: np.ndarray, high: np.ndarray) -> Array:
+    """Integers, or bools, from `low` to `high`, both included, each as likely as any other."""
+    unsigned = jnp.uint64 if low.dtype.itemsize == 8 else jnp.uint32
+    first = low.astype(unsigned)  # arithmetic of the unsigned type wraps around, so that no range is too wide
+    span = high.astype(unsigned) - first
+    every = span == np.iinfo(unsigned).max
+    drawn = jax.random.randint(key, low.shape, 0, np.where(every, 1, span + ~every), unsigned)
+    if every.any():
+        drawn = jnp.where(every, jax.random.bits(key, low.shape, unsigned), drawn)
+    return (drawn + first).astype(low.dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class Dict(Space):
-    """A dictionary of spaces; elements are dictionaries with the same keys."""
+    """A dictionary of spaces by name; elements are dictionaries with the same keys."""
 
     spaces: Mapping[str, Space]
     dtype: Any = None
+
+    def __post_init__(self) -> None:
+        for name in self.spaces:
+            if not isinstance(name, str):
+                raise ValueError(f"Dict spaces are named by text: {name!r} must be {str(name)!r}")
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 
+from memorax.networks.encoders.mlp import flatten
 from memorax.types import Array, PyTree
 
 
@@ -39,4 +40,4 @@ class FeatureExtractor(nn.Module):
         features = [extractor(part) for extractor, part in parts if extractor is not None]
         if not features:
             raise ValueError("FeatureExtractor has no extractor: give it at least an observation_extractor")
-        return jnp.concatenate([x.reshape(*done.shape, -1) for x in features], axis=-1)
+        return jnp.concatenate([flatten(x) for x in features], axis=-1)

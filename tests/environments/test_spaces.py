@@ -19,6 +19,9 @@ SPACES = {
     "unbounded box": Box(-np.inf, np.inf, (2,)),
     "half-bounded box": Box(np.asarray([-np.inf, 3.0]), np.asarray([-2.0, np.inf]), (2,)),
     "integer box": Box(0, 255, (4, 4, 1), jnp.uint8),
+    "signed integer box": Box(np.asarray([-3, 100]), np.asarray([-1, 127]), (2,), jnp.int8),
+    "box of bools": Box(False, True, (3,), jnp.bool_),
+    "box without elements": Box(0.0, 1.0, (0, 3)),
     "dict": Dict({"image": Box(0.0, 1.0, (2, 2)), "goal": Discrete(4)}),
 }
 
@@ -46,6 +49,45 @@ def test_draws_reach_every_element() -> None:
     assert set(draw(Discrete(3), 200).tolist()) == {0, 1, 2}
     assert draw(MultiDiscrete((2, 5)), 200).max(axis=0).tolist() == [1, 4]
     assert set(draw(Box(0, 2, (), jnp.int32), 200).tolist()) == {0, 1, 2}
+
+
+LIMITS = np.iinfo(np.int32)
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [
+        (LIMITS.min, LIMITS.max, jnp.int32),
+        (-np.inf, np.inf, jnp.int32),
+        (0, LIMITS.max, jnp.int32),
+        (LIMITS.min, 0, jnp.int32),
+        (0, 2**32 - 1, jnp.uint32),
+        (-LARGEST, LARGEST, jnp.float32),
+        (-65504.0, 65504.0, jnp.float16),
+    ],
+)
+def test_draws_are_spread_over_boxes_as_wide_as_their_type(low: float, high: float, dtype: Any) -> None:
+    drawn = np.asarray(draw(Box(low, high, (), dtype), 1000)).astype(np.float64)
+    low, high = max(low, -(2.0**31)) if low == -np.inf else low, min(high, 2.0**31) if high == np.inf else high
+    middle, extent = low / 2 + high / 2, high / 2 - low / 2
+    assert ((drawn >= low) & (drawn <= high)).all()
+    assert np.abs((drawn - middle) / extent).max() > 0.99
+    assert abs(((drawn - middle) / extent).mean()) < 0.1
+    assert abs(((drawn - middle) / extent).std() - 3**-0.5) < 0.03  # that of a uniform distribution
+
+
+def test_integers_are_drawn_between_bounds_of_each_element() -> None:
+    space = Box(np.asarray([LIMITS.min, -1]), np.asarray([LIMITS.max, 1]), (2,), jnp.int32)
+    drawn = np.asarray(draw(space, 300))
+    assert len(np.unique(drawn[:, 0])) > 290
+    assert set(drawn[:, 1].tolist()) == {-1, 0, 1}
+
+
+def test_bounds_that_the_type_cannot_hold_are_those_of_the_type() -> None:
+    space = Box(-np.inf, 256, (2,), jnp.uint8)
+    np.testing.assert_array_equal(space.clip(jnp.asarray([300, -4])), [255, 0])
+    assert bool(space.contains(jnp.asarray([255, 0], jnp.uint8)))
 
 
 @pytest.mark.parametrize(
@@ -86,6 +128,7 @@ def test_clip_moves_a_batch_to_the_nearest_elements() -> None:
         (lambda: MultiDiscrete(()), r"MultiDiscrete nvec \(\(\)\) must name at least one size"),
         (lambda: MultiDiscrete((3, 0)), r"MultiDiscrete nvec \(\(3, 0\)\) must name at least one size"),
         (lambda: SPACES["dict"].shape, "has no single shape"),
+        (lambda: Dict({0: Discrete(2)}), r"^Dict spaces are named by text: 0 must be '0'$"),
     ],
 )
 def test_what_is_no_space_is_refused(make: object, message: str) -> None:

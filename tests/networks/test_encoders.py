@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete
+from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from memorax.networks.encoders import (
     CNN,
     MLP,
+    DictEncoder,
     GridEmbedding,
     ImpalaCNN,
     OneHot,
     PatchEmbedding,
     SpaceEncoder,
+    SpaceImage,
     ViT,
     observation_encoder,
 )
@@ -133,6 +134,8 @@ SPACES = {
     "matrix": (Box(-np.inf, np.inf, (2, 3)), 6),
     "bytes": (Box(0, 255, (2, 2, 1), jnp.uint8), 4),
     "dictionary": (Dict({"b": Discrete(3), "a": Dict({"c": Box(0.0, 1.0, (2,))})}), 5),
+    "no elements": (Dict({"self": Box(0.0, 1.0, (2,)), "others": Box(0.0, 1.0, (0, 3))}), 2),
+    "bools": (Box(False, True, (2, 5), jnp.bool_), 10),
 }
 
 
@@ -165,27 +168,193 @@ def test_the_default_encoder_fits_any_space(name):
     assert y.shape == (BATCH, STEPS, 6)
 
 
+SMALL, MEDIUM = CNN((16,), (3,), (1,), output_features=32), CNN((32, 64), (4, 3), (2, 1), output_features=32)
+LARGE = CNN(output_features=32)
+
+
+def byte(*shape):
+    return Box(0, 255, shape, jnp.uint8)
+
+
 @pytest.mark.parametrize(
-    ("space", "encoder"),
+    ("space", "encoder", "images"),
     [
-        (Box(0, 255, (84, 84, 3), jnp.uint8), CNN(output_features=32)),
-        (Box(0.0, 1.0, (20, 20, 3)), CNN((32, 64), (4, 3), (2, 1), output_features=32)),
-        (Box(0.0, 1.0, (10, 10, 4)), CNN((16,), (3,), (1,), output_features=32)),
-        (Box(0, np.array([10, 5, 2]), (7, 7, 3), jnp.uint8), GridEmbedding((11, 6, 3), output_features=32)),
-        (Box(0, 11, (3, 5, 2), jnp.int32), GridEmbedding((12, 12), output_features=32)),
+        (byte(84, 84, 3), LARGE, (84, 84, 3)),
+        (byte(4, 84, 84), LARGE, (84, 84, 4)),
+        (byte(3, 210, 160), LARGE, (210, 160, 3)),
+        (byte(84, 84), LARGE, (84, 84, 1)),
+        (byte(4, 64, 64, 3), LARGE, (64, 64, 12)),
+        (byte(4, 3, 64, 64), LARGE, (64, 64, 12)),
+        (Box(0.0, 1.0, (20, 20, 3)), MEDIUM, (20, 20, 3)),
+        (Box(0.0, 1.0, (20, 20)), MEDIUM, (20, 20, 1)),
+        (Box(0.0, 1.0, (3, 16, 16)), MEDIUM, (16, 16, 3)),
+        (Box(0.0, 1.0, (10, 10, 4)), SMALL, (10, 10, 4)),
+        (Box(-np.inf, np.inf, (9, 11, 83)), SMALL, (9, 11, 83)),
+        (Box(-1, 1, (5, 5, 1), jnp.int32), SMALL, (5, 5, 1)),
+        (Box(0, 256, (5, 5, 1), jnp.int32), SMALL, (5, 5, 1)),
+        (
+            Box(0, np.array([10, 5, 2]), (7, 7, 3), jnp.uint8),
+            GridEmbedding((11, 6, 3), output_features=32),
+            (7, 7, 3),
+        ),
+        (Box(0, 11, (3, 5, 2), jnp.int32), GridEmbedding((12, 12), output_features=32), (3, 5, 2)),
+        (Box(0, 11, (4, 6), jnp.int32), GridEmbedding((12,), output_features=32), (4, 6, 1)),
+        (
+            Box(0, np.array([3, 9])[:, None, None], (2, 5, 5), jnp.int32),
+            GridEmbedding((4, 10), output_features=32),
+            (5, 5, 2),
+        ),
     ],
 )
-def test_the_default_encoder_of_images_and_grids(space, encoder):
-    assert observation_encoder(space, (64, 32)) == encoder
-    y, _ = jax.eval_shape(encoder.init_with_output, KEY, elements(space))
+def test_the_default_encoder_of_images_and_grids(space, encoder, images):
+    module = observation_encoder(space, (64, 32))
+    layout, found = module.layers
+    assert found == encoder
+    assert jax.eval_shape(layout.apply, {}, elements(space)).shape == (BATCH, STEPS, *images)
+    y, _ = jax.eval_shape(module.init_with_output, KEY, elements(space))
     assert y.shape == (BATCH, STEPS, 32)
 
 
-def test_what_is_too_small_or_too_varied_for_an_image_or_a_grid_is_a_vector():
-    for space in (Box(0.0, 1.0, (2, 9, 3)), Box(0, 1, (2, 9, 3), jnp.int32)):
-        assert isinstance(observation_encoder(space, 32), nn.Sequential)
-    assert isinstance(observation_encoder(Box(-1, 1, (5, 5, 1), jnp.int32), 32), CNN)
-    assert isinstance(observation_encoder(Box(0, 256, (5, 5, 1), jnp.int32), 32), CNN)
+@pytest.mark.parametrize(
+    "space",
+    [
+        Box(0.0, 1.0, (2, 9, 3)),
+        Box(0, 1, (2, 9, 3), jnp.int32),
+        Box(0.0, 1.0, (11, 20)),
+        Box(-np.inf, np.inf, (20, 20)),
+        Box(np.zeros((20, 1)), np.arange(1.0, 21.0)[:, None], (20, 20)),
+        Box(False, True, (5, 5), jnp.bool_),
+        Box(0, 300, (5, 5), jnp.int32),
+        Box(0.0, 1.0, (2, 3, 4, 5)),
+        Box(0.0, 1.0, (84,)),
+    ],
+)
+def test_what_is_no_image_is_a_vector(space):
+    assert observation_encoder(space, 32).layers[0] == SpaceEncoder(space)
+
+
+def test_no_pixel_is_lost_or_moved_on_the_way_to_the_layout_of_images():
+    space = Box(0, 2000, (2, 3, 14, 14), jnp.int32)
+    picture = np.arange(2 * 3 * 14 * 14, dtype=np.int32).reshape(space.shape)  # frames, channels, rows, columns
+    images = SpaceImage(space, symbols=True).apply({}, jnp.asarray(picture)[None, None])[0, 0]
+    for row, column, frame, channel in ((0, 0, 0, 0), (5, 13, 1, 2), (13, 2, 0, 1), (7, 8, 1, 0)):
+        assert images[row, column, 3 * frame + channel] == picture[frame, channel, row, column]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [(0, 255, jnp.uint8), (0, 1, jnp.uint8), (0.0, 255.0, jnp.float32), (-1.0, 1.0, jnp.float32), (0, 300, jnp.int32)],
+)
+def test_pixels_are_scaled_by_their_bounds(low, high, dtype):
+    space = Box(low, high, (84, 84, 1), dtype)
+    layout, _ = observation_encoder(space, 8).layers
+    image = jnp.full((1, 1, *space.shape), high, dtype).at[0, 0, :42].set(low)
+    seen = layout.apply({}, image)
+    np.testing.assert_array_equal(seen[0, 0, 40:44, 0, 0], [0, 0, 1, 1])
+    assert seen.dtype == jnp.float32  # so that the CNN scales nothing a second time
+
+
+LIMITS = np.iinfo(np.int32)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(LIMITS.min, LIMITS.max), (-np.inf, np.inf), (0, LIMITS.max), (0, np.inf), (-(2**31), 0)]
+)
+@pytest.mark.parametrize("shape", [(1,), (40, 40, 1)])
+def test_integers_without_real_bounds_keep_what_they_say(low, high, shape):
+    space = Box(low, high, shape, jnp.int32)
+    encoder = SpaceEncoder(space) if shape == (1,) else SpaceImage(space)
+    numbers = jnp.asarray([0, 1, 2, 50, -7])
+    elements = jnp.broadcast_to(numbers.reshape(5, 1, *(1 for _ in shape)), (5, 1, *shape))
+    np.testing.assert_array_equal(encoder.apply({}, elements).reshape(5, -1)[:, 0], numbers)
+
+
+def test_bounds_count_for_each_element():
+    space = Box(np.asarray([0, -np.inf, 3]), np.asarray([10, np.inf, 3]), (3,), jnp.int32)
+    np.testing.assert_allclose(SpaceEncoder(space).apply({}, jnp.asarray([[[5, 99, 3]]])), [[[0.5, 99, 0]]])
+
+
+def test_a_dictionary_has_each_entry_encoded_by_what_fits_it():
+    space = Dict(
+        {
+            "speed": Box(-np.inf, np.inf, (2,)),
+            "camera": Dict({"left": byte(84, 84, 3), "on": Discrete(2)}),
+            "map": Box(0, 4, (7, 7), jnp.int32),
+            "action_mask": Box(False, True, (5,), jnp.bool_),
+        }
+    )
+    module = observation_encoder(space, (64, 32))
+    y, variables = jax.eval_shape(module.init_with_output, KEY, elements(space))
+    assert y.shape == (BATCH, STEPS, 32)
+    shapes = jax.tree.map(lambda x: x.shape, variables["params"])
+    first_dense = shapes["layers_1"]["Dense_0"]["kernel"]
+    assert first_dense == (5 + (32 + 2) + 32 + 2, 64)
+    encoders = module.layers[0].encoders
+    assert encoders["camera"].encoders["left"].layers[1] == LARGE
+    assert encoders["map"].layers[1] == GridEmbedding((5,), output_features=32)
+
+
+def test_the_entries_of_a_dictionary_are_concatenated_in_the_order_of_their_names():
+    encoder = DictEncoder({"b": OneHot(2), "a": SpaceEncoder(Box(0.0, 1.0, (1,)))})
+    element = {"a": jnp.asarray([[[0.5]]]), "b": jnp.asarray([[1]]), "unseen": jnp.full((1, 1), jnp.nan)}
+    np.testing.assert_array_equal(encoder.apply({}, element), [[[0.5, 0, 1]]])
+
+
+@pytest.mark.parametrize("image", [True, False])
+def test_hidden_entries_are_not_seen(image):
+    space = Dict(
+        {
+            "view": byte(40, 40, 1) if image else Box(0.0, 1.0, (3,)),
+            "global_state": Box(-np.inf, np.inf, (2,)),
+            "others": Dict({"global_state": Discrete(2), "near": Discrete(3)}),
+        }
+    )
+    module = observation_encoder(space, 8, hidden=("global_state",))
+    key = jax.random.key(1)
+    element = jax.tree.map(lambda x: x[None, None], space.sample(key))
+    apply = jax.jit(module.apply)
+    params = jax.jit(module.init)(KEY, element)
+    unknown = {**element, "global_state": element["global_state"] * jnp.nan}
+    unknown["others"] = {**element["others"], "global_state": 1 - element["others"]["global_state"]}
+    np.testing.assert_array_equal(apply(params, element), apply(params, unknown))
+    changed = {**element, "others": {**element["others"], "near": (element["others"]["near"] + 1) % 3}}
+    assert (apply(params, element) != apply(params, changed)).any()
+
+
+class Words(Space):
+    """A kind of space no encoder knows."""
+
+    shape = ()
+
+    def sample(self, key):
+        raise NotImplementedError
+
+    def contains(self, value):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("space", "hidden", "message"),
+    [
+        (Box(0.0, 1.0, (0,)), (), "has no elements: there is nothing for a network to see"),
+        (Dict({"global_state": Discrete(2)}), ("global_state",), "has no elements: there is nothing for a network"),
+        (Dict({"a": Words()}), (), r"observation space \(Words\) must be Discrete, MultiDiscrete, Box or a Dict"),
+    ],
+)
+def test_what_no_network_can_see_is_refused(space, hidden, message):
+    with pytest.raises(ValueError, match=message):
+        observation_encoder(space, 8, hidden)
+
+
+def test_symbols_that_a_channel_does_not_know_are_nothing():
+    encoder = GridEmbedding((3, 5), embedding_features=2, features=(4,), output_features=5)
+    grid = jnp.ones((1, 1, 3, 3, 2), jnp.int32)
+    params = encoder.init(KEY, grid)
+    table = params["params"]["symbols"]["embedding"]
+    blank = {"params": {**params["params"], "symbols": {"embedding": table.at[1 + 3].set(0.0)}}}  # the 1 of channel 1
+    expected = encoder.apply(blank, grid)
+    for symbol in (5, 255, -1):
+        np.testing.assert_array_equal(encoder.apply(params, grid.at[..., 1].set(symbol)), expected)
 
 
 def test_grid_embedding_looks_every_symbol_up_in_the_table_of_its_channel():

@@ -34,6 +34,8 @@ class GridEmbedding(nn.Module):
     def __call__(self, grids: Array) -> Array:
         """Features `[B, T, output_features]` of integer grids `[B, T, H, W, C]` with symbols from 0.
 
+        A symbol that its channel does not know is seen as a vector of zeros.
+
         Raises:
             ValueError: if the grids have other axes, are no integers or have another number of channels.
         """
@@ -43,9 +45,12 @@ class GridEmbedding(nn.Module):
         sizes = (self.num_classes,) * channels if isinstance(self.num_classes, int) else tuple(self.num_classes)
         if len(sizes) != channels:
             raise ValueError(f"GridEmbedding num_classes {sizes} must be one for each channel of {grids.shape}")
-        first = np.cumsum((0, *sizes[:-1]))  # each channel has its own rows of the table
+        first = np.cumsum((0, *sizes[:-1]), dtype=np.int32)  # each channel has its own rows of the table
+        symbols, size = grids.astype(jnp.int32), np.asarray(sizes, np.int32)
+        known = (symbols >= 0) & (symbols < size[None, None, None, None])
         embed = nn.Embed(sum(sizes), self.embedding_features, dtype=self.dtype, name="symbols")
-        vectors = embed(grids.astype(jnp.int32) + first[None, None, None, None])
+        vectors = embed(jnp.where(known, symbols, 0) + first[None, None, None, None])
+        vectors = jnp.where(known[..., None], vectors, 0)
         ones = (1,) * len(self.features)
         cnn = CNN(self.features, tuple(3 * one for one in ones), ones, self.output_features, dtype=self.dtype)
         return cnn(vectors.reshape(*grids.shape[:-1], -1))

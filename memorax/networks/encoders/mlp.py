@@ -53,7 +53,7 @@ class MLP(nn.Module):
 
 def flatten(inputs: Array) -> Array:
     """`[B, T, ...]` as floats `[B, T, F]`."""
-    return as_float(inputs).reshape(*inputs.shape[:2], -1)
+    return as_float(inputs).reshape(*inputs.shape[:2], math.prod(inputs.shape[2:]))
 
 
 def as_float(inputs: Array) -> Array:

@@ -11,6 +11,9 @@ from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Spac
 from memorax.networks.encoders.mlp import flatten
 from memorax.types import Array, PyTree
 
+WIDEST = 65_535
+"""How far apart bounds may be that say something of what is seen."""
+
 
 class OneHot(nn.Module):
     """A vector with a one at the place an integer names.
@@ -35,8 +38,9 @@ class OneHot(nn.Module):
 class SpaceEncoder(nn.Module):
     """An element of any space as one float vector, without parameters.
 
-    Discrete choices become one-hot vectors, numbers are flattened (bounded integers scaled to `0 ... 1`), and
-    dictionaries concatenated in the order of their sorted keys.
+    Discrete choices become one-hot vectors, and numbers are flattened: floats as they are, integers scaled to `0 ... 1`
+    where their bounds are at most 65 535 apart and as they are where they are not, since wider bounds say what the type
+    can hold and not what is seen. Dictionaries are concatenated in the order of their sorted keys.
 
     Attributes:
         space: the space.
@@ -61,7 +65,7 @@ def _encode(space: Space, element: PyTree) -> Array:
             choices = [jax.nn.one_hot(element[..., i], n) for i, n in enumerate(space.nvec)]
             return jnp.concatenate(choices, axis=-1)
         case Box():
-            return flatten(_scale_integers(space, element))
+            return flatten(element if jnp.issubdtype(space.dtype, jnp.floating) else scale(space, element))
         case Dict():
             parts = [_encode(space.spaces[name], element[name]) for name in sorted(space.spaces)]
             return jnp.concatenate(parts, axis=-1)
@@ -71,10 +75,13 @@ def _encode(space: Space, element: PyTree) -> Array:
             )
 
 
-def _scale_integers(space: Box, element: Array) -> Array:
-    """The elements of a bounded integer box between 0 and 1, any others as they are."""
-    if jnp.issubdtype(space.dtype, jnp.floating) or not space.bounded:
-        return element
-    low, high = np.asarray(space.low, np.float32), np.asarray(space.high, np.float32)
-    extent = np.broadcast_to(np.maximum(high - low, 1.0), space.shape)[None, None]
-    return (element.astype(jnp.float32) - np.broadcast_to(low, space.shape)[None, None]) / extent
+def scale(space: Box, elements: Array) -> Array:
+    """Elements `[B, T, *space.shape]` of a box as float32, between 0 and 1 where their bounds are known.
+
+    Bounds that are infinite or more than 65 535 apart are those of a type; elements between them stay as they are.
+    """
+    low, high = (np.broadcast_to(np.asarray(bound, np.float64), space.shape) for bound in (space.low, space.high))
+    known = np.isfinite(low) & np.isfinite(high)
+    known &= np.where(known, high, 0) - np.where(known, low, 0) <= WIDEST
+    low, extent = np.where(known, low, 0), np.where(known & (high > low), high - np.where(known, low, 0), 1)
+    return (elements.astype(jnp.float32) - low.astype(np.float32)[None, None]) / extent.astype(np.float32)[None, None]
