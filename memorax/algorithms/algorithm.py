@@ -245,7 +245,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
 
         (key, state), kept = jax.lax.scan(iteration, (key, state.replace(**donated)), length=iterations)
         if keep is None:
-            kept = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:]), kept)
+            kept = jax.tree.map(lambda x: jax.lax.collapse(jnp.moveaxis(x, 0, 1), 1, 3), kept)
         return key, state, kept
 
     def _warmup_all(self, key: Key, state: State, donated: dict[str, PyTree], iterations: int) -> tuple[Key, State]:

@@ -10,12 +10,14 @@ from memorax.types import Key, PyTree
 
 def to_sequences(tree: PyTree, sequence_length: int) -> PyTree:
     """Cut `[B, T, ...]` into contiguous sequences `[B * C, sequence_length, ...]` with `C = T / sequence_length`."""
-    return jax.tree.map(lambda x: x.reshape(-1, sequence_length, *x.shape[2:]), tree)
+    return jax.tree.map(
+        lambda x: x.reshape(x.shape[0] * x.shape[1] // sequence_length, sequence_length, *x.shape[2:]), tree
+    )
 
 
 def flatten_carries(carry: PyTree) -> PyTree:
     """Line up the carries `[B, C, ...]` of a rollout's sequences with `to_sequences`: `[B * C, ...]`."""
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), carry)
+    return jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), carry)
 
 
 def minibatches(key: Key, tree: PyTree, num_minibatches: int) -> PyTree:

@@ -52,7 +52,7 @@ def _values_of_sequences(
         return after, (carry, values)
 
     def split(x: Array) -> Array:
-        return jnp.moveaxis(x.reshape(x.shape[0], -1, sequence_length, *x.shape[2:]), 1, 0)
+        return jnp.moveaxis(x.reshape(x.shape[0], x.shape[1] // sequence_length, sequence_length, *x.shape[2:]), 1, 0)
 
     final_carry, (carries, values) = jax.lax.scan(sequence, carry, jax.tree.map(split, timesteps))
     carries, values = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), (carries, values))

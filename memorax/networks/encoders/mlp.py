@@ -31,6 +31,17 @@ class MLP(nn.Module):
     activation: Activation = nn.relu
     dtype: Any = None
 
+    def __post_init__(self) -> None:
+        """Check the widths."""
+        if not self.widths or min(self.widths) < 1:
+            raise ValueError(f"MLP features ({self.features}) must name widths of at least 1")
+        super().__post_init__()
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The width of each layer."""
+        return (self.features,) if isinstance(self.features, int) else tuple(self.features)
+
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Features `[B, T, F]` of `inputs` `[B, T, ...]`, whose trailing axes are flattened.
@@ -43,9 +54,8 @@ class MLP(nn.Module):
                 f"MLP inputs {inputs.shape} are of type {inputs.dtype}, one number per step: use OneHot(num_classes) "
                 f"or nn.Embed for what is counted, not measured"
             )
-        widths = (self.features,) if isinstance(self.features, int) else self.features
         hidden = flatten(inputs)
-        for width in widths:
+        for width in self.widths:
             layer = Dense(width, kernel_init=nn.initializers.orthogonal(SCALE), dtype=self.dtype)
             hidden = self.activation(layer(hidden))
         return hidden

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
@@ -71,7 +72,7 @@ def _image_layers(space: Box, width: int) -> tuple[nn.Module, nn.Module]:
     if side >= CNN().minimum_side:
         return SpaceImage(space), CNN(output_features=width)
     if holds_symbols(space):
-        high = np.broadcast_to(np.asarray(space.high, np.int64), space.shape)[None, None]
+        high = jnp.broadcast_to(jnp.asarray(space.high, jnp.int32), space.shape)[None, None]
         symbols = np.asarray(as_images(high, space.shape)).max(axis=(0, 1, 2, 3)) + 1
         embedding = GridEmbedding(tuple(int(n) for n in symbols), output_features=width)
         return SpaceImage(space, symbols=True), embedding

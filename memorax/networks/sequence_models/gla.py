@@ -60,6 +60,8 @@ class GLACell(MemoroidCell):
                 "the decay over a chunk must be a float32"
             )
         require_divisor(self, "num_heads", "features", self.features)
+        if self.d_k < 1:
+            raise ValueError(f"GLACell features ({self.features}) must be at least 2: keys have half of them")
         require_divisor(self, "num_heads", "key_features", self.d_k)
         super().__post_init__()
 

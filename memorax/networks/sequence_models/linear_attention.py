@@ -6,6 +6,7 @@ import functools
 from typing import ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -16,6 +17,9 @@ from memorax.networks.sequence_models.ops.gated_linear_attention import weighted
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions
 from memorax.types import Array, Key
 from memorax.validation import require_divisor, require_even, require_positive
+
+SMALLEST_LOG_FEATURE = -20.0
+"""The logarithm of the least `phi`: beside a feature of one, float32 does not see it."""
 
 
 @struct.dataclass
@@ -76,8 +80,9 @@ class LinearAttentionCell(MemoroidCell):
 
     def kernel_features(self, x: Array) -> Array:
         """`phi`, positive: `[B, T, H, features // num_heads]` to `[B, T, H, num_kernel_features]`."""
-        # Without `expm1`, which is several times slower than `exp`.
-        return jnp.where(x > 0, x + 1, jnp.exp(jnp.where(x > 0, 0.0, x)))
+        # Without `expm1`, which is several times slower than `exp`. Bounded below, or a query could meet keys that are
+        # all zero where it is not, and the quotient be 0 / 0.
+        return jnp.where(x > 0, x + 1, jnp.exp(jnp.where(x > 0, 0.0, jnp.maximum(x, SMALLEST_LOG_FEATURE))))
 
     @nn.compact
     def __call__(self, inputs: Array, done: Array, carry: LinearAttentionCarry) -> tuple[LinearAttentionCarry, Array]:
@@ -91,6 +96,8 @@ class LinearAttentionCell(MemoroidCell):
             turned = self.positional_embedding(queries.swapaxes(1, 2), keys.swapaxes(1, 2), positions)
             queries, keys = (x.swapaxes(1, 2) for x in turned)
         queries, keys = self.kernel_features(queries), self.kernel_features(keys)
+        # The quotient does not see the scale of a query: of one at most, no finite query overflows what it reads.
+        queries = queries / jax.lax.stop_gradient(jnp.max(queries, axis=-1, keepdims=True))
 
         count = jnp.broadcast_to(positions[..., None, None].astype(jnp.float32), (*keys.shape[:3], 1))
         # The first input of an episode finds an empty memory, whatever its decay.

@@ -35,6 +35,8 @@ class RNN(SequenceModel):
                 f"RNN cell ({type(self.cell).__name__}) must be a Flax RNN cell (nn.RNNCellBase); Memoroid takes "
                 "the cells of memorax"
             )
+        if type(self.cell) in _GATED_CELLS and self.cell.features < 1:
+            raise ValueError(f"{type(self.cell).__name__} features ({self.cell.features}) must be at least 1")
         super().__post_init__()
 
     def __call__(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:

@@ -56,7 +56,10 @@ class S5Cell(MemoroidCell):
         """Check the sizes."""
         require_positive(self, "features")
         if self.blocks < 1 or self._state_dim % (2 * self.blocks):
-            raise ValueError(f"S5Cell state_dim ({self._state_dim}) must be a multiple of 2 * blocks ({self.blocks})")
+            raise ValueError(
+                f"S5Cell state_dim ({self._state_dim}, by default features) must be a multiple of 2 * blocks "
+                f"({self.blocks})"
+            )
         if not 0 < self.dt_min < self.dt_max:
             raise ValueError(
                 f"S5Cell dt_min ({self.dt_min}) and dt_max ({self.dt_max}) must satisfy 0 < dt_min < dt_max"
