@@ -18,9 +18,9 @@ from memorax.buffers import SequenceBuffer
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Discrete
 from memorax.learning.exploration import epsilon_greedy
+from memorax.learning.optimization import gradient_step, target_update
 from memorax.networks import heads
 from memorax.networks.network import Network, initialize, unroll, unroll_step, unroll_with_losses
-from memorax.learning.optimization import gradient_step, target_update
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
 from memorax.validation import require_fraction, require_not_negative, require_positive
@@ -166,16 +166,15 @@ class DQN(Algorithm[DQNConfig, DQNState]):
 
     def _store(self, state: DQNState, trajectory: Trajectory) -> DQNState:
         steps = ReplayedSteps(trajectory.timesteps, trajectory.action, trajectory.reward, trajectory.terminated)
-        first_carry = jax.tree.map(lambda x: x[:, 0], trajectory.carry)
-        return state.replace(buffer=self.buffer.add(state.buffer, steps, first_carry))
+        return state.replace(buffer=self.buffer.add(state.buffer, steps, trajectory.carry))
 
     def _learn(self, key: Key, state: DQNState, trajectory: Trajectory) -> tuple[DQNState, Metrics]:
         buffer = state.buffer
 
         def update(state: DQNState, key: Key) -> tuple[DQNState, Metrics]:
-            steps, carry = self.buffer.sample(key, buffer)
+            batch = self.buffer.sample(key, buffer)
             params, optimizer_state, metrics = gradient_step(
-                lambda params: self._loss(params, state.target_params, steps, carry),
+                lambda params: self._loss(params, state.target_params, batch.steps, batch.carry),
                 state.params,
                 self.optimizer,
                 state.optimizer_state,

@@ -39,7 +39,8 @@ def learned_from(agent: Algorithm) -> tuple[Callable[[Algorithm, PyTree], Any], 
         batch = Minibatch(trajectory.timesteps, trajectory.action, log_prob, noise, noise, noise, (), ())
         return lambda agent, params: agent._actor_loss(params, batch), state.actor_params, trajectory.timesteps
     key, state = agent.warmup(key, state, 128)
-    steps, carry = agent.buffer.sample(key, state.buffer)
+    batch = agent.buffer.sample(key, state.buffer)
+    steps, carry = batch.steps, batch.carry
     return lambda agent, params: agent._loss(params, state.params, steps, carry), state.params, steps.timesteps
 
 

@@ -41,7 +41,8 @@ def test_the_loss_is_that_of_the_papers(double: bool) -> None:
         # Episodes are left unfinished: their last step has no successor either.
         key, state = agent.restart(*agent.warmup(key, state, 32))
     target_params = jax.tree.map(lambda x: x + 0.1, state.params)
-    steps, carry = agent.buffer.sample(key, state.buffer)
+    batch = agent.buffer.sample(key, state.buffer)
+    steps, carry = batch.steps, batch.carry
     loss, _ = agent._loss(state.params, target_params, steps, carry)
     _, online = unroll(agent.q_network, state.params, steps.timesteps, carry)
     _, target = unroll(agent.q_network, target_params, steps.timesteps, carry)
@@ -83,7 +84,7 @@ def test_the_buffer_is_taken_over_and_not_copied() -> None:
     agent = make_agent("dqn", CueRecall(), None, TORSOS["gru"](FEATURES))
     key, state = agent.warmup(*agent.init(jax.random.key(0)), 64)
     _, after, _ = agent.train(key, state, 16)
-    assert all(x.is_deleted() for x in jax.tree.leaves(state.buffer.experience))
+    assert all(x.is_deleted() for x in jax.tree.leaves(state.buffer.storage))
     assert not any(x.is_deleted() for x in jax.tree.leaves((state.params, after)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 
 import hypothesis.strategies as st
 import jax
@@ -14,42 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from memorax.buffers import SequenceBuffer
-
-
-@dataclass(frozen=True)
-class Sizes:
-    num_envs: int
-    num_steps: int
-    capacity: int
-    sequence_length: int
-    burn_in: int
-    has_carry: bool
-
-    @property
-    def buffer(self) -> SequenceBuffer:
-        return SequenceBuffer(self.capacity, self.sequence_length, batch_size=64, burn_in=self.burn_in)
-
-    @property
-    def kept_steps(self) -> int:
-        return math.ceil(self.capacity / (self.num_envs * self.num_steps)) * self.num_steps
-
-    @property
-    def stride(self) -> int:
-        return self.num_steps if self.has_carry else 1
-
-    def addition(self, index) -> tuple[dict, dict]:
-        """The `index`-th steps to be added, counted from 1 in every environment, and the count before them."""
-        before = jnp.broadcast_to(index * self.num_steps, (self.num_envs,))
-        time = before[:, None] + 1 + jnp.arange(self.num_steps)[None]
-        env = jnp.broadcast_to(jnp.arange(self.num_envs)[:, None] + 1, time.shape)
-        steps = {"time": time, "env": env, "vector": jnp.stack([time, env, time], axis=-1).astype(jnp.float32)}
-        carry = {"time": before, "vector": jnp.stack([before, before], axis=-1).astype(jnp.float32)}
-        return steps, carry if self.has_carry else {}
-
-    def init(self):
-        steps, carry = jax.eval_shape(self.addition, 0)
-        step = jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0], *x.shape[2:]), x.dtype), steps)
-        return self.buffer.init(step, carry, self.num_steps)
+from tests.buffers.counters import Sizes, legal_starts
 
 
 @functools.cache
@@ -69,25 +33,19 @@ def compiled_fill(sizes: Sizes):
     return fill
 
 
-def legal_starts(sizes: Sizes, additions: int) -> list[int]:
-    """The counts a window may start with after `additions`, by enumeration."""
-    newest = additions * sizes.num_steps
-    oldest = max(newest - sizes.kept_steps, 0) + 1
-    window = sizes.burn_in + sizes.sequence_length + 1
-    return [t for t in range(oldest, newest - window + 2) if (t - 1) % sizes.stride == 0]
-
-
 def check_samples(sizes: Sizes, seed: int) -> None:
     count = 2 * sizes.kept_steps // sizes.num_steps + 3
     _, (can_sample, batches) = compiled_fill(sizes)(jax.random.key(seed), count)
-    steps, carries = jax.tree.map(np.asarray, batches)
+    batches = jax.tree.map(np.asarray, batches)
+    steps, carries = batches.steps, batches.carry
+    assert batches.valid.all()
     for i in range(count):
         starts = legal_starts(sizes, i + 1)
         assert can_sample[i] == bool(starts)
         if not starts:
             continue
         time, env = steps["time"][i], steps["env"][i]
-        assert time.shape == (64, sizes.burn_in + sizes.sequence_length + 1)
+        assert time.shape == (min(sizes.capacity, 64), sizes.burn_in + sizes.sequence_length + 1)
         assert np.isin(time[:, 0], starts).all()
         np.testing.assert_array_equal(np.diff(time, axis=1), 1)
         assert (env == env[:, :1]).all()
@@ -96,6 +54,18 @@ def check_samples(sizes: Sizes, seed: int) -> None:
         if sizes.has_carry:
             np.testing.assert_array_equal(carries["time"][i], time[:, 0] - 1)
             np.testing.assert_array_equal(carries["vector"][i], np.stack([time[:, 0] - 1] * 2, axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "num_steps", "num_carries", "capacity", "sequence_length", "burn_in"),
+    [
+        (2, 6, 2, 60, 6, 0),  # neighbours overlap by half
+        (2, 8, 4, 70, 4, 3),  # the ring is no multiple of what is added at a time
+        (1, 4, 4, 12, 3, 1),
+    ],
+)
+def test_windows_start_at_every_carry(num_envs, num_steps, num_carries, capacity, sequence_length, burn_in):
+    check_samples(Sizes(num_envs, num_steps, capacity, sequence_length, burn_in, True, num_carries), seed=0)
 
 
 @pytest.mark.parametrize("has_carry", [True, False])
@@ -124,10 +94,11 @@ def test_windows_of_any_sizes(data):
     num_steps = data.draw(st.integers(1, 6), label="num_steps")
     has_carry = data.draw(st.booleans(), label="has_carry")
     sequence_length = data.draw(st.integers(num_steps if has_carry else 1, 9), label="sequence_length")
-    burn_in = data.draw(st.integers(0, 4), label="burn_in")
-    least = num_envs * (burn_in + sequence_length + 1)
+    burn_in = data.draw(st.integers(0, min(sequence_length, 4)), label="burn_in")
+    num_carries = data.draw(st.sampled_from([c for c in (1, 2, 3) if num_steps % c == 0]), label="num_carries")
+    least = num_envs * max(burn_in + sequence_length + 1, num_steps)
     capacity = data.draw(st.integers(least, 3 * least), label="capacity")
-    check_samples(Sizes(num_envs, num_steps, capacity, sequence_length, burn_in, has_carry), seed=1)
+    check_samples(Sizes(num_envs, num_steps, capacity, sequence_length, burn_in, has_carry, num_carries), seed=1)
 
 
 def test_a_memoryless_window_may_be_shorter_than_an_addition():
@@ -139,12 +110,16 @@ def test_a_memoryless_window_may_be_shorter_than_an_addition():
 def test_starts_are_drawn_uniformly(has_carry, additions):
     sizes = Sizes(3, 4, 84, 5, 1, has_carry)  # 7 chunks of each environment: 11 additions wrap around
     state, _ = compiled_fill(sizes)(jax.random.key(0), additions)
-    buffer = SequenceBuffer(sizes.capacity, sizes.sequence_length, batch_size=20_000, burn_in=sizes.burn_in)
-    steps, _ = jax.jit(buffer.sample)(jax.random.key(1), state)
+    keys = jax.random.split(jax.random.key(1), 300)
+    batch = jax.jit(jax.vmap(sizes.buffer.sample, in_axes=(0, None)))(keys, state)
+    first_steps = jax.tree.map(lambda x: np.asarray(x[:, :, 0]).reshape(-1, *x.shape[3:]), batch.steps)
     starts = legal_starts(sizes, additions)
-    cells = np.stack([np.asarray(steps["env"][:, 0]) - 1, np.searchsorted(starts, steps["time"][:, 0])])
+    cells = np.stack([first_steps["env"] - 1, np.searchsorted(starts, first_steps["time"])])
     counts = np.bincount(np.ravel_multi_index(cells, (sizes.num_envs, len(starts))), minlength=3 * len(starts))
-    expected = 20_000 / counts.size
+    assert sizes.buffer.num_windows(state) == counts.size
+    np.testing.assert_allclose(batch.probability, 1 / counts.size, rtol=1e-6)
+    np.testing.assert_array_equal(sizes.buffer.legal(state).sum(axis=1), len(starts))
+    expected = counts.sum() / counts.size
     degrees = counts.size - 1
     chi_square = np.sum((counts - expected) ** 2 / expected)
     assert abs(chi_square - degrees) < 4 * np.sqrt(2 * degrees)
@@ -154,8 +129,9 @@ def test_nothing_can_be_sampled_from_an_empty_buffer():
     sizes = Sizes(2, 3, 24, 3, 0, has_carry=True)
     state = sizes.init()
     assert not sizes.buffer.can_sample(state)
-    steps, carry = jax.jit(sizes.buffer.sample)(jax.random.key(0), state)
-    assert steps["vector"].shape == (64, 4, 3)
+    batch = jax.jit(sizes.buffer.sample)(jax.random.key(0), state)
+    steps, carry = batch.steps, batch.carry
+    assert steps["vector"].shape == (24, 4, 3)
     assert all((leaf == 0).all() for leaf in jax.tree.leaves((steps, carry)))
 
 
@@ -173,11 +149,12 @@ def test_dtypes_are_kept():
     buffer = SequenceBuffer(capacity=8, sequence_length=2, batch_size=3)
     step = {"image": jnp.zeros((2, 5, 5, 3), jnp.uint8), "done": jnp.zeros((2,), bool)}
     carry = jnp.zeros((2, 4), jnp.bfloat16)
+    carries = carry[:, None]
     steps = jax.tree.map(lambda x: jnp.stack([x, x], axis=1), step)
 
     @jax.eval_shape
     def batch():
-        state = buffer.add(buffer.init(step, carry, num_steps=2), steps, carry)
+        state = buffer.add(buffer.init(step, carry, num_steps=2), steps, carries)
         return buffer.sample(jax.random.key(0), state)
 
     assert (batch.steps["image"].shape, batch.steps["image"].dtype) == ((3, 3, 5, 5, 3), jnp.uint8)
@@ -206,10 +183,10 @@ def test_seeds_are_mapped_over():
 
 
 @pytest.mark.parametrize("num_seeds", [None, 2])
-@pytest.mark.parametrize("in_scan", [False, True])
-def test_a_donated_buffer_is_written_in_place(num_seeds, in_scan):
+@pytest.mark.parametrize(("in_scan", "num_carries"), [(False, 1), (True, 1), (True, 2)])
+def test_a_donated_buffer_is_written_in_place(num_seeds, in_scan, num_carries):
     """The compiled program reuses the buffer's memory and needs next to none beside it."""
-    sizes = Sizes(4, 4, 40_000, 4, 0, has_carry=True)
+    sizes = Sizes(4, 4, 40_000, 4, 0, has_carry=True, num_carries=num_carries)
     steps, carry = jax.eval_shape(sizes.addition, 0)
     shapes = (jax.eval_shape(sizes.init), steps, carry)
 
@@ -251,13 +228,36 @@ def test_a_capacity_below_one_window_is_refused():
 
 
 def test_steps_no_window_would_reach_are_refused():
-    message = r"sequence_length \(4\) must be at least the number of steps added at a time \(16\)"
+    message = r"sequence_length \(4\) must be at least the number of steps between two stored carries \(16\)"
     with pytest.raises(ValueError, match=message):
         Sizes(2, 16, 640, 4, 0, has_carry=True).init()
     Sizes(2, 16, 640, 4, 0, has_carry=False).init()
+    Sizes(2, 16, 640, 4, 0, has_carry=True, num_carries=4).init()
 
 
-def test_an_addition_of_another_length_is_refused():
+@pytest.mark.parametrize(
+    ("num_steps", "num_carries", "message"),
+    [
+        (4, 1, r"steps \(4 per environment\) must be a multiple of 3, .* no more than the 12 it keeps"),
+        (15, 5, r"steps \(15 per environment\) must be a multiple of 3, .* no more than the 12 it keeps"),
+        (6, 1, r"carries \(1 per environment\) must be one for every 3 of the 6 steps: 2"),
+    ],
+)
+def test_an_addition_that_does_not_fit_is_refused(num_steps, num_carries, message):
     sizes = Sizes(2, 3, 24, 3, 0, has_carry=True)
-    with pytest.raises(ValueError, match=r"steps \(6 per environment\) must be as many as the buffer was made for, 3"):
-        sizes.buffer.add(sizes.init(), *Sizes(2, 6, 24, 3, 0, has_carry=True).addition(0))
+    with pytest.raises(ValueError, match=message):
+        sizes.buffer.add(sizes.init(), *Sizes(2, num_steps, 24, 3, 0, True, num_carries).addition(0))
+
+
+def test_sizes_that_do_not_fit_each_other_are_refused():
+    with pytest.raises(ValueError, match=r"burn_in \(5\) must not exceed sequence_length \(4\)"):
+        SequenceBuffer(capacity=100, sequence_length=4, batch_size=8, burn_in=5)
+    with pytest.raises(ValueError, match=r"capacity \(100\) must be at least batch_size \(128\)"):
+        SequenceBuffer(capacity=100, sequence_length=4, batch_size=128)
+    step, carry = {"time": jnp.zeros((2,))}, jnp.zeros((2, 3))
+    with pytest.raises(ValueError, match=r"period \(3\) must divide the number of steps added at a time \(8\)"):
+        SequenceBuffer(capacity=100, sequence_length=4, batch_size=8).init(step, carry, num_steps=8, period=3)
+    with pytest.raises(
+        ValueError, match=r"capacity \(100\) must be at least 128, the steps added at a time: 64 of each of"
+    ):
+        SequenceBuffer(capacity=100, sequence_length=4, batch_size=8).init(step, carry, num_steps=64, period=4)
