@@ -13,6 +13,9 @@ os.environ.setdefault(
     + " --xla_cpu_use_fusion_emitters=false --xla_cpu_max_isa=AVX" * (platform.machine() in ("x86_64", "AMD64")),
 )
 
+# Commands that tests call leave the user's own cache alone.
+os.environ["MEMORAX_COMPILATION_CACHE"] = "off"
+
 import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")

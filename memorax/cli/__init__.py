@@ -9,14 +9,14 @@ from importlib import import_module
 
 COMMANDS = {
     "train": "train an agent",
-    "resume": "go on with a run",
-    "evaluate": "see how the agents of a run do",
+    "resume": "continue a run from its last checkpoint",
+    "evaluate": "measure the returns of a run's agents",
     "plot": "draw the learning curves of runs",
     "render": "draw an agent of a run while it acts",
-    "list": "show environments, algorithms and torsos",
-    "demo": "train with and without memory, and draw both",
+    "list": "show environments, algorithms, torsos and loggers",
+    "demo": "train with and without memory, and draw both curves",
 }
-"""Each is a module of this package with `main(arguments) -> exit code`, imported when it is asked for."""
+"""What each command does. It is a module of this package with `main(arguments) -> exit code`, imported when called."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,9 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for a mistake of the user's, 128 + the number of the signal that stopped a run.
     """
+    from memorax.cli.compilation_cache import use_compilation_cache
     from memorax.cli.errors import one_line
 
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Not `list(...)`: once the command of that name is imported, it is this module's `list`.
+    arguments = [*(sys.argv[1:] if arguments is None else arguments)]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0 if arguments else 2
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     command, *rest = arguments
-    # With JAX's own frames in it, a traceback tells who raised: memorax, or a library it uses.
+    # With JAX's own frames in it, a traceback shows who raised: memorax, or a library it uses.
     os.environ.setdefault("JAX_TRACEBACK_FILTERING", "off")
     try:
         if command not in COMMANDS:
@@ -49,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             close = difflib.get_close_matches(command, COMMANDS, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(COMMANDS)}"
             raise ValueError(f"unknown command {command!r}: {hint}")
+        use_compilation_cache()
         return import_module(f"memorax.cli.{command}").main(rest)
     except KeyboardInterrupt as interrupt:
         if str(interrupt):
@@ -78,6 +81,6 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "`memorax COMMAND --help` tells what a command takes.",
+            "`memorax COMMAND --help` explains the options of a command.",
         ]
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
-import tyro
-
 from memorax.algorithms import PPOConfig
+from memorax.cli.arguments import call_command
 from memorax.evaluation.plot import plot_runs
 from memorax.training import TrainConfig, run_config
 from memorax.training.run import LEARNING_CURVE
@@ -35,7 +34,7 @@ def main(arguments: list[str]) -> int:
         """Train PPO with and without memory on a task that needs it, and draw both learning curves.
 
         Args:
-            folder: where to put both runs and the picture; by default one in runs/ named after the time.
+            folder: Folder for both runs and the picture. Default: one in runs/ named after the time.
         """
         path = folder or Path("runs") / f"demo-{datetime.datetime.now():%Y%m%d-%H%M%S}"
         runs = [run_config(demo_config(torso), path / torso) for torso in TORSOS]
@@ -44,5 +43,4 @@ def main(arguments: list[str]) -> int:
             print(f"{torso}: evaluation return {sum(returns) / len(returns):.3f}, mean over {len(returns)} seeds")
         print(plot_runs([run for run, _ in runs], path / LEARNING_CURVE))
 
-    tyro.cli(command, prog="memorax demo", args=arguments)
-    return 0
+    return call_command(command, "demo", arguments)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from memorax.cli.arguments import call_command
 from memorax.evaluation.episodes import unfinished_warning
 from memorax.evaluation.statistics import mean_interval
 from memorax.training import evaluate_run
@@ -21,13 +22,16 @@ def main(arguments: list[str]) -> int:
         seed: int = 0,
         sample: tyro.conf.FlagCreatePairsOff[bool] = False,
     ) -> None:
-        """Let the agents of a run act greedily in fresh environments, as they are at its last complete checkpoint.
+        """Measure the returns of a run's agents, as they are at its last complete checkpoint.
+
+        The agents act greedily in fresh environments. Each agent's mean is printed with a 95 % interval over episodes,
+        and the mean over agents with a 95 % interval over seeds.
 
         Args:
-            run: its folder.
-            num_steps: environment steps for each seed, over all environments; by default 1024 in each.
-            seed: of the evaluation.
-            sample: act as in training instead.
+            run: Folder of the run.
+            num_steps: Environment steps for each agent, over all its environments. Default: 1024 in each environment.
+            seed: Random seed of the evaluation.
+            sample: Sample actions as in training, instead of taking the best one.
         """
         evaluation = evaluate_run(run, num_steps, seed, deterministic=not sample)
         print(f"{run} after {evaluation.step:,} steps: mean return and its 95 % interval")
@@ -40,8 +44,7 @@ def main(arguments: list[str]) -> int:
             count = sum(map(len, evaluation.returns))
             print(unfinished_warning(sum(evaluation.unfinished), count, "--num-steps", evaluation.num_steps))
 
-    tyro.cli(command, prog="memorax evaluate", args=arguments)
-    return 0
+    return call_command(command, "evaluate", arguments)
 
 
 def _interval(values: np.ndarray) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tyro
 
+from memorax.cli.arguments import call_command
 from memorax.evaluation.plot import plot_runs
 
 
@@ -33,5 +34,4 @@ def main(arguments: list[str]) -> int:
         """
         print(plot_runs(runs, output, metric, label))
 
-    tyro.cli(command, prog="memorax plot", args=arguments)
-    return 0
+    return call_command(command, "plot", arguments)

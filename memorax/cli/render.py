@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tyro
 
+from memorax.cli.arguments import call_command
 from memorax.training import render_run
 
 
@@ -22,17 +23,17 @@ def main(arguments: list[str]) -> int:
         environment_seed: int = 0,
         sample: tyro.conf.FlagCreatePairsOff[bool] = False,
     ) -> None:
-        """Draw an agent while it acts greedily in a fresh environment, as it is at its last complete checkpoint.
+        """Draw an agent acting greedily in a fresh environment, as it is at its run's last complete checkpoint.
 
         Args:
-            run: the folder of its run.
-            output: the file to write, gif or mp4 by its ending; by default episode.gif in the folder of the run.
-            seed: which of the run's agents, by its seed; by default the first.
-            num_episodes: how many episodes.
-            num_steps: steps after which to stop in any case.
-            frames_per_second: how fast it plays.
-            environment_seed: of the environment.
-            sample: act as in training instead.
+            run: Folder of the run.
+            output: File to write, a .gif or an .mp4. Default: episode.gif in the run's folder.
+            seed: Seed of the agent to draw. Default: the first of the run.
+            num_episodes: Number of episodes to draw.
+            num_steps: Number of steps after which to stop, even in the middle of an episode.
+            frames_per_second: Steps shown in a second.
+            environment_seed: Random seed of the environment.
+            sample: Sample actions as in training, instead of taking the best one.
         """
         print(
             render_run(
@@ -47,5 +48,4 @@ def main(arguments: list[str]) -> int:
             )
         )
 
-    tyro.cli(command, prog="memorax render", args=arguments)
-    return 0
+    return call_command(command, "render", arguments)

@@ -6,21 +6,22 @@ from pathlib import Path
 
 import tyro
 
+from memorax.cli.arguments import call_command
 from memorax.cli.train import report
 from memorax.training import resume_run
 
 
 def main(arguments: list[str]) -> int:
-    """Go on with a run."""
+    """Continue a run."""
 
     def command(run: tyro.conf.Positional[Path], total_steps: int | None = None) -> None:
-        """Go on with a run from its last complete checkpoint.
+        """Continue a run from its last complete checkpoint.
 
         Args:
-            run: its folder.
-            total_steps: train for longer than planned: environment steps in each seed from the beginning.
+            run: Folder of the run.
+            total_steps: Environment steps to train each agent for, counted from the beginning of the run. Default: as
+                many as the run was started with.
         """
         report(run, resume_run(run, total_steps).metrics)
 
-    tyro.cli(command, prog="memorax resume", args=arguments)
-    return 0
+    return call_command(command, "resume", arguments)

@@ -11,16 +11,17 @@ from typing import Any
 import tyro
 
 from memorax.algorithms import ALGORITHMS
+from memorax.cli.arguments import check_options
 from memorax.loggers import Row
 from memorax.training import TrainConfig, run_config
 from memorax.training.config import look_up
 
 DEFAULT_ALGORITHM = "ppo"
-COMMAND = """What the command takes.
+COMMAND = """What `memorax train` takes.
 
 Attributes:
-    config: the settings.
-    folder: the run folder; by default one in runs/ named after the settings and the time.
+    config: Settings of the run.
+    folder: Folder of the run. Default: one in runs/ named after the settings and the time.
 """
 
 
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
-    """Read the settings; which there are depends on the algorithm, whose hyperparameters are flags of their own.
+    """Read the settings of a run; the hyperparameters of its algorithm are options as well.
 
     Returns:
         The config, and the run folder if one is given.
@@ -43,6 +44,7 @@ def parse(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
     """
     algorithm = algorithm_named(arguments)
     _, config_class = look_up("algorithm", algorithm, ALGORITHMS)
+    _check_options(arguments, algorithm, config_class)
     hyperparameters = unchecked(config_class)
     settings = unchecked(TrainConfig, hyperparameters=hyperparameters)
     defaults = settings(hyperparameters(), algorithm=algorithm)
@@ -55,12 +57,28 @@ def parse(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
     given: Any = tyro.cli(
         command,
         prog="memorax train",
-        description=f"Train an agent. These are the settings with --algorithm {algorithm}; each has its own.",
+        description=f"Train an agent. The options are those of --algorithm {algorithm}; other algorithms have others.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes,),
     )
     chosen = config_class(**vars(given.config.hyperparameters))
     return TrainConfig(**{**vars(given.config), "hyperparameters": chosen}), given.folder
+
+
+def _check_options(arguments: Sequence[str], algorithm: str, config_class: type) -> None:
+    """Check that every option exists for the algorithm, and say where it is another algorithm's."""
+    settings = [field.name for field in dataclasses.fields(TrainConfig) if field.name != "hyperparameters"]
+    own = [field.name for field in dataclasses.fields(config_class)]
+    try:
+        check_options("train", arguments, [*settings, *own, "folder"])
+    except ValueError as error:
+        given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in arguments}
+        for other, (_, other_class) in ALGORITHMS.items():
+            for field in dataclasses.fields(other_class):
+                if field.name in given - {*settings, *own}:
+                    option = field.name.replace("_", "-")
+                    raise ValueError(f"--{option} is an option of --algorithm {other}, not of {algorithm}") from error
+        raise
 
 
 def algorithm_named(arguments: list[str]) -> str:
@@ -77,8 +95,8 @@ def unchecked(config_class: type, **types: type) -> type:
     """A dataclass like another one that accepts any value, so that it is the config itself that refuses.
 
     Args:
-        config_class: the other one.
-        types: those of fields, in place of their own.
+        config_class: the dataclass that is copied.
+        types: types of fields, by their names, in place of their own.
     """
     hints = typing.get_type_hints(config_class, include_extras=True) | types
     fields = [
@@ -95,7 +113,7 @@ def unchecked(config_class: type, **types: type) -> type:
 
 
 def report(folder: Path, rows: Sequence[Row]) -> None:
-    """Say how it went and where everything is."""
+    """Print the mean return of the last evaluation and the folder of the run."""
     if not rows:
         print("the run was complete already: --total-steps trains it for longer")
     returns = [row["evaluation_return"] for row in rows if "evaluation_return" in row]

@@ -80,6 +80,43 @@ TORSOS: dict[str, Callable[[int], nn.Module]] = {
 A cell stands in as little of its paper's block as remembers (see `benchmarks/learning.py`).
 """
 
+DESCRIPTIONS: dict[str, str] = {
+    "mlp": "no memory: one dense layer",
+    "rnn": "Elman's recurrent network",
+    "gru": "gated recurrent unit",
+    "lstm": "long short-term memory",
+    "slstm": "xLSTM's LSTM with exponential gates and a scalar memory",
+    "shm": "stable Hadamard memory: a matrix that is decayed and written element by element",
+    "rtu": "recurrent trace units: rotations with learned decay, in a gated block",
+    "indrnn": "independently recurrent network: each unit sees only itself, two layers",
+    "lmu": "Legendre memory unit: polynomials that approximate a window of the past",
+    "lru": "linear recurrent unit: complex decays, in a gated block",
+    "s5": "S5: a diagonal state space, all channels mixed, in a gated block",
+    "s4d": "S4D: a diagonal state space for each channel, in a gated block",
+    "mingru": "minGRU: a GRU whose gates see only the input, after a convolution",
+    "minlstm": "minLSTM: an LSTM whose gates see only the input, after a convolution",
+    "rglru": "Griffin's real-gated linear recurrent unit, after a convolution",
+    "ffm": "fast and forgetful memory: sums of the past that decay and rotate, in a gated block",
+    "mamba": "Mamba-2: a selective state space with a convolution",
+    "mlstm": "xLSTM's LSTM with a matrix memory",
+    "linear_attention": "linear attention: keys and values summed into a matrix, after a convolution",
+    "retnet": "RetNet: linear attention with a fixed decay for each head, after a convolution",
+    "gla": "gated linear attention: a learned decay for each key channel, after a convolution",
+    "deltanet": "DeltaNet: a matrix memory whose entries are overwritten",
+    "gated_deltanet": "gated DeltaNet: a matrix memory whose entries are overwritten and decay",
+    "fwp": "fast weight programmer: linear attention with a richer feature map, after a convolution",
+    "rwkv7": "RWKV-7: a matrix memory with a generalised delta rule",
+    "attention": "self-attention over the last 64 steps of the episode",
+    "gtrxl": "gated Transformer-XL, two layers",
+    "transformer_xl": "Transformer-XL, two layers",
+    "gpt2": "GPT-2, two layers",
+    "xlstm": "xLSTM, two blocks: mLSTM and sLSTM",
+    "griffin": "Griffin, three blocks: two of RG-LRU, one of local attention",
+    "mamba_stack": "Mamba-2, two layers",
+    "frame_stack": "the last 8 inputs side by side and a dense layer",
+}
+"""What each torso is, in a line."""
+
 
 def _block(features: int, memory: nn.Module) -> Stack:
     """A memory and a gate after it, normalised before and added to their inputs (Orvieto et al., 2023, Section 2.1).

@@ -26,27 +26,27 @@ class TrainConfig:
     """The settings of a run.
 
     Attributes:
-        hyperparameters: those of the algorithm, an instance of its config; by default its defaults.
-        environment: id of the environment, as `memorax list` shows them.
-        environment_options: its settings, as NAME=VALUE.
-        algorithm: name of the algorithm.
-        torso: name of the sequence model.
-        features: width of the encoder and the torso.
-        previous_action: whether the network sees the previous action.
-        previous_reward: whether the network sees the previous reward.
-        episode_start: whether the network sees that an observation is the first of its episode, what the wrapper
-            `Antialias` of POPGym (package `popgym` 1.0.7) is for.
-        learning_rate: of Adam.
-        max_grad_norm: gradients are scaled down to this global norm.
-        total_steps: environment steps in each seed, over all its environments.
-        num_seeds: agents trained side by side in one program.
-        seed: of the first agent; the others have the next ones.
-        log_interval: environment steps between two lines of metrics; by default about a hundredth of the run.
-        evaluation_interval: environment steps between two evaluations; by default a twentieth of the run, and no
-            fewer than an evaluation takes.
-        evaluation_steps: environment steps in an evaluation, over all environments; by default 1024 in each.
-        checkpoint_seconds: least time between two checkpoints, in seconds.
-        loggers: where metrics go.
+        hyperparameters: Hyperparameters of the algorithm, an instance of its config. Default: the config's defaults.
+        environment: Id of the environment; `memorax list environments` shows them.
+        environment_options: Options of the environment and of wrappers around it, each as NAME=VALUE.
+        algorithm: Name of the algorithm; `memorax list algorithms` shows them.
+        torso: Name of the sequence model, the network's memory; `memorax list torsos` shows them.
+        features: Width of the observation encoder and of the torso.
+        previous_action: Show the network its previous action.
+        previous_reward: Show the network its previous reward.
+        episode_start: Show the network whether an observation is the first of its episode, as the wrapper `Antialias`
+            of POPGym (package `popgym` 1.0.7) does.
+        learning_rate: Learning rate of the Adam optimizer.
+        max_grad_norm: Largest global norm of a gradient; a larger gradient is scaled down to it.
+        total_steps: Environment steps that each agent is trained for, counted over all its environments.
+        num_seeds: Number of agents that are trained side by side in one program, each with its own seed.
+        seed: Random seed of the first agent; agent i uses seed + i.
+        log_interval: Environment steps between two rows of metrics. Default: about a hundredth of the run.
+        evaluation_interval: Environment steps between two evaluations. Default: a twentieth of the run, but at least
+            the length of an evaluation.
+        evaluation_steps: Environment steps of an evaluation, counted over all environments. Default: 1024 in each.
+        checkpoint_seconds: Shortest time between two checkpoints, in seconds.
+        loggers: Where metrics go; `memorax list loggers` shows the names.
     """
 
     hyperparameters: Any = None

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import gymnax
@@ -12,10 +13,15 @@ import pytest
 import memorax.cli.train
 from memorax.algorithms import DQNConfig, PPOConfig
 from memorax.cli import COMMANDS, main
+from memorax.cli.compilation_cache import JAX_SETTING, KEPT_DAYS, SWITCH, cache_folder, use_compilation_cache
 from memorax.cli.errors import one_line
 from memorax.cli.train import parse
+from memorax.environments import registered
 from memorax.evaluation import read_metrics
+from memorax.networks import TORSOS
+from memorax.networks.torsos import DESCRIPTIONS
 from memorax.training import Interrupted, TrainConfig, build_agent
+from memorax.training.options import parse_options
 from tests.training.small import CONFIG, STEPS
 
 SMALL = [
@@ -116,6 +122,17 @@ def test_trains_resumes_evaluates_plots_and_renders(
         (["render", "nowhere", "--output", "a.avi"], "output (a.avi) must end in one of .gif, .mp4"),
         (["plot", "nowhere"], "nowhere holds no metrics.csv: name the folder of a run"),
         (["plot"], "no run to plot"),
+        (["train", "--lr", "1e-3"], "unknown option --lr of memorax train: did you mean --learning-rate?"),
+        (
+            ["train", "--learning_rat=1"],
+            "unknown option --learning-rat of memorax train: did you mean --learning-rate?",
+        ),
+        (["train", "--xyz", "1"], "unknown option --xyz of memorax train: `memorax train --help` lists them all"),
+        (["train", "--tau", "0.1"], "--tau is an option of --algorithm dqn, not of ppo"),
+        (["evaluate", "runs", "--steps", "5"], "unknown option --steps of memorax evaluate: did you mean --num-steps?"),
+        (["plot", "runs", "--labels", "x"], "did you mean --label?"),
+        (["list", "torso"], "unknown kind 'torso': did you mean 'torsos'?"),
+        (["list", "torsos", "xyz"], "there are no torsos with 'xyz' in their name"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,6 +160,7 @@ def test_who_raised_decides() -> None:
 
     assert one_line(catch(PPOConfig, 0)) == "num_envs (0) must be greater than 0"
     assert one_line(catch(build_agent, None)) is None
+    assert one_line(catch(parse_options, ["length"])) == "environment option 'length' must be NAME=VALUE"
     assert (
         one_line(OSError(errno.ENOSPC, "no space left on the disk", "runs/x")) == "no space left on the disk (runs/x)"
     )
@@ -175,7 +193,23 @@ def test_an_interrupted_run_says_how_to_go_on(
 def test_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     words = capsys.readouterr().out.split()
-    assert {"popgym::RepeatPreviousEasy", "ppo", "dqn", "gru", "mlp", "mamba", "terminal"} <= set(words)
+    assert {"popgym", "memory::ActiveTMaze", "ppo", "dqn", "gru", "mlp", "mamba", "terminal"} <= set(words)
+    assert main(["list", "environments", "memory"]) == 0
+    assert capsys.readouterr().out.split() == [f"memory::{id}" for id in registered()["memory"]]
+    assert main(["list", "environments", "repeatprevious"]) == 0
+    assert capsys.readouterr().out.split() == [f"popgym::RepeatPrevious{level}" for level in ("Easy", "Medium", "Hard")]
+    assert main(["list", "torsos", "gru"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        # Three gates, each of 64 x 64 weights for the input and for the state, and four vectors of biases.
+        f"gru                  {6 * 64 * 64 + 4 * 64:,} parameters  gated recurrent unit",
+        "mingru               12,800 parameters  minGRU: a GRU whose gates see only the input, after a convolution",
+    ]
+    assert main(["list", "algorithms", "dqn"]) == 0
+    assert capsys.readouterr().out.startswith("dqn   ")
+
+
+def test_every_torso_is_explained() -> None:
+    assert list(DESCRIPTIONS) == list(TORSOS)
 
 
 def test_help_needs_nothing_heavy() -> None:
@@ -186,3 +220,38 @@ def test_help_needs_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
     assert all(f"  {command} " in done.stdout for command in COMMANDS)
+
+
+def test_commands_keep_compiled_programs_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(JAX_SETTING, raising=False)
+    monkeypatch.setenv(SWITCH, "off")
+    use_compilation_cache()
+    assert JAX_SETTING not in os.environ
+    monkeypatch.setenv(SWITCH, str(tmp_path))
+    use_compilation_cache()
+    folder = cache_folder(str(tmp_path))
+    assert os.environ[JAX_SETTING] == str(folder) and folder.is_dir() and folder.parent == tmp_path
+    monkeypatch.setenv(JAX_SETTING, "own")
+    use_compilation_cache()
+    assert os.environ[JAX_SETTING] == "own"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    assert cache_folder().parent == tmp_path / "home" / "memorax"
+
+
+def test_old_programs_are_removed_and_a_home_that_is_no_folder_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(JAX_SETTING, raising=False)
+    monkeypatch.setenv(SWITCH, str(tmp_path))
+    folder = cache_folder(str(tmp_path))
+    folder.mkdir()
+    for name, days in (("old", KEPT_DAYS + 1), ("new", 0)):
+        (folder / name).touch()
+        then = time.time() - days * 24 * 3600
+        os.utime(folder / name, (then, then))
+    use_compilation_cache()
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    monkeypatch.delenv(JAX_SETTING)
+    monkeypatch.setenv(SWITCH, "/dev/null/cache")
+    use_compilation_cache()
+    assert JAX_SETTING not in os.environ

@@ -1,0 +1,85 @@
+"""Reading the arguments of a command, with a suggestion for an option that does not exist."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import tyro
+
+OTHER_NAMES: Mapping[str, str] = {
+    "algo": "algorithm",
+    "batch-size": "num-minibatches",
+    "discount": "gamma",
+    "entropy-coef": "ent-coef",
+    "env": "environment",
+    "env-id": "environment",
+    "envs": "num-envs",
+    "epochs": "update-epochs",
+    "episodes": "num-episodes",
+    "fps": "frames-per-second",
+    "hidden-size": "features",
+    "lr": "learning-rate",
+    "model": "torso",
+    "n-envs": "num-envs",
+    "n-steps": "num-steps",
+    "out": "output",
+    "seeds": "num-seeds",
+    "steps": "total-steps",
+    "timesteps": "total-steps",
+    "total-timesteps": "total-steps",
+    "value-coef": "vf-coef",
+    "width": "features",
+}
+"""What options are called elsewhere, by the names that people try first."""
+
+
+def call_command(command: Callable[..., None], name: str, arguments: Sequence[str]) -> int:
+    """Call a command with the arguments of its command line.
+
+    Args:
+        command: a function; its parameters are the options, its docstring the help.
+        name: the name of the command.
+        arguments: the words after the name.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        ValueError: if an option does not exist.
+        SystemExit: if tyro cannot read a value, or after it has printed the help.
+    """
+    check_options(name, arguments, inspect.signature(command).parameters)
+    tyro.cli(command, prog=f"memorax {name}", args=arguments)
+    return 0
+
+
+def check_options(command: str, arguments: Iterable[str], names: Iterable[str]) -> None:
+    """Check that every word that starts with `--` is an option of a command.
+
+    Args:
+        command: the name of the command.
+        arguments: the words after it.
+        names: the names of its options; of each, `--no-NAME` is one as well.
+
+    Raises:
+        ValueError: if one is not, naming the closest that exists.
+    """
+    options = [name.replace("_", "-") for name in names]
+    known = {"help", *options, *(f"no-{option}" for option in options)}
+    for word in arguments:
+        option = word.partition("=")[0].removeprefix("--").replace("_", "-")
+        if word.startswith("--") and option and option not in known:
+            close = suggest_option(option, options)
+            hint = f"did you mean --{close}?" if close else f"`memorax {command} --help` lists them all"
+            raise ValueError(f"unknown option --{option} of memorax {command}: {hint}")
+
+
+def suggest_option(option: str, options: Sequence[str]) -> str | None:
+    """The option that was most likely meant, if there is one that is like it."""
+    if OTHER_NAMES.get(option) in options:
+        return OTHER_NAMES[option]
+    parts = [other for other in options if option in other.split("-")]
+    close = difflib.get_close_matches(option, options, n=1, cutoff=0.6)
+    return next(iter(close + parts), None)
