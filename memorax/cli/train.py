@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -46,11 +46,12 @@ def parse(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
     _, config_class = look_up("algorithm", algorithm, ALGORITHMS)
     _check_options(arguments, algorithm, config_class)
     hyperparameters = unchecked(config_class)
-    settings = unchecked(TrainConfig, hyperparameters=hyperparameters)
+    # The names are titles of the help.
+    settings = unchecked(TrainConfig, hyperparameters=Annotated[hyperparameters, tyro.conf.arg(name=algorithm)])
     defaults = settings(hyperparameters(), algorithm=algorithm)
     command = dataclasses.make_dataclass(
         "Command",
-        [("config", settings, defaults), ("folder", Path | None, None)],
+        [("config", Annotated[settings, tyro.conf.arg(name="run")], defaults), ("folder", Path | None, None)],
         namespace={"__doc__": COMMAND},
         frozen=True,
     )
@@ -91,7 +92,7 @@ def algorithm_named(arguments: list[str]) -> str:
     return DEFAULT_ALGORITHM
 
 
-def unchecked(config_class: type, **types: type) -> type:
+def unchecked(config_class: type, **types: Any) -> type:
     """A dataclass like another one that accepts any value, so that it is the config itself that refuses.
 
     Args:

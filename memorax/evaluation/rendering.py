@@ -19,20 +19,22 @@ from memorax.types import Key, PyTree
 
 ANIMATIONS = (".gif", ".mp4")
 LEAST_SIDE = 240
-CAPTION_HEIGHT = 24
+CAPTION_HEIGHT = 42
 HELD_SECONDS = 0.7
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What an agent stood before at one step, or, once more, at the last one after it has acted.
+    """A picture of the environment before a step; the last one is shown again after the step that ends the episode.
 
     Attributes:
         picture: uint8 `[H, W, 3]`.
-        episode: which episode, from 1.
-        step: how many steps of the episode have been taken.
-        episode_return: the rewards they gave.
-        ended: whether the episode has ended with them.
+        episode: number of the episode, from 1.
+        step: number of steps taken in the episode so far.
+        episode_return: sum of their rewards.
+        ended: whether the episode has ended.
+        action: action of the last of these steps; None before the first.
+        reward: reward of the last of these steps; None before the first.
     """
 
     picture: np.ndarray
@@ -40,6 +42,8 @@ class Frame:
     step: int
     episode_return: float
     ended: bool
+    action: np.ndarray | None = None
+    reward: float | None = None
 
 
 def render_episodes(
@@ -83,15 +87,19 @@ def _frames(
     key, start_key = jax.random.split(key)
     worker = jax.jit(lambda key, state: agent.enter(key, state, environments))(start_key, state)
     episode = 1
+    last: dict[str, Any] = {}  # action and reward of the step before, in this episode
     for index in range(num_steps):
         picture = agent.env.render(jax.tree.map(lambda x: x[0], worker.env_state), agent.env_params)
         length, total = int(worker.episode_length[0]), float(worker.episode_return[0])
-        yield Frame(picture, episode, length, total, ended=False)
+        yield Frame(picture, episode, length, total, ended=False, **last)
         worker, trajectory = step(jax.random.fold_in(key, index), state, worker)
+        reward = trajectory.info.get("raw_reward", trajectory.reward)  # (1, 1)
+        last = {"action": np.asarray(trajectory.action[0, 0]), "reward": float(reward[0, 0])}
         if bool(trajectory.done[0, 0]):
             total = float(worker.returned_episode_return[0])
-            yield Frame(picture, episode, length + 1, total, ended=True)
+            yield Frame(picture, episode, length + 1, total, ended=True, **last)
             episode += 1
+            last = {}
             if episode > num_episodes:
                 break
     host.close(worker.env_state)
@@ -112,7 +120,7 @@ def check_animation(output: str | Path) -> Path:
 
 
 def write_animation(frames: Sequence[Frame], output: str | Path, frames_per_second: float = 10.0) -> Path:
-    """Write frames as a GIF or an MP4, each over a line that says where it stands.
+    """Write frames as a GIF or an MP4, each over its caption.
 
     Args:
         frames: what `render_episodes` gave.
@@ -142,7 +150,10 @@ def write_animation(frames: Sequence[Frame], output: str | Path, frames_per_seco
 
 
 def captioned(frame: Frame) -> np.ndarray:
-    """The picture, enlarged if it is small, over a line of text: uint8 `[H, W, 3]` with even sides, as videos need."""
+    """The picture over two lines of text: where it stands, and what the last action was and gave.
+
+    A small picture is enlarged. Returns uint8 `[H, W, 3]` with even sides, as videos need.
+    """
     # Here rather than above: nobody who only reads statistics needs it.
     from PIL import Image, ImageDraw, ImageFont
 
@@ -153,10 +164,19 @@ def captioned(frame: Frame) -> np.ndarray:
     image = Image.new("RGB", (width + width % 2, height + height % 2), "white")
     image.paste(Image.fromarray(picture), (0, 0))
     end = ", end" if frame.ended else ""
-    text = f"episode {frame.episode}  step {frame.step}{end}  return {frame.episode_return:.4g}"
-    place = (6, picture.shape[0] + 4)
-    ImageDraw.Draw(image).text(place, text, fill="black", font=ImageFont.load_default(13))
+    lines = [f"episode {frame.episode}  step {frame.step}{end}  return {frame.episode_return:.4g}"]
+    if frame.action is not None and frame.reward is not None:
+        lines.append(f"action {_action_text(frame.action)}  reward {frame.reward:.3g}")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
+    for index, line in enumerate(lines):
+        draw.text((6, picture.shape[0] + 4 + 18 * index), line, fill="black", font=font)
     return np.asarray(image)
+
+
+def _action_text(action: np.ndarray) -> str:
+    """A number, or up to four of several."""
+    numbers = [f"{number:.2g}" for number in action.ravel()[:4]]
+    return numbers[0] if action.ndim == 0 else f"[{' '.join(numbers)}{' ...' if action.size > 4 else ''}]"
 
 
 def _write_gif(pictures: Sequence[np.ndarray], repeats: Sequence[int], path: Path, frames_per_second: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import stat
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from memorax.algorithms.algorithm import Algorithm
 from memorax.environments.wrappers import NormalizeReward
-from memorax.evaluation.rendering import Frame, captioned, render_episodes, write_animation
+from memorax.evaluation.rendering import Frame, _action_text, captioned, render_episodes, write_animation
 from memorax.networks import TORSOS
 from tests.catalogue import make_agent
 from tests.environments.wrappers.track import Track
@@ -42,6 +43,10 @@ def test_frames_are_those_of_whole_episodes(agent: Algorithm) -> None:
         assert [int(frame.picture[0, 0, 0]) for frame in of_one[:-1]] == list(range(len(of_one) - 1))
         rewards = np.diff([frame.episode_return for frame in of_one])
         np.testing.assert_array_equal(np.abs(rewards), np.arange(1, len(of_one)))
+        # Each frame also has the action and the reward that led to it.
+        assert of_one[0].action is of_one[0].reward is None
+        np.testing.assert_array_equal([frame.reward for frame in of_one[1:]], rewards)
+        assert all(frame.action is not None and frame.action.shape == () for frame in of_one[1:])
     again = list(render_episodes(agent, key, state, num_episodes=9, num_steps=4))
     assert sum(not frame.ended for frame in again) == 4
     for ours, theirs in zip(again, frames, strict=False):
@@ -86,11 +91,22 @@ def test_a_gif_plays_as_fast_as_asked_and_holds_the_end(tmp_path: Path) -> None:
 def test_small_pictures_are_enlarged_and_sides_are_even() -> None:
     frame = frames_of(1)[0]
     picture = captioned(frame)
-    assert picture.shape == (20 * 8 + 24, 31 * 8, 3)
+    assert picture.shape == (20 * 8 + 42, 31 * 8, 3)
     np.testing.assert_array_equal(picture[:160:8, ::8], frame.picture)
-    assert (picture[160:] < 128).any()  # the line of text
+    assert (picture[160:180] < 128).any() and (picture[180:] == 255).all()  # one line of text
     large = Frame(np.zeros((241, 301, 3), np.uint8), 1, 0, 0.0, ended=False)
-    assert captioned(large).shape == (266, 302, 3)
+    assert captioned(large).shape == (284, 302, 3)
+
+
+@pytest.mark.parametrize(
+    ("action", "text"),
+    [(np.array(2), "2"), (np.array([0.25, -1.0]), "[0.25 -1]"), (np.zeros(6), "[0 0 0 0 ...]")],
+)
+def test_captions_say_what_the_last_action_was(action: np.ndarray, text: str) -> None:
+    before = frames_of(1)[0]
+    after = dataclasses.replace(before, action=action, reward=-0.125)
+    assert (captioned(after)[180:] < 128).any()  # a second line
+    assert _action_text(action) == text
 
 
 def fake_ffmpeg(folder: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
@@ -107,7 +123,7 @@ def test_an_mp4_is_given_to_ffmpeg_frame_by_frame(tmp_path: Path, monkeypatch: p
     pictures = [captioned(frame) for frame in frames]
     expected = b"".join(picture.tobytes() for picture in [*pictures[:2], *[pictures[2]] * 4])
     assert path.read_bytes() == expected
-    assert "-s 248x184 -r 5" in (tmp_path / "episode.mp4.words").read_text()
+    assert "-s 248x202 -r 5" in (tmp_path / "episode.mp4.words").read_text()
 
 
 def test_what_ffmpeg_refuses_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
