@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from memorax.environments.environment import VectorEnvironment
-from memorax.environments.spaces import Box
+from memorax.environments.spaces import environment_action, policy_space
 from memorax.types import Array, Carry, Key, PyTree, Timestep, Trajectory, where
 
 Policy = Callable[[Key, Timestep, Carry], tuple[Carry, PyTree, PyTree]]
@@ -39,7 +39,7 @@ class Worker(struct.PyTreeNode):
 
 def first_timestep(env: VectorEnvironment, params: PyTree, observation: PyTree) -> Timestep:
     """The timestep that opens an episode in every environment: no previous action, no previous reward."""
-    action = jax.eval_shape(env.env.action_space(params).sample, jax.random.key(0))
+    action = jax.eval_shape(policy_space(env.env.action_space(params)).sample, jax.random.key(0))
     return Timestep(
         observation=observation,
         action=jax.tree.map(lambda a: jnp.zeros((env.batch_size, *a.shape), a.dtype), action),
@@ -86,17 +86,17 @@ def rollout(
             be learned from as `C = num_steps // sequence_length` sequences; by default once.
 
     Returns:
-        `(worker, trajectory)`. Continuous actions are recorded as chosen and clipped to the action space for the
-        environment only. Time limits never terminate: see `Trajectory.final_observation`.
+        `(worker, trajectory)`. Actions are recorded as the policy chose them, in the units of `policy_space`, and
+        brought into those of the environment (and within its bounds) for the environment only. Time limits never
+        terminate: see `Trajectory.final_observation`.
     """
     space = env.env.action_space(params)
 
     def step(worker: Worker, key: Key) -> tuple[Worker, dict[str, Any]]:
         policy_key, env_key = jax.random.split(key)
         carry, action, extras = policy(policy_key, worker.timestep, worker.carry)
-        env_action = space.clip(action) if isinstance(space, Box) else action
         observation, env_state, reward, terminated, truncated, info = env.step(
-            env_key, worker.env_state, env_action, params
+            env_key, worker.env_state, environment_action(space, action), params
         )
         info = dict(info)
         final_observation = info.pop("final_observation")

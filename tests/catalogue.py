@@ -52,7 +52,7 @@ HEADS: dict[str, tuple[nn.Module, Space]] = {
     "categorical": (heads.Categorical(3), Discrete(3)),
     "multi_categorical": (heads.MultiCategorical((2, 3)), MultiDiscrete((2, 3))),
     "gaussian": (heads.Gaussian(2), Box(-1.0, 1.0, (2,))),
-    "squashed_gaussian": (heads.SquashedGaussian(2, -2.0, 2.0), Box(-2.0, 2.0, (2,))),
+    "squashed_gaussian": (heads.SquashedGaussian(2), Box(-2.0, 2.0, (2,))),
     "beta": (heads.Beta(2), Box(-1.0, 1.0, (2,))),
 }
 """Policy heads, each with an action space it fits."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import abc
+import functools
 import math
-from collections.abc import Callable
+import types
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import flax.linen as nn
@@ -17,6 +20,7 @@ from memorax import rollout as rollouts
 from memorax.algorithms.network_checks import check_networks
 from memorax.environments import host
 from memorax.environments.environment import Environment, VectorEnvironment
+from memorax.environments.spaces import policy_space
 from memorax.networks.network import Network
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Key, Metrics, PyTree, Trajectory, Transition
@@ -27,17 +31,37 @@ Keep = Callable[[Transition, Metrics], PyTree]
 MakeNetwork = Callable[[nn.Module], Network]
 """Builds a network around a head."""
 
+LARGEST_STEP = 2**31 - 1
+"""Where `state.step`, an int32, stays from then on: schedules have long ended there."""
+
+PRIVILEGED = "global_state"
+"""The part of a dictionary observation that only the networks in `privileged` see."""
+
 
 class AlgorithmState(struct.PyTreeNode):
     """What every algorithm's state holds; arrays only.
 
     Attributes:
-        step: environment steps taken, over all environments.
+        step: environment steps taken, over all environments; int32, and at most `LARGEST_STEP`.
         worker: where the policy stands in its environments.
     """
 
     step: Array
     worker: Worker
+
+
+class ReplayState(AlgorithmState):
+    """What the state of an algorithm that learns from replay holds besides.
+
+    Attributes:
+        buffer: the replay buffer's state.
+        updates: updates made, int32.
+        targets: steps learned from in all updates, each time one is; float32.
+    """
+
+    buffer: PyTree
+    updates: Array
+    targets: Array
 
 
 class AlgorithmConfig(Protocol):
@@ -57,8 +81,9 @@ State = TypeVar("State", bound=AlgorithmState)
 class Algorithm(abc.ABC, Generic[Config, State]):
     """An agent: a config, an environment and networks, and how they learn.
 
-    A member implements `_init`, `_policy`, `acting_params`, `_learn` and `build`; one that learns from replay also
-    `_store`. The four public methods are final, compiled inside, and compose with `jax.vmap` over keys and states.
+    A member declares `network_heads` and `optimizers` and implements `_init`, `_policy`, `acting_params` and `_learn`;
+    one that learns from replay also `_store`. The four public methods are final, compiled inside, and compose with
+    `jax.vmap` over keys and states. An agent's settings are compiled into its programs: they cannot be changed.
 
     Attributes:
         cfg: hyperparameters, with at least `num_envs` and `num_steps`.
@@ -67,14 +92,24 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         has_memory: whether any of the networks has a carry.
     """
 
+    network_heads: ClassVar[Mapping[str, Callable[[Any], nn.Module]]]
+    """For each network, by the name of its constructor argument, the head that fits an action space; the acting network
+    comes first."""
+
+    optimizers: ClassVar[tuple[str, ...]]
+    """Names of the constructor's arguments that are optimizers."""
+
+    privileged: ClassVar[tuple[str, ...]] = ()
+    """Names of the networks that see `observation["global_state"]`, where there is one."""
+
     donated: ClassVar[tuple[str, ...]] = ()
     """Fields of the state whose memory `train` and `warmup` take over: the state passed in loses them."""
 
     replays: ClassVar[bool] = False
-    """Whether `_store` fills a replay buffer, so that `warmup` has something to do."""
+    """Whether `_store` fills a replay buffer, so that `warmup` has something to do; the state is a `ReplayState`."""
 
     def __init__(self, cfg: Config, env: Environment, env_params: PyTree, networks: dict[str, Network]) -> None:
-        """Check that everything fits.
+        """Check that everything fits. To be called last by a member's constructor.
 
         Args:
             cfg: hyperparameters.
@@ -83,33 +118,78 @@ class Algorithm(abc.ABC, Generic[Config, State]):
             networks: every network by the name of its constructor argument; the acting one comes first.
 
         Raises:
-            ValueError: if a head does not fit the action space or a torso does not keep the shape of its carry.
+            ValueError: if a head does not fit the action space, a torso does not keep the shape of its carry, or an
+                environment's running statistics would leave a replay buffer with values of different scales.
         """
+        if self.replays and env.has_running_statistics:
+            raise ValueError(
+                f"{type(self).__name__} cannot learn from observations or rewards normalized by running statistics: "
+                "what its buffer holds would keep the scale of the moment it was stored. Use scale_reward, or PPO"
+            )
         self.cfg = cfg
         self.env = env
         self.env_params = env_params
         self.networks = networks
-        self._sequence_length = cfg.num_steps
         self._environments = env.vectorize(cfg.num_envs)
-        self._init_compiled = jax.jit(self._init_all)
-        self._restart_compiled = jax.jit(self._restart_all)
-        self._train_compiled = jax.jit(self._train_all, static_argnums=(3, 4), donate_argnums=2)
-        self._warmup_compiled = jax.jit(self._warmup_all, static_argnums=3, donate_argnums=2)
-        self._evaluate_compiled = jax.jit(self._evaluate_all, static_argnums=(2, 3))
-        carries = check_networks(networks, env, env_params)
-        self.has_memory = bool(jax.tree.leaves(carries))
+        self._kept_by: dict[types.CodeType, Keep] = {}
+        self.has_memory = bool(jax.tree.leaves(check_networks(networks, env, env_params)))
+        self._sealed = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_sealed" in vars(self):
+            raise AttributeError(
+                f"{name} of {type(self).__name__} cannot be set: it is compiled into the agent's programs. "
+                "Make another agent"
+            )
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: everything but the compiled programs."""
+        programs = {name for name in vars(self) if name.endswith("_compiled")}
+        return {name: value for name, value in vars(self).items() if name not in {*programs, "_kept_by"}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _kept_by={})
 
     @classmethod
-    @abc.abstractmethod
     def build(
         cls,
         cfg: Config,
         env: Environment,
         env_params: PyTree,
         make_network: MakeNetwork,
-        optimizer: optax.GradientTransformation,
+        optimizer: optax.GradientTransformation | Mapping[str, optax.GradientTransformation],
     ) -> Self:
-        """Make an agent whose networks differ only in their heads, which are chosen to fit the action space."""
+        """Make an agent whose networks differ only in their heads, which are chosen to fit the action space.
+
+        Args:
+            cfg: hyperparameters.
+            env: the environment.
+            env_params: its parameters.
+            make_network: builds a network around a head.
+            optimizer: trains each network; or one for each name in `optimizers`.
+
+        Raises:
+            ValueError: if the algorithm has no head for the environment's actions, or an optimizer is missing.
+        """
+        space = policy_space(env.action_space(env_params))
+        networks = {name: make_network(make_head(space)) for name, make_head in cls.network_heads.items()}
+        for name in networks.keys() - set(cls.privileged):
+            networks[name] = networks[name].clone(hidden=(PRIVILEGED,))
+        constructor: Any = cls
+        return constructor(cfg, env, env_params, **networks, **cls._optimizers_by_name(optimizer))
+
+    @classmethod
+    def _optimizers_by_name(
+        cls, optimizer: optax.GradientTransformation | Mapping[str, optax.GradientTransformation]
+    ) -> dict[str, optax.GradientTransformation]:
+        if not isinstance(optimizer, Mapping):
+            return dict.fromkeys(cls.optimizers, optimizer)
+        if optimizer.keys() != set(cls.optimizers):
+            raise ValueError(
+                f"optimizer ({', '.join(optimizer)}) must name those of {cls.__name__}: {', '.join(cls.optimizers)}"
+            )
+        return dict(optimizer)
 
     # What a member adds -------------------------------------------------------------------------------------------
 
@@ -133,17 +213,26 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         """Add a rollout to the replay buffer."""
         return state
 
+    @property
+    def carry_interval(self) -> int:
+        """Steps between two of the carries a rollout records; divides `cfg.num_steps`."""
+        return self.cfg.num_steps
+
     # The public surface -------------------------------------------------------------------------------------------
 
     @property
     def compilations(self) -> int:
         """How often `train` has been compiled: once for each number of iterations and each `keep`."""
-        return self._train_compiled._cache_size()  # type: ignore[attr-defined]
+        return self._train_compiled._cache_size()
 
     @property
     def steps_per_iteration(self) -> int:
         """Environment steps, over all environments, between two calls of `_learn`."""
         return self.cfg.num_envs * self.cfg.num_steps
+
+    def steps_before(self, state: State) -> Array:
+        """Environment steps taken before the rollout that `_learn` is given: what schedules of learning go by."""
+        return jnp.maximum(state.step - self.steps_per_iteration, 0)
 
     def init(self, key: Key) -> tuple[Key, State]:
         """Reset the environments and initialise everything that learns.
@@ -169,10 +258,12 @@ class Algorithm(abc.ABC, Generic[Config, State]):
             state: where to go on from. What an algorithm names in `donated` (a replay buffer) is taken over, so that
                 it is never copied: go on with the state that is returned.
             num_steps: environment steps over all environments, rounded up to whole iterations.
-            keep: what to keep of each iteration. By default its transitions; a long run keeps less.
+            keep: what to keep of each iteration. By default its transitions; a long run keeps less. Pass the same
+                function to every call: another one is compiled anew.
 
         Returns:
-            `(key, state, transitions)`: a `Transition` with leaves `[num_envs, time, ...]`, or, with `keep`, its
+            `(key, state, transitions)`: a `Transition` with leaves `[num_envs, time, ...]` (with several agents in
+            each environment `[num_envs * num_agents, time, ...]`), or, with `keep`, its
             results stacked over iterations.
 
         Raises:
@@ -180,7 +271,11 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         """
         iterations = self._iterations(num_steps, self.steps_per_iteration)
         state, donated = self._split(state)
-        return self._call(self._train_compiled, key, state, donated, iterations, keep)
+        keep = None if keep is None else self._compiled_before(keep)
+        key, state, kept = self._call(self._train_compiled, key, state, donated, iterations, keep)
+        if self.replays:
+            _warn_if_nothing_can_be_learned(state)
+        return key, state, kept
 
     def warmup(self, key: Key, state: State, num_steps: int) -> tuple[Key, State]:
         """Fill the replay buffer with exploratory steps, without learning.
@@ -219,6 +314,45 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         """
         steps = self._iterations(num_steps, self.cfg.num_envs)
         return self._call(self._evaluate_compiled, key, state, steps, deterministic)
+
+    # Compiled programs --------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _init_compiled(self) -> Any:
+        return jax.jit(self._init_all)
+
+    @functools.cached_property
+    def _restart_compiled(self) -> Any:
+        return jax.jit(self._restart_all)
+
+    @functools.cached_property
+    def _train_compiled(self) -> Any:
+        return jax.jit(self._train_all, static_argnums=(3, 4), donate_argnums=2)
+
+    @functools.cached_property
+    def _warmup_compiled(self) -> Any:
+        return jax.jit(self._warmup_all, static_argnums=3, donate_argnums=2)
+
+    @functools.cached_property
+    def _evaluate_compiled(self) -> Any:
+        return jax.jit(self._evaluate_all, static_argnums=(2, 3))
+
+    def _compiled_before(self, keep: Keep) -> Keep:
+        """The function in place of which `keep` may stand: one of the same code, as a loop makes of a lambda.
+
+        Warns where it refers to variables around it, so that it is another function each time.
+        """
+        if not isinstance(keep, types.FunctionType):
+            return keep
+        before = self._kept_by.setdefault(keep.__code__, keep)
+        if before is keep or not isinstance(before, types.FunctionType):
+            return keep
+        if not keep.__closure__ and keep.__defaults__ == before.__defaults__:
+            return before
+        warnings.warn(
+            "train is compiled again for each new keep function: define keep once, outside of the loop", stacklevel=3
+        )
+        return keep
 
     # The loop -----------------------------------------------------------------------------------------------------
 
@@ -294,9 +428,10 @@ class Algorithm(abc.ABC, Generic[Config, State]):
             state.worker,
             key,
             self.cfg.num_steps,
-            self._sequence_length,
+            self.carry_interval,
         )
-        return state.replace(worker=worker, step=state.step + self.steps_per_iteration), trajectory
+        room = LARGEST_STEP - state.step
+        return state.replace(worker=worker, step=state.step + jnp.minimum(self.steps_per_iteration, room)), trajectory
 
     def _start(self, key: Key, environments: VectorEnvironment) -> Worker:
         network = next(iter(self.networks.values()))
@@ -324,3 +459,15 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         if int(num_steps) < 1:
             raise ValueError(f"num_steps ({num_steps}) must be at least 1: it counts steps over all environments")
         return math.ceil(int(num_steps) / steps_per_iteration)
+
+
+def _warn_if_nothing_can_be_learned(state: Any) -> None:
+    """Warn where updates were made and none of them had a step with a target."""
+    if isinstance(state.updates, jax.core.Tracer) or state.updates.ndim:
+        return
+    if int(state.updates) > 0 and not float(state.targets) > 0:
+        warnings.warn(
+            f"nothing was learned in {int(state.updates)} updates: no replayed step has a known successor, as where "
+            "every episode is cut after one step. Set terminated where the return ends, or use PPO",
+            stacklevel=3,
+        )

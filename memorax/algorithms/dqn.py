@@ -1,28 +1,30 @@
 """Deep Q-learning (Mnih et al., 2015) with double Q-learning (van Hasselt et al., 2016), from replayed sequences.
 
-Sequences start from the carry that was stored with them and rebuild it over a burn-in (Kapturowski et al., 2019).
+Sequences start from the carry that was stored with them and rebuild it over a burn-in (Kapturowski et al., 2019): with
+a recurrent torso it is DRQN (Hausknecht & Stone, 2015). Dueling, categorical, quantile and histogram values are choices
+of the network's head.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
-import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 
-from memorax.algorithms.algorithm import Algorithm, AlgorithmState, MakeNetwork
-from memorax.buffers import SequenceBuffer
+from memorax.algorithms.algorithm import Algorithm, ReplayState
+from memorax.buffers import ReplayBatch, ReplayBuffer, SequenceBuffer
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Discrete
-from memorax.learning.exploration import epsilon_greedy
-from memorax.learning.optimization import gradient_step, target_update
+from memorax.learning.exploration import epsilon_greedy_policy
+from memorax.learning.losses import masked_mean
+from memorax.learning.optimization import Learner, gradient_step, target_update
+from memorax.learning.q_learning import q_errors, q_metrics
+from memorax.learning.replay import ReplayedSteps, replayed_updates
 from memorax.networks import heads
-from memorax.networks.network import Network, initialize, unroll, unroll_step, unroll_with_losses
+from memorax.networks.network import Network, initialize
 from memorax.rollout import Policy, Worker
-from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
+from memorax.types import Array, Key, Metrics, PyTree, Trajectory
 from memorax.validation import require_fraction, require_not_negative, require_positive
 
 
@@ -31,25 +33,28 @@ class DQNConfig:
     """Hyperparameters of DQN.
 
     Attributes:
-        num_envs: environments stepped side by side.
-        num_steps: steps in each environment between two rounds of updates.
-        gamma: discount.
-        num_updates: gradient steps in a round.
-        learning_starts: environment steps, over all environments, before the first update.
-        target_update_period: updates between two updates of the target network.
-        tau: how far the target network moves towards the online one, 1 to copy it.
-        double: choose the successor's action with the online network.
-        buffer_size: environment steps, over all environments, the default buffer holds.
-        batch_size: sequences in a batch of the default buffer.
-        sequence_length: steps learned from in a sequence of the default buffer.
-        burn_in: steps before them that only rebuild the carry.
-        epsilon_start, epsilon_end: first and last probability of a random action of the default schedule.
-        exploration_steps: environment steps over which the default schedule goes from one to the other.
+        num_envs: Environments stepped side by side.
+        num_steps: Steps in each environment between two rounds of updates.
+        gamma: Discount of returns.
+        n_steps: Rewards summed in a target before the value of the successor.
+        num_updates: Gradient steps in a round.
+        learning_starts: Environment steps, over all environments, before the first update.
+        target_update_period: Updates between two updates of the target network.
+        tau: How far the target network moves towards the online one, 1 to copy it.
+        double: Choose the successor's action with the online network.
+        buffer_size: Environment steps, over all environments, the default buffer holds.
+        batch_size: Sequences in a batch of the default buffer.
+        sequence_length: Steps learned from in a sequence of the default buffer.
+        burn_in: Steps before them that only rebuild the carry, in the default buffer.
+        epsilon_start: First probability of a random action of the default schedule.
+        epsilon_end: Last probability of a random action of the default schedule.
+        exploration_steps: Environment steps over which the default schedule goes from one to the other.
     """
 
     num_envs: int = 8
     num_steps: int = 4
     gamma: float = 0.99
+    n_steps: int = 1
     num_updates: int = 2
     learning_starts: int = 1_000
     target_update_period: int = 250
@@ -66,35 +71,30 @@ class DQNConfig:
     def __post_init__(self) -> None:
         require_positive(
             self,
-            *("num_envs", "num_steps", "num_updates", "target_update_period", "buffer_size", "batch_size"),
+            *("num_envs", "num_steps", "n_steps", "num_updates", "target_update_period", "buffer_size", "batch_size"),
             *("sequence_length", "exploration_steps"),
         )
         require_fraction(self, "gamma", "tau", "epsilon_start", "epsilon_end")
         require_not_negative(self, "learning_starts", "burn_in")
 
 
-class DQNState(AlgorithmState):
-    """State of DQN: online and target parameters, optimiser state, updates made and the replay buffer."""
+class DQNState(ReplayState):
+    """State of DQN: the online network with its optimizer's state, and the target network's variables."""
 
-    params: PyTree
+    learner: Learner
     target_params: PyTree
-    optimizer_state: optax.OptState
-    updates: Array
-    buffer: PyTree
 
-
-class ReplayedSteps(struct.PyTreeNode):
-    """What the buffer keeps of a rollout: leaves `[B, T, ...]`."""
-
-    timesteps: Timestep
-    action: Array
-    reward: Array
-    terminated: Array
+    @property
+    def params(self) -> PyTree:
+        """The online network's variables."""
+        return self.learner.variables
 
 
 class DQN(Algorithm[DQNConfig, DQNState]):
     """Epsilon-greedy double DQN. `buffer` and `epsilon_schedule` default to those the config describes."""
 
+    network_heads = {"q_network": heads.q_head}  # noqa: RUF012
+    optimizers = ("optimizer",)
     donated = ("buffer",)
     replays = True
 
@@ -105,7 +105,7 @@ class DQN(Algorithm[DQNConfig, DQNState]):
         env_params: PyTree,
         q_network: Network,
         optimizer: optax.GradientTransformation,
-        buffer: SequenceBuffer | None = None,
+        buffer: ReplayBuffer | None = None,
         epsilon_schedule: optax.Schedule | None = None,
     ) -> None:
         space = env.action_space(env_params)
@@ -126,30 +126,16 @@ class DQN(Algorithm[DQNConfig, DQNState]):
         )
         super().__init__(cfg, env, env_params, {"q_network": q_network})
 
-    @classmethod
-    def build(
-        cls,
-        cfg: DQNConfig,
-        env: Environment,
-        env_params: PyTree,
-        make_network: MakeNetwork,
-        optimizer: optax.GradientTransformation,
-    ) -> Self:
-        return cls(cfg, env, env_params, make_network(heads.q_head(env.action_space(env_params))), optimizer)
-
     def _init(self, key: Key, worker: Worker) -> DQNState:
         params, carry = initialize(self.q_network, key, worker.timestep)
-        flag = jnp.zeros_like(worker.timestep.done)
-        timestep = worker.timestep
-        step = ReplayedSteps(timestep, timestep.action, timestep.reward, terminated=flag)
         return DQNState(
             step=jnp.zeros((), jnp.int32),
             worker=worker,
-            params=params,
-            target_params=params,
-            optimizer_state=self.optimizer.init(params),
+            buffer=self.buffer.init(ReplayedSteps.like(worker.timestep), carry, self.cfg.num_steps),
             updates=jnp.zeros((), jnp.int32),
-            buffer=self.buffer.init(step, carry, self.cfg.num_steps),
+            targets=jnp.zeros((), jnp.float32),
+            learner=Learner.create(params, self.optimizer),
+            target_params=params,
         )
 
     def acting_params(self, state: DQNState) -> PyTree:
@@ -157,68 +143,41 @@ class DQN(Algorithm[DQNConfig, DQNState]):
 
     def _policy(self, state: DQNState, explore: bool) -> Policy:
         epsilon = self.epsilon_schedule(state.step) if explore else 0.0
-
-        def policy(key: Key, timestep: Timestep, carry: Carry) -> tuple[Carry, PyTree, PyTree]:
-            carry, q_values = unroll_step(self.q_network, state.params, timestep, carry)
-            return carry, epsilon_greedy(key, q_values[:, 0], epsilon), {}
-
-        return policy
+        return epsilon_greedy_policy(self.q_network, state.params, lambda batch_size: epsilon)
 
     def _store(self, state: DQNState, trajectory: Trajectory) -> DQNState:
-        steps = ReplayedSteps(trajectory.timesteps, trajectory.action, trajectory.reward, trajectory.terminated)
-        return state.replace(buffer=self.buffer.add(state.buffer, steps, trajectory.carry))
+        return state.replace(buffer=self.buffer.add(state.buffer, ReplayedSteps.of(trajectory), trajectory.carry))
 
     def _learn(self, key: Key, state: DQNState, trajectory: Trajectory) -> tuple[DQNState, Metrics]:
-        buffer = state.buffer
+        buffer, step = state.buffer, self.steps_before(state)
 
         def update(state: DQNState, key: Key) -> tuple[DQNState, Metrics]:
             batch = self.buffer.sample(key, buffer)
-            params, optimizer_state, metrics = gradient_step(
-                lambda params: self._loss(params, state.target_params, batch.steps, batch.carry),
-                state.params,
+            learner, metrics, targets = gradient_step(
+                lambda params: self._loss(params, state.target_params, batch),
+                state.learner,
                 self.optimizer,
-                state.optimizer_state,
+                step=step,
             )
             updates = state.updates + 1
             target_params = target_update(
-                params, state.target_params, updates, self.cfg.target_update_period, self.cfg.tau
+                learner.variables, state.target_params, updates, self.cfg.target_update_period, self.cfg.tau
             )
             state = state.replace(
-                params=params, target_params=target_params, optimizer_state=optimizer_state, updates=updates
+                learner=learner, target_params=target_params, updates=updates, targets=state.targets + targets
             )
             return state, metrics
 
-        def learn(state: DQNState) -> tuple[DQNState, Metrics]:
-            state, metrics = jax.lax.scan(update, state, jax.random.split(key, self.cfg.num_updates))
-            return state, jax.tree.map(jnp.mean, metrics)
-
-        def wait(state: DQNState) -> tuple[DQNState, Metrics]:
-            return state, jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), jax.eval_shape(learn, state)[1])
-
-        # Without its buffer, or a branch not taken would still copy it.
-        state = state.replace(buffer=None)
         ready = self.buffer.can_sample(buffer) & (state.step >= self.cfg.learning_starts)
-        state, metrics = jax.lax.cond(ready, learn, wait, state)
+        state, metrics = replayed_updates(key, state.replace(buffer=None), ready, self.cfg.num_updates, update)
         return state.replace(buffer=buffer), metrics
 
-    def _loss(self, params: PyTree, target_params: PyTree, steps: ReplayedSteps, carry: Carry) -> tuple[Array, Metrics]:
-        """Mean Huber loss of the TD errors, over steps whose successor is known: time limits and restarts hide it."""
-        burn_in = self.buffer.burn_in
-        _, q_values, losses = unroll_with_losses(self.q_network, params, steps.timesteps, carry, burn_in)
-        _, target_q_values = unroll(self.q_network, target_params, steps.timesteps, carry, burn_in)
-        learned = jax.tree.map(lambda x: x[:, burn_in:-1], steps)
-        choosing = q_values if self.cfg.double else target_q_values
-        next_action = jnp.argmax(choosing[:, 1:], axis=-1)
-        next_value = _at(target_q_values[:, 1:], next_action)
-        discount = self.cfg.gamma * (1.0 - learned.terminated)
-        target = jax.lax.stop_gradient(learned.reward + discount * next_value)
-        value = _at(q_values[:, :-1], learned.action)
-        hidden = steps.timesteps.done[:, burn_in + 1 :] & ~learned.terminated
-        weight = 1.0 - hidden
-        loss = jnp.sum(weight * optax.huber_loss(value, target)) / jnp.maximum(weight.sum(), 1.0)
-        return sum(losses.values(), loss), {**losses, "q_loss": loss, "q_value": value.mean()}
-
-
-def _at(q_values: Array, action: Array) -> Array:
-    """The values `[N, L]` of actions `[N, L]` among `[N, L, A]`."""
-    return jnp.take_along_axis(q_values, action[..., None], axis=-1)[..., 0]
+    def _loss(self, params: PyTree, target_params: PyTree, batch: ReplayBatch) -> tuple[Array, tuple[Metrics, Array]]:
+        """Mean loss over the steps that have a target, and how many these are."""
+        cfg = self.cfg
+        errors, losses = q_errors(
+            self.q_network, params, target_params, batch, cfg.gamma, self.buffer.burn_in, cfg.n_steps, cfg.double
+        )
+        loss = masked_mean(errors.loss, errors.known)
+        metrics = {**losses, "q_loss": loss, **q_metrics(errors)}
+        return sum(losses.values(), loss), (metrics, errors.known.sum().astype(jnp.float32))

@@ -6,7 +6,8 @@ import jax
 
 from memorax import rollout as rollouts
 from memorax.environments.environment import Environment
-from memorax.networks.network import Network, initialize, unroll_step
+from memorax.environments.spaces import policy_space
+from memorax.networks.network import Network, initialize, takes_action, unroll_step
 from memorax.types import Array, Carry, PyTree, Timestep
 
 
@@ -25,14 +26,16 @@ def check_networks(networks: dict[str, Network], env: Environment, env_params: P
     def first_timestep() -> Timestep:
         return rollouts.first_timestep(environments, env_params, environments.reset(key, env_params)[0])
 
+    space = policy_space(env.action_space(env_params))
     carries = {}
     for name, network in networks.items():
-        network.head.check_action_space(env.action_space(env_params))
+        network.head.check_action_space(space)
 
         def first_step(network: Network = network) -> tuple[Carry, Carry]:
             timestep = first_timestep()
             params, carry = initialize(network, key, timestep)
-            return carry, unroll_step(network, params, timestep, carry)[0]
+            head_inputs = (timestep.action,) if takes_action(network.head) else ()
+            return carry, unroll_step(network, params, timestep, carry, head_inputs)[0]
 
         before, after = jax.eval_shape(first_step)
         if jax.tree.map(_describe, before) != jax.tree.map(_describe, after):

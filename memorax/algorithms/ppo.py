@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from memorax.algorithms.algorithm import Algorithm, AlgorithmState, MakeNetwork
-from memorax.learning.batching import flatten_carries, minibatches, to_sequences
-from memorax.learning.bootstrap import values_along
+from memorax.algorithms.algorithm import Algorithm, AlgorithmState
 from memorax.environments.environment import Environment
+from memorax.learning.batching import flatten_carries, to_sequences
+from memorax.learning.bootstrap import advantages_along
+from memorax.learning.epochs import check_minibatches, epochs
+from memorax.learning.losses import clipped_value_loss, explained_variance, masked_mean, policy_loss
+from memorax.learning.optimization import Learner, gradient_step
 from memorax.networks import heads
-from memorax.networks.network import Network, initialize, unroll, unroll_step, unroll_with_losses
-from memorax.learning.optimization import gradient_step
-from memorax.learning.returns import generalized_advantage_estimate
+from memorax.networks.network import Network, initialize, unroll_step, unroll_truncated
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
 from memorax.validation import require_fraction, require_not_negative, require_positive
@@ -28,21 +28,24 @@ class PPOConfig:
     """Hyperparameters of PPO.
 
     Attributes:
-        num_envs: environments stepped side by side.
-        num_steps: steps in each environment between two updates.
-        gamma: discount.
-        gae_lambda: lambda of generalised advantage estimation.
-        num_minibatches: minibatches an epoch is dealt into, of whole sequences.
-        update_epochs: passes over a rollout.
-        normalize_advantage: standardise advantages within a minibatch.
-        clip_coef: how far a probability ratio may move before its gradient is cut.
-        clip_vloss: limit how far values move in an update, by `clip_coef`. Off by default: returns that are not
+        num_envs: Environments stepped side by side.
+        num_steps: Steps in each environment between two updates.
+        gamma: Discount of returns.
+        gae_lambda: Lambda of generalised advantage estimation.
+        num_minibatches: Minibatches per epoch; each holds whole sequences.
+        update_epochs: Passes over a rollout.
+        normalize_advantage: Standardise advantages within a minibatch.
+        clip_coef: How far a probability ratio may move from 1 before its gradient is cut.
+        clip_vloss: Limit how far values move in an update, by `clip_coef`. Off by default: returns that are not
             normalised are larger than that, and the critic would lag behind (it hurts in Andrychowicz et al., 2021).
-        ent_coef: weight of the entropy bonus.
-        vf_coef: weight of the value loss.
-        target_kl: no further epoch once the mean approximate KL divergence of an epoch exceeds it.
-        burn_in: steps at the head of a sequence that only rebuild the carry.
-        sequence_length: steps in a training sequence; divides `num_steps`. By default whole rollouts, or single steps
+        ent_coef: Weight of the entropy bonus.
+        ent_coef_end: Weight of the entropy bonus after `ent_coef_steps`, approached linearly; by default it stays.
+        ent_coef_steps: Environment steps, over all environments, until `ent_coef_end` is reached.
+        vf_coef: Weight of the value loss.
+        target_kl: No further epoch once the mean approximate KL divergence of an epoch exceeds it.
+        burn_in: Steps at the head of a sequence that later steps see without a gradient, as a carry alone; they are
+            learned from themselves.
+        sequence_length: Steps in a training sequence; divides `num_steps`. By default whole rollouts, or single steps
             where no network has a carry.
     """
 
@@ -56,13 +59,17 @@ class PPOConfig:
     clip_coef: float = 0.2
     clip_vloss: bool = False
     ent_coef: float = 0.01
+    ent_coef_end: float | None = None
+    ent_coef_steps: int = 1_000_000
     vf_coef: float = 0.5
     target_kl: float | None = None
     burn_in: int = 0
     sequence_length: int | None = None
 
     def __post_init__(self) -> None:
-        require_positive(self, "num_envs", "num_steps", "num_minibatches", "update_epochs", "clip_coef")
+        require_positive(
+            self, "num_envs", "num_steps", "num_minibatches", "update_epochs", "clip_coef", "ent_coef_steps"
+        )
         require_fraction(self, "gamma", "gae_lambda")
         require_not_negative(self, "ent_coef", "vf_coef", "burn_in")
         length = self.num_steps if self.sequence_length is None else self.sequence_length
@@ -70,27 +77,28 @@ class PPOConfig:
             raise ValueError(f"sequence_length ({length}) must divide num_steps ({self.num_steps})")
         if self.burn_in >= length:
             raise ValueError(f"burn_in ({self.burn_in}) must be less than the {length} steps of a sequence")
-        sequences = self.num_envs * (self.num_steps // length)
-        if sequences % self.num_minibatches:
-            count = "num_envs" if length == self.num_steps else "the number of sequences"
-            raise ValueError(
-                f"{count} ({sequences}) must be divisible by num_minibatches ({self.num_minibatches}): "
-                "a minibatch is a set of whole sequences"
-            )
 
 
 class PPOState(AlgorithmState):
-    """State of PPO: parameters and optimiser states of both networks, and the critic's carry `[B, ...]`."""
+    """State of PPO: both networks with their optimizers' states, and the critic's carry `[B, ...]`."""
 
-    actor_params: PyTree
-    actor_optimizer_state: optax.OptState
-    critic_params: PyTree
-    critic_optimizer_state: optax.OptState
+    actor: Learner
+    critic: Learner
     critic_carry: Carry
+
+    @property
+    def actor_params(self) -> PyTree:
+        """The actor's variables."""
+        return self.actor.variables
+
+    @property
+    def critic_params(self) -> PyTree:
+        """The critic's variables."""
+        return self.critic.variables
 
 
 class Minibatch(struct.PyTreeNode):
-    """Sequences to learn from: leaves `[N, L, ...]`, carries `[N, ...]`."""
+    """Sequences to learn from: leaves `[N, L, ...]`, carries `[N, ...]`; `active` is None where every step counts."""
 
     timesteps: Timestep
     action: PyTree
@@ -98,12 +106,21 @@ class Minibatch(struct.PyTreeNode):
     advantage: Array
     value: Array
     target: Array
+    active: Array | None
     actor_carry: Carry
     critic_carry: Carry
 
 
 class PPO(Algorithm[PPOConfig, PPOState]):
-    """PPO with separate actor and critic networks."""
+    """PPO with separate actor and critic networks.
+
+    Several agents in an environment are rows of one batch. Where `info["active"]` says that an agent has gone out, its
+    further steps do not count, and the return of the step with which it went out ends there.
+    """
+
+    network_heads = {"actor_network": heads.policy_head, "critic_network": lambda space: heads.VNetwork()}  # noqa: RUF012
+    optimizers = ("actor_optimizer", "critic_optimizer")
+    privileged = ("critic_network",)
 
     def __init__(
         self,
@@ -119,22 +136,23 @@ class PPO(Algorithm[PPOConfig, PPOState]):
         self.critic_network = critic_network
         self.actor_optimizer = actor_optimizer
         self.critic_optimizer = critic_optimizer
+        ent_coef_end = cfg.ent_coef if cfg.ent_coef_end is None else cfg.ent_coef_end
+        self.ent_coef_schedule = optax.linear_schedule(cfg.ent_coef, ent_coef_end, cfg.ent_coef_steps)
         networks = {"actor_network": actor_network, "critic_network": critic_network}
         super().__init__(cfg, env, env_params, networks)
-        shortest = cfg.num_steps if self.has_memory or cfg.burn_in else 1
-        self._sequence_length = cfg.sequence_length or shortest
+        length = self.carry_interval
+        count = self._environments.batch_size * cfg.num_steps // length
+        check_minibatches(count, cfg.num_minibatches, length, "num_envs" if count == cfg.num_envs else "sequences")
+        if cfg.normalize_advantage and count * length == cfg.num_minibatches:
+            raise ValueError(
+                f"num_minibatches ({cfg.num_minibatches}) leaves a minibatch a single step, whose normalized advantage "
+                "is always 0: use fewer, or normalize_advantage=False"
+            )
 
-    @classmethod
-    def build(
-        cls,
-        cfg: PPOConfig,
-        env: Environment,
-        env_params: PyTree,
-        make_network: MakeNetwork,
-        optimizer: optax.GradientTransformation,
-    ) -> Self:
-        actor = make_network(heads.policy_head(env.action_space(env_params)))
-        return cls(cfg, env, env_params, actor, make_network(heads.VNetwork()), optimizer, optimizer)
+    @property
+    def carry_interval(self) -> int:
+        shortest = self.cfg.num_steps if self.has_memory or self.cfg.burn_in else 1
+        return self.cfg.sequence_length or shortest
 
     def _init(self, key: Key, worker: Worker) -> PPOState:
         actor_key, critic_key = jax.random.split(key)
@@ -143,10 +161,8 @@ class PPO(Algorithm[PPOConfig, PPOState]):
         return PPOState(
             step=jnp.zeros((), jnp.int32),
             worker=worker,
-            actor_params=actor_params,
-            actor_optimizer_state=self.actor_optimizer.init(actor_params),
-            critic_params=critic_params,
-            critic_optimizer_state=self.critic_optimizer.init(critic_params),
+            actor=Learner.create(actor_params, self.actor_optimizer),
+            critic=Learner.create(critic_params, self.critic_optimizer),
             critic_carry=critic_carry,
         )
 
@@ -162,105 +178,75 @@ class PPO(Algorithm[PPOConfig, PPOState]):
         return policy
 
     def _learn(self, key: Key, state: PPOState, trajectory: Trajectory) -> tuple[PPOState, Metrics]:
-        def evaluate(timesteps: Timestep, carry: Carry) -> tuple[Carry, Array]:
-            return unroll(self.critic_network, state.critic_params, timesteps, carry)
-
-        critic_carry, critic_carries, values, next_values = values_along(
-            evaluate, trajectory, state.critic_carry, self._sequence_length
-        )
-        discounts = self.cfg.gamma * (1.0 - trajectory.terminated)
-        advantage = jax.vmap(generalized_advantage_estimate, in_axes=(0, 0, 0, 0, 0, None))(
-            trajectory.reward, values, next_values, discounts, trajectory.done, self.cfg.gae_lambda
-        )
-        target = advantage + values
-        batch = Minibatch(
-            *to_sequences(
-                (
-                    trajectory.timesteps,
-                    trajectory.action,
-                    trajectory.extras["log_prob"],
-                    advantage,
-                    values,
-                    target,
-                ),
-                self._sequence_length,
-            ),
-            *flatten_carries((trajectory.carry, critic_carries)),
-        )
-        state, metrics = self._update(key, state.replace(critic_carry=critic_carry), batch)
-        unexplained = jnp.var(target - values) / jnp.maximum(jnp.var(target), 1e-8)
-        return state, {**metrics, "explained_variance": 1.0 - unexplained}
-
-    def _update(self, key: Key, state: PPOState, batch: Minibatch) -> tuple[PPOState, Metrics]:
-        """Epochs of minibatches, until the target KL divergence is exceeded."""
-        keys = jax.random.split(key, self.cfg.update_epochs)
+        state, batch = self._prepare(state, trajectory)
+        step = self.steps_before(state)
+        ent_coef = self.ent_coef_schedule(step)
         target_kl = jnp.inf if self.cfg.target_kl is None else self.cfg.target_kl
-
-        def epoch(key: Key, state: PPOState) -> tuple[PPOState, Metrics]:
-            dealt = minibatches(key, batch, self.cfg.num_minibatches)
-            state, metrics = jax.lax.scan(self._minibatch_update, state, dealt)
-            return state, jax.tree.map(jnp.mean, metrics)
-
-        def go_on(loop: tuple[Array, PPOState, Metrics]) -> Array:
-            return (loop[0] < self.cfg.update_epochs) & (loop[2]["approx_kl"] <= target_kl)
-
-        def body(loop: tuple[Array, PPOState, Metrics]) -> tuple[Array, PPOState, Metrics]:
-            return loop[0] + 1, *epoch(keys[loop[0]], loop[1])
-
-        shapes = jax.eval_shape(epoch, keys[0], state)[1]
-        metrics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        _, state, metrics = jax.lax.while_loop(go_on, body, (jnp.zeros((), jnp.int32), state, metrics))
-        return state, metrics
-
-    def _minibatch_update(self, state: PPOState, batch: Minibatch) -> tuple[PPOState, Metrics]:
-        actor_params, actor_optimizer_state, actor_metrics = gradient_step(
-            lambda params: self._actor_loss(params, batch),
-            state.actor_params,
-            self.actor_optimizer,
-            state.actor_optimizer_state,
+        state, metrics = epochs(
+            key,
+            state,
+            batch,
+            self.cfg.update_epochs,
+            self.cfg.num_minibatches,
+            lambda state, minibatch: self._update(state, minibatch, step, ent_coef),
+            # A skipped update has no KL divergence: it does not end the epochs.
+            continue_while=lambda metrics: ~(metrics["approx_kl"] > target_kl),
         )
-        critic_params, critic_optimizer_state, critic_metrics = gradient_step(
-            lambda params: self._critic_loss(params, batch),
+        return state, {**metrics, "explained_variance": explained_variance(batch.value, batch.target)}
+
+    def _prepare(self, state: PPOState, trajectory: Trajectory) -> tuple[PPOState, Minibatch]:
+        """Advantages and value targets of a rollout, as one batch of sequences; the critic's carry goes on."""
+        critic_carry, critic_carries, values, advantage = advantages_along(
+            self.critic_network,
             state.critic_params,
-            self.critic_optimizer,
-            state.critic_optimizer_state,
+            trajectory,
+            state.critic_carry,
+            self.carry_interval,
+            self.cfg.gamma,
+            self.cfg.gae_lambda,
         )
-        state = state.replace(
-            actor_params=actor_params,
-            actor_optimizer_state=actor_optimizer_state,
-            critic_params=critic_params,
-            critic_optimizer_state=critic_optimizer_state,
-        )
-        own = {name: actor_metrics.pop(name) for name in ("policy_loss", "entropy", "approx_kl", "clip_fraction")}
-        shared = {f"actor_{name}": value for name, value in actor_metrics.items()}
-        return state, {**own, **shared, **{f"critic_{name}": value for name, value in critic_metrics.items()}}
+        log_prob, active = trajectory.extras["log_prob"], trajectory.info.get("active")
+        steps = (trajectory.timesteps, trajectory.action, log_prob, advantage, values, advantage + values, active)
+        sequences = to_sequences(steps, self.carry_interval)
+        batch = Minibatch(*sequences, *flatten_carries((trajectory.carry, critic_carries)))
+        return state.replace(critic_carry=critic_carry), batch
 
-    def _actor_loss(self, params: PyTree, batch: Minibatch) -> tuple[Array, Metrics]:
-        burn_in, clip = self.cfg.burn_in, self.cfg.clip_coef
-        _, distribution, losses = unroll_with_losses(
-            self.actor_network, params, batch.timesteps, batch.actor_carry, burn_in
+    def _update(
+        self, state: PPOState, batch: Minibatch, step: Array, ent_coef: Array | float
+    ) -> tuple[PPOState, Metrics]:
+        actor, actor_metrics, _ = gradient_step(
+            lambda params: self._actor_loss(params, batch, ent_coef),
+            state.actor,
+            self.actor_optimizer,
+            "actor_",
+            step=step,
         )
-        log_ratio = distribution.log_prob(batch.action[:, burn_in:]) - batch.log_prob[:, burn_in:]
-        ratio = jnp.exp(log_ratio)
-        advantage = batch.advantage[:, burn_in:]
-        if self.cfg.normalize_advantage:
-            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        objective = jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
-        entropy = distribution.entropy().mean()
-        policy_loss = -objective.mean()
-        return sum(losses.values(), policy_loss - self.cfg.ent_coef * entropy), {
-            **losses,
-            "policy_loss": policy_loss,
-            "entropy": entropy,
-            "approx_kl": (ratio - 1 - log_ratio).mean(),
-            "clip_fraction": (jnp.abs(ratio - 1) > clip).mean(),
-        }
+        critic, critic_metrics, _ = gradient_step(
+            lambda params: self._critic_loss(params, batch), state.critic, self.critic_optimizer, "critic_", step=step
+        )
+        return state.replace(actor=actor, critic=critic), {**actor_metrics, **critic_metrics}
 
-    def _critic_loss(self, params: PyTree, batch: Minibatch) -> tuple[Array, Metrics]:
-        burn_in, clip = self.cfg.burn_in, self.cfg.clip_coef
-        _, value, losses = unroll_with_losses(self.critic_network, params, batch.timesteps, batch.critic_carry, burn_in)
-        target, old = batch.target[:, burn_in:], batch.value[:, burn_in:]
-        loss = jnp.square(value - target)
-        if self.cfg.clip_vloss:
-            loss = jnp.maximum(loss, jnp.square(old + jnp.clip(value - old, -clip, clip) - target))
-        return sum(losses.values(), self.cfg.vf_coef * 0.5 * loss.mean()), losses
+    def _actor_loss(
+        self, params: PyTree, batch: Minibatch, ent_coef: Array | float
+    ) -> tuple[Array, tuple[Metrics, None]]:
+        distribution, losses = unroll_truncated(
+            self.actor_network, params, batch.timesteps, batch.actor_carry, self.cfg.burn_in, "actor_"
+        )
+        loss, entropy, metrics = policy_loss(
+            distribution,
+            batch.action,
+            batch.log_prob,
+            batch.advantage,
+            batch.active,
+            self.cfg.clip_coef,
+            self.cfg.normalize_advantage,
+        )
+        return sum(losses.values(), loss - ent_coef * entropy), ({**losses, **metrics}, None)
+
+    def _critic_loss(self, params: PyTree, batch: Minibatch) -> tuple[Array, tuple[Metrics, None]]:
+        output, losses = unroll_truncated(
+            self.critic_network, params, batch.timesteps, batch.critic_carry, self.cfg.burn_in, "critic_"
+        )
+        clip = self.cfg.clip_coef if self.cfg.clip_vloss else None
+        loss = clipped_value_loss(self.critic_network.head, output, batch.target, batch.value, clip)
+        return sum(losses.values(), self.cfg.vf_coef * masked_mean(loss, batch.active)), (losses, None)

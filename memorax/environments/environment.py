@@ -77,6 +77,11 @@ class Environment(abc.ABC):
         return False
 
     @property
+    def has_running_statistics(self) -> bool:
+        """Whether what it shows or pays depends on statistics of all steps so far."""
+        return False
+
+    @property
     def num_agents(self) -> int:
         """How many agents act in one environment; each is a row of its batch."""
         return 1

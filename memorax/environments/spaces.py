@@ -184,3 +184,53 @@ def action_mask_space(action_space: Space) -> Box:
         case MultiDiscrete(nvec=nvec):
             return Box(0, 1, (sum(nvec),), bool)
     raise ValueError(f"action_space ({type(action_space).__name__}) must be Discrete or MultiDiscrete to have a mask")
+
+
+def policy_space(space: Space) -> Space:
+    """The space a policy chooses from, in which actions are learned from, stored and fed back.
+
+    Numbers that are bounded on both sides are in units of half their range, `-1 ... 1`, wherever the environment's own
+    bounds lie; all others are as the environment has them. Types are int32 and float32.
+    """
+    match space:
+        case Box():
+            low, high = _float_bounds(space)
+            bounded = np.isfinite(low) & np.isfinite(high)
+            return Box(np.where(bounded, -1.0, low), np.where(bounded, 1.0, high), space.shape)
+        case Discrete():
+            return Discrete(space.n)
+        case MultiDiscrete():
+            return MultiDiscrete(tuple(space.nvec))
+        case _:
+            return space
+
+
+def environment_action(space: Space, action: PyTree) -> PyTree:
+    """What an environment is given for an action a policy chose.
+
+    Args:
+        space: the environment's action space.
+        action: an element of `policy_space(space)`, `[..., *shape]`; outside of its bounds the nearest one is meant.
+
+    Returns:
+        An element of `space`, in its type. Integers are rounded.
+    """
+    if not isinstance(space, Box):
+        return jax.tree.map(lambda x: x.astype(space.dtype), action)
+    low, high = _float_bounds(space)
+    chosen = policy_space(space).clip(action)  # type: ignore[attr-defined]
+    scaled = np.isfinite(low) & np.isfinite(high) & ((low != -1) | (high != 1))
+    low, high = np.where(scaled, low, -1.0), np.where(scaled, high, 1.0)
+    lead = (1,) * (jnp.ndim(action) - len(space.shape))
+    low, high, scaled = (x.reshape(lead + space.shape) for x in (low, high, scaled))
+    # Weights that are exactly 0 and 1 at the bounds, so that no rounding leaves them.
+    weight = 0.5 + 0.5 * chosen
+    chosen = jnp.where(scaled, (1.0 - weight) * low + weight * high, chosen)
+    if jnp.issubdtype(space.dtype, jnp.integer):
+        chosen = jnp.round(chosen)
+    return chosen.astype(space.dtype)
+
+
+def _float_bounds(space: Box) -> tuple[np.ndarray, np.ndarray]:
+    low = np.broadcast_to(np.asarray(space.low, np.float32), space.shape)
+    return low, np.broadcast_to(np.asarray(space.high, np.float32), space.shape)

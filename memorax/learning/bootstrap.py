@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from memorax.learning.returns import generalized_advantage_estimate
+from memorax.networks.network import Network, unroll
 from memorax.types import Array, Carry, PyTree, Timestep, Trajectory, where
 
-Evaluate = Callable[[Timestep, Carry], tuple[Carry, Any]]
-"""`(timesteps [B, T, ...], carry) -> (carry, values [B, T, ...])`: a network with its parameters."""
+Evaluate = Callable[[PyTree, Timestep, Carry], tuple[Carry, Any]]
+"""`(params, timesteps [B, T, ...], carry) -> (carry, values [B, T, ...])`."""
 
 
 def values_along(
-    evaluate: Evaluate, trajectory: Trajectory, carry: Carry, sequence_length: int
+    evaluate: Evaluate, params: PyTree, trajectory: Trajectory, carry: Carry, sequence_length: int
 ) -> tuple[Carry, Carry, Array, Array]:
-    """Evaluate a rollout in sequence passes.
+    """Evaluate a rollout in sequence passes; differentiable but for the values at time limits, which are constants.
 
     Args:
-        evaluate: the network.
+        evaluate: runs the network.
+        params: its variables.
         trajectory: the rollout, `[B, T, ...]`.
         carry: the network's carry before the first step.
         sequence_length: the carry is returned before every `sequence_length`-th step; divides `T`.
@@ -31,15 +35,62 @@ def values_along(
         successor. The successor is the final observation where the step was truncated, seen with the carry as it
         was before the reset, and the next timestep elsewhere (a new episode's, where the step terminated).
     """
-    final_carry, carries, values = _values_of_sequences(evaluate, trajectory.timesteps, carry, sequence_length)
+    run = functools.partial(evaluate, params)
+    final_carry, carries, values = _values_of_sequences(run, trajectory.timesteps, carry, sequence_length)
     next_timestep = jax.tree.map(lambda x: x[:, None], trajectory.next_timestep)
-    _, last_value = evaluate(next_timestep, final_carry)
+    _, last_value = run(next_timestep, final_carry)
     next_values = jax.tree.map(lambda v, last: jnp.concatenate([v[:, 1:], last], axis=1), values, last_value)
-    return final_carry, carries, values, _values_at_time_limits(evaluate, trajectory, carry, next_values)
+    # The loop over time limits cannot be differentiated in reverse: nothing in it may depend on what is differentiated.
+    constants = jax.lax.stop_gradient((params, trajectory, carry, next_values))
+    at_limits = _values_at_time_limits(evaluate, *constants)
+    return final_carry, carries, values, where(trajectory.truncated, at_limits, next_values)
+
+
+def advantages_along(
+    network: Network,
+    params: PyTree,
+    trajectory: Trajectory,
+    carry: Carry,
+    sequence_length: int,
+    gamma: Array | float,
+    lambda_: Array | float,
+) -> tuple[Carry, Carry, Array, Array]:
+    """Generalised advantage estimates of a rollout, exact at time limits and where an agent goes out.
+
+    Where `trajectory.info` has `active` and `went_out`, the return of an agent ends with the step in which it goes out,
+    and its advantage is zero from then on.
+
+    Args:
+        network: a state-value network.
+        params: its variables.
+        trajectory: the rollout, `[B, T, ...]`.
+        carry: the network's carry before the first step.
+        sequence_length: as in `values_along`.
+        gamma: discount.
+        lambda_: weight between one-step (0) and Monte Carlo (1) advantages.
+
+    Returns:
+        `(carry, carries, values, advantages)`, the first three as in `values_along`, the last `[B, T]`.
+    """
+
+    def evaluate(params: PyTree, timesteps: Timestep, carry: Carry) -> tuple[Carry, Array]:
+        carry, output = unroll(network, params, timesteps, carry)
+        return carry, network.head.value(output)
+
+    carry, carries, values, next_values = values_along(evaluate, params, trajectory, carry, sequence_length)
+    terminated, done = trajectory.terminated, trajectory.done
+    if "went_out" in trajectory.info:
+        terminated, done = terminated | trajectory.info["went_out"], done | trajectory.info["went_out"]
+    advantages = jax.vmap(generalized_advantage_estimate, in_axes=(0, 0, 0, 0, 0, None))(
+        trajectory.reward, values, next_values, gamma * (1.0 - terminated), done, lambda_
+    )
+    if "active" in trajectory.info:
+        advantages = jnp.where(trajectory.info["active"], advantages, 0.0)
+    return carry, carries, values, advantages
 
 
 def _values_of_sequences(
-    evaluate: Evaluate, timesteps: Timestep, carry: Carry, sequence_length: int
+    evaluate: Callable[[Timestep, Carry], tuple[Carry, Any]], timesteps: Timestep, carry: Carry, sequence_length: int
 ) -> tuple[Carry, Carry, Array]:
     """`(final carry, carries [B, C, ...], values [B, T, ...])`."""
     num_steps = timesteps.done.shape[1]
@@ -59,7 +110,9 @@ def _values_of_sequences(
     return final_carry, carries, jax.tree.map(lambda x: x.reshape(x.shape[0], num_steps, *x.shape[3:]), values)
 
 
-def _values_at_time_limits(evaluate: Evaluate, trajectory: Trajectory, carry: Carry, next_values: PyTree) -> PyTree:
+def _values_at_time_limits(
+    evaluate: Evaluate, params: PyTree, trajectory: Trajectory, carry: Carry, next_values: PyTree
+) -> PyTree:
     """Replace `next_values` where a step was truncated by the value of its final observation.
 
     Final observations are spliced into the sequence right after the step that led to them; the reset that follows
@@ -83,7 +136,7 @@ def _values_at_time_limits(evaluate: Evaluate, trajectory: Trajectory, carry: Ca
         source = source.at[rows, position].set(time).at[rows, final_position].set(time, mode="drop")
         is_final = jnp.zeros(source.shape, bool).at[rows, final_position].set(True, mode="drop")
         take = lambda tree: jax.tree.map(lambda x: x[rows, source], tree)  # noqa: E731
-        _, values = evaluate(where(is_final, take(finals), take(trajectory.timesteps)), carry)
+        _, values = evaluate(params, where(is_final, take(finals), take(trajectory.timesteps)), carry)
         after = jax.tree.map(lambda v: v[rows, jnp.minimum(position + 1, num_steps + room - 1)], values)
         return served + room, where(spliced, after, next_values)
 

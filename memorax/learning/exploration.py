@@ -1,22 +1,25 @@
-"""How to act other than as learned."""
+"""Exploration: epsilon-greedy and uniformly random actions."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from memorax.environments.spaces import Space
-from memorax.types import Array, Key, PyTree
+from memorax.networks.network import Network, unroll_step
+from memorax.rollout import Policy
+from memorax.types import Array, Carry, Key, PyTree, Timestep
 
 
 def epsilon_greedy(key: Key, q_values: Array, epsilon: Array | float) -> Array:
-    """The action of highest value, or, with probability `epsilon`, any action.
+    """The action of highest value, or, with probability `epsilon`, any legal action.
 
     Args:
         key: random key.
-        q_values: action values `[..., A]`.
+        q_values: action values `[..., A]`, minus infinity where an action is not legal.
         epsilon: a scalar, or one for each of the leading axes, `[...]`.
 
     Returns:
@@ -32,8 +35,39 @@ def epsilon_greedy(key: Key, q_values: Array, epsilon: Array | float) -> Array:
         )
     explore_key, action_key = jax.random.split(key)
     explore = jax.random.uniform(explore_key, batch_shape) < epsilon
-    random_action = jax.random.randint(action_key, batch_shape, 0, q_values.shape[-1])
+    number = jnp.cumsum(~jnp.isneginf(q_values), axis=-1)  # of each legal action, from 1
+    chosen = jax.random.randint(action_key, batch_shape, 0, number[..., -1])
+    random_action = jnp.argmax(number == chosen[..., None] + 1, axis=-1).astype(jnp.int32)
     return jnp.where(explore, random_action, jnp.argmax(q_values, axis=-1).astype(jnp.int32))
+
+
+def epsilon_greedy_policy(network: Network, params: PyTree, epsilon: Callable[[int], Array | float]) -> Policy:
+    """Act by an action-value network.
+
+    Args:
+        network: its head values the actions of a `Discrete` space.
+        params: its variables.
+        epsilon: given the number of rows in the batch, the probability of a random action, a scalar or `[B]`.
+    """
+
+    def policy(key: Key, timestep: Timestep, carry: Carry) -> tuple[Carry, PyTree, PyTree]:
+        carry, output = unroll_step(network, params, timestep, carry)
+        q_values = network.head.value(output)[:, 0]  # (B, A)
+        return carry, epsilon_greedy(key, q_values, epsilon(q_values.shape[0])), {}
+
+    return policy
+
+
+def epsilon_ladder(num_envs: int, base: float = 0.4, exponent: float = 7.0) -> Array:
+    """One epsilon for each environment, `base^(1 + exponent i / (num_envs - 1))` (Horgan et al., 2018, section 4.1).
+
+    A single environment has the geometric middle of the ladder.
+
+    Returns:
+        `[num_envs]`, falling from `base` to `base^(1 + exponent)`.
+    """
+    rung = jnp.arange(num_envs) / (num_envs - 1) if num_envs > 1 else jnp.full((1,), 0.5)
+    return base ** (1 + exponent * rung)
 
 
 def uniform(key: Key, space: Space, batch_shape: tuple[int, ...]) -> PyTree:

@@ -3,42 +3,139 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
 from memorax.types import Array, Metrics, PyTree, where
 
+LossFunction = Callable[[PyTree], tuple[Array, tuple[Metrics, Any]]]
+"""`variables -> (loss, (scalar metrics, anything else the caller wants back))`."""
+
+
+class Learner(struct.PyTreeNode):
+    """A network's variables and the state of the optimizer that trains them.
+
+    Attributes:
+        params: the collection that is trained, `{"params": ...}`.
+        constants: every other collection of the network; never trained.
+        optimizer_state: the optimizer's state, for `params`.
+    """
+
+    params: PyTree
+    constants: PyTree
+    optimizer_state: optax.OptState
+
+    @property
+    def variables(self) -> PyTree:
+        """All collections together, as `Network.apply` takes them."""
+        return {**self.constants, **self.params}
+
+    @classmethod
+    def create(cls, variables: PyTree, optimizer: optax.GradientTransformation) -> Learner:
+        """Start training a network.
+
+        Args:
+            variables: what the network's `init` returned: `{"params": ..., other collections}`.
+            optimizer: turns gradients into updates.
+        """
+        constants = dict(variables)
+        params = {"params": constants.pop("params", {})}
+        return cls(params, constants, optimizer.init(params))
+
 
 def gradient_step(
-    loss_fn: Callable[[PyTree], tuple[Array, Metrics]],
-    params: PyTree,
+    loss_fn: LossFunction,
+    learner: Learner,
     optimizer: optax.GradientTransformation,
-    optimizer_state: optax.OptState,
-) -> tuple[PyTree, optax.OptState, Metrics]:
+    prefix: str = "",
+    **extra: Any,
+) -> tuple[Learner, Metrics, Any]:
     """Descend the gradient of a loss once, unless the gradient is not finite.
 
     Args:
-        loss_fn: `params -> (loss, metrics)`.
-        params: what to differentiate by.
+        loss_fn: `variables -> (loss, (metrics, auxiliary))`.
+        learner: whose parameters to differentiate by.
         optimizer: turns gradients into updates.
-        optimizer_state: its state.
+        prefix: what the names of the metrics added here start with.
+        **extra: what an `optax.GradientTransformationExtraArgs` takes besides gradients, such as `step`.
 
     Returns:
-        `(params, optimizer_state, metrics)`. Where any element of the gradient is NaN or infinite, or its norm
-        overflows, parameters and optimiser state are returned as they came. The metrics are those of the loss, `loss`,
-        `gradient_norm` (of all parameters together, before the optimiser clips it) and `skipped_updates` (1 if this
-        one was skipped, else 0).
+        `(learner, metrics, auxiliary)`. The metrics are those of the loss, `<prefix>loss` and those of
+        `apply_gradients`.
     """
-    (loss, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(params)
+
+    def loss_of(params: PyTree) -> tuple[Array, tuple[Metrics, Any]]:
+        return loss_fn({**learner.constants, **params})
+
+    (loss, (metrics, auxiliary)), gradients = jax.value_and_grad(loss_of, has_aux=True)(learner.params)
+    learner, own_metrics = apply_gradients(gradients, learner, optimizer, prefix, **extra)
+    return learner, {**metrics, f"{prefix}loss": loss, **own_metrics}, auxiliary
+
+
+def apply_gradients(
+    gradients: PyTree,
+    learner: Learner,
+    optimizer: optax.GradientTransformation,
+    prefix: str = "",
+    **extra: Any,
+) -> tuple[Learner, Metrics]:
+    """Let an optimizer take one step along gradients, unless they are not finite.
+
+    Args:
+        gradients: of the structure of `learner.params`.
+        learner: what to change.
+        optimizer: turns gradients into updates.
+        prefix: what the names of the metrics start with.
+        **extra: what an `optax.GradientTransformationExtraArgs` takes besides gradients.
+
+    Returns:
+        `(learner, metrics)`. Where any element of the gradients is NaN or infinite, or their norm overflows, the
+        learner comes back as it was. The metrics are `gradient_norm` (of all parameters together, before the optimizer
+        clips it) and `skipped_updates` (1 if this one was skipped, else 0).
+    """
     gradient_norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(gradient_norm)
-    updates, new_optimizer_state = optimizer.update(gradients, optimizer_state, params)
-    stepped = (optax.apply_updates(params, updates), new_optimizer_state)
-    params, optimizer_state = where(finite, stepped, (params, optimizer_state))
-    own_metrics = {"loss": loss, "gradient_norm": gradient_norm, "skipped_updates": 1.0 - finite}
-    return params, optimizer_state, {**metrics, **own_metrics}
+    extended = optax.with_extra_args_support(optimizer)
+    updates, optimizer_state = extended.update(gradients, learner.optimizer_state, learner.params, **extra)
+    stepped = (optax.apply_updates(learner.params, updates), optimizer_state)
+    params, optimizer_state = where(finite, stepped, (learner.params, learner.optimizer_state))
+    metrics = {f"{prefix}gradient_norm": gradient_norm, f"{prefix}skipped_updates": 1.0 - finite}
+    return learner.replace(params=params, optimizer_state=optimizer_state), metrics
+
+
+def linear_decay(total_steps: int) -> optax.GradientTransformationExtraArgs:
+    """Scale updates down linearly, to nothing after `total_steps` environment steps.
+
+    Put it behind an optimizer: `optax.chain(optax.adam(1e-3), linear_decay(1_000_000))`. It follows the environment
+    steps that were taken before the rollout learned from, and not the updates made: epochs that are cut short, updates
+    that are skipped and calls of `train` that go on from each other do not change it. A run that is made longer goes on
+    at a rate of zero, unless the optimizer is made for the new length.
+
+    Args:
+        total_steps: environment steps of the whole run, over all environments.
+
+    Raises:
+        ValueError: if `total_steps` is not positive.
+    """
+    if total_steps < 1:
+        raise ValueError(f"total_steps ({total_steps}) must be at least 1: it counts environment steps")
+
+    def update(
+        updates: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params | None = None,
+        *,
+        step: Array,
+        **extra: Any,
+    ) -> tuple[optax.Updates, optax.OptState]:
+        left = jnp.maximum(1.0 - step / total_steps, 0.0)
+        return jax.tree.map(lambda u: (left * u).astype(u.dtype), updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
 def target_update(

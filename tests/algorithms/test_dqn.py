@@ -43,7 +43,8 @@ def test_the_loss_is_that_of_the_papers(double: bool) -> None:
     target_params = jax.tree.map(lambda x: x + 0.1, state.params)
     batch = agent.buffer.sample(key, state.buffer)
     steps, carry = batch.steps, batch.carry
-    loss, _ = agent._loss(state.params, target_params, steps, carry)
+    loss, (metrics, targets) = agent._loss(state.params, target_params, batch)
+    np.testing.assert_allclose(targets, metrics["known_targets"] * cfg.batch_size * cfg.sequence_length)
     _, online = unroll(agent.q_network, state.params, steps.timesteps, carry)
     _, target = unroll(agent.q_network, target_params, steps.timesteps, carry)
     losses = []

@@ -21,10 +21,6 @@ from tests.probes import ActionTimesObservation, EndlessReward, Probe
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (
-            {"num_envs": 6, "num_minibatches": 4},
-            "num_envs (6) must be divisible by num_minibatches (4): a minibatch is a set of whole sequences",
-        ),
         ({"num_steps": 12, "sequence_length": 5}, "sequence_length (5) must divide num_steps (12)"),
         ({"num_steps": 12, "burn_in": 12}, "burn_in (12) must be less than the 12 steps of a sequence"),
         ({"num_envs": 0}, "num_envs (0) must be greater than 0"),
@@ -40,7 +36,7 @@ def test_config_errors_name_field_value_and_remedy(fields: dict, message: str) -
 
 def updates(state) -> int:
     """How many steps the actor's optimiser has made."""
-    return int(optax.tree.get(state.actor_optimizer_state, "count"))
+    return int(optax.tree.get(state.actor.optimizer_state, "count"))
 
 
 @pytest.mark.parametrize(("target_kl", "epochs"), [(None, 3), (1e9, 3), (1e-9, 1)])
@@ -64,43 +60,90 @@ def test_a_reward_that_is_not_finite_does_no_damage() -> None:
     key, state = agent.init(jax.random.key(0))
     _, state, metrics = agent.train(key, state, 256, keep=lambda transition, metrics: metrics)
     assert float(metrics["actor_skipped_updates"].max()) > 0
-    learned = (state.actor_params, state.critic_params, state.actor_optimizer_state)
+    learned = (state.actor_params, state.critic_params, state.actor.optimizer_state)
     assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(learned))
 
 
-def test_burn_in_steps_have_no_gradient() -> None:
-    """Losses over sequences with a burn-in equal those of their tails from the carry the burn-in leaves."""
-    cfg = PPOConfig(num_envs=4, num_steps=8, num_minibatches=1, burn_in=3, normalize_advantage=False)
-    agent = make_agent("ppo", EndlessReward(), None, TORSOS["gru"](FEATURES), cfg)
+def test_every_step_has_a_gradient_and_none_crosses_the_burn_in() -> None:
+    """The loss with a burn-in is that of its head and of its tail, each a sequence of its own."""
+    fields = {"num_envs": 4, "num_steps": 8, "num_minibatches": 1, "normalize_advantage": False, "ent_coef": 0.0}
+    agent = make_agent("ppo", EndlessReward(), None, TORSOS["gru"](FEATURES), PPOConfig(**fields, burn_in=3))
+    without = make_agent("ppo", EndlessReward(), None, TORSOS["gru"](FEATURES), PPOConfig(**fields))
     key, state = agent.init(jax.random.key(0))
     state, trajectory = agent.act(key, state)
     noise = jax.random.normal(key, trajectory.reward.shape)
     carry = jax.tree.map(lambda x: x[:, 0], trajectory.carry)
-    batch = Minibatch(
-        trajectory.timesteps,
-        trajectory.action,
-        trajectory.extras["log_prob"],
-        noise,
-        noise,
-        noise + 1,
-        carry,
-        state.critic_carry,
+    log_prob = trajectory.extras["log_prob"]
+    steps = (trajectory.timesteps, trajectory.action, log_prob, noise, noise, noise + 1, None)
+    head, tail = (jax.tree.map(lambda x, part=part: x[:, part], steps) for part in (slice(0, 3), slice(3, None)))
+    after, _ = unroll(agent.actor_network, state.actor_params, head[0], carry)
+
+    def gradient(agent, steps, carry):
+        batch = Minibatch(*steps, carry, state.critic_carry)
+        return jax.grad(lambda params: agent._actor_loss(params, batch, 0.0)[0])(state.actor_params)
+
+    whole, early, late = gradient(agent, steps, carry), gradient(without, head, carry), gradient(without, tail, after)
+    for x, y, z in zip(*map(jax.tree.leaves, (whole, early, late)), strict=True):
+        np.testing.assert_allclose(8 * x, 3 * y + 5 * z, atol=1e-5)
+    by_log_prob = jax.grad(
+        lambda log_prob: agent._actor_loss(
+            state.actor_params,
+            Minibatch(*steps[:2], log_prob, *steps[3:], carry, state.critic_carry),
+            0.0,
+        )[0]
+    )(log_prob)
+    assert (by_log_prob != 0).all()
+
+
+def test_minibatches_of_single_steps_where_nothing_is_remembered() -> None:
+    """One environment and many minibatches suit a memoryless agent, whose steps are shuffled one by one."""
+    cfg = PPOConfig(num_envs=1, num_steps=32, num_minibatches=8, update_epochs=1)
+    agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](FEATURES), cfg)
+    _, state, _ = agent.train(*agent.init(jax.random.key(0)), 1)
+    assert updates(state) == 8
+    with pytest.raises(ValueError) as error:
+        make_agent("ppo", EndlessReward(), None, TORSOS["gru"](FEATURES), cfg)
+    assert str(error.value) == (
+        "num_envs (1) must be divisible by num_minibatches (8): "
+        "a minibatch is a set of whole sequences, here of 32 steps"
     )
-    head, tail = (jax.tree.map(lambda x, s=s: x[:, s], trajectory.timesteps) for s in (slice(0, 3), slice(3, None)))
-    after, _ = unroll(agent.actor_network, state.actor_params, head, carry)
-    without = make_agent(
-        "ppo",
-        EndlessReward(),
-        None,
-        TORSOS["gru"](FEATURES),
-        PPOConfig(num_envs=4, num_steps=8, num_minibatches=1, normalize_advantage=False),
+
+
+def test_a_minibatch_of_one_step_has_no_normalized_advantage() -> None:
+    cfg = PPOConfig(num_envs=4, num_steps=1, num_minibatches=4)
+    with pytest.raises(ValueError, match=r"num_minibatches \(4\) leaves a minibatch a single step"):
+        make_agent("ppo", EndlessReward(), None, TORSOS["gru"](FEATURES), cfg)
+    make_agent(
+        "ppo", EndlessReward(), None, TORSOS["gru"](FEATURES), dataclasses.replace(cfg, normalize_advantage=False)
     )
-    rest = jax.tree.map(lambda x: x[:, 3:], (batch.action, batch.log_prob, batch.advantage, batch.value, batch.target))
-    tail_batch = Minibatch(tail, *rest, after, state.critic_carry)
-    gradient = jax.grad(lambda params: agent._actor_loss(params, batch)[0])(state.actor_params)
-    expected = jax.grad(lambda params: without._actor_loss(params, tail_batch)[0])(state.actor_params)
-    for x, y in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(x, y, atol=1e-6)
+
+
+@dataclass(frozen=True)
+class NaNObservation(Probe):
+    """Shows NaN at the fourth step of some episodes."""
+
+    def observe(self, time, cue, previous):
+        return jnp.where((time == 3) & (cue > 0), jnp.nan, 1.0)[None]
+
+    def outcome(self, time, cue, previous, action):
+        return jnp.ones(()), time == 20, jnp.asarray(False)
+
+
+def test_an_update_that_is_skipped_does_not_end_the_epochs() -> None:
+    cfg = PPOConfig(num_envs=8, num_steps=8, num_minibatches=8, update_epochs=4)
+    agent = make_agent("ppo", NaNObservation(), None, TORSOS["gru"](FEATURES), cfg)
+    _, state, transitions = agent.train(*agent.init(jax.random.key(0)), 1)
+    clean = int(jnp.isfinite(transitions.observation).all(axis=(1, 2)).sum())
+    assert 0 < clean < 8
+    assert updates(state) == 4 * clean
+
+
+def test_the_weight_of_the_entropy_falls_linearly() -> None:
+    cfg = PPOConfig(num_envs=4, num_steps=8, num_minibatches=1, ent_coef=0.1, ent_coef_end=0.0, ent_coef_steps=64)
+    agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](FEATURES), cfg)
+    _, state = agent.init(jax.random.key(0))
+    weights = [agent.ent_coef_schedule(agent.steps_before(state.replace(step=jnp.asarray(n)))) for n in (32, 64, 320)]
+    np.testing.assert_allclose(weights, [0.1, 0.05, 0.0], atol=1e-7)
 
 
 def test_the_losses_are_those_of_the_paper() -> None:
@@ -118,12 +161,12 @@ def test_the_losses_are_those_of_the_paper() -> None:
     old_log_prob = np.asarray(trajectory.extras["log_prob"], np.float64) - 0.3 * ratio_noise
     old_value = np.asarray(value, np.float64) + 0.3 * value_noise
     arrays = (jnp.asarray(x, jnp.float32) for x in (old_log_prob, advantage, old_value, target))
-    batch = Minibatch(trajectory.timesteps, trajectory.action, *arrays, carry, state.critic_carry)
+    batch = Minibatch(trajectory.timesteps, trajectory.action, *arrays, None, carry, state.critic_carry)
     ratio = np.exp(np.asarray(policy.log_prob(trajectory.action), np.float64) - old_log_prob)
     normal = (advantage - advantage.mean()) / advantage.std()
     objective = np.minimum(ratio * normal, np.clip(ratio, 0.8, 1.2) * normal).mean()
     entropy = np.asarray(policy.entropy(), np.float64).mean()
-    loss, metrics = agent._actor_loss(state.actor_params, batch)
+    loss, (metrics, _) = agent._actor_loss(state.actor_params, batch, cfg.ent_coef)
     np.testing.assert_allclose(loss, -objective - cfg.ent_coef * entropy, rtol=1e-5)
     np.testing.assert_allclose(metrics["clip_fraction"], (np.abs(ratio - 1) > 0.2).mean(), rtol=1e-6)
     clipped = old_value + np.clip(np.asarray(value, np.float64) - old_value, -0.2, 0.2)

@@ -15,7 +15,7 @@ from memorax.types import Timestep, Trajectory
 DECAY = 0.7
 
 
-def leaky_sum(timesteps: Timestep, carry: jax.Array) -> tuple[jax.Array, jax.Array]:
+def leaky_sum(params: object, timesteps: Timestep, carry: jax.Array) -> tuple[jax.Array, jax.Array]:
     """A network whose value is its carry: a leaky sum of everything it has seen since the reset."""
 
     def step(carry: jax.Array, timestep: Timestep) -> tuple[jax.Array, jax.Array]:
@@ -29,7 +29,7 @@ def leaky_sum(timesteps: Timestep, carry: jax.Array) -> tuple[jax.Array, jax.Arr
 
 
 evaluate = jax.jit(
-    lambda trajectory, carry, length: values_along(leaky_sum, trajectory, carry, length), static_argnums=2
+    lambda trajectory, carry, length: values_along(leaky_sum, (), trajectory, carry, length), static_argnums=2
 )
 
 
@@ -119,6 +119,6 @@ def test_maps_over_seeds_whose_episodes_end_differently() -> None:
     trajectories = [random_trajectory(rng, 2, 16, ends) for ends in (0.0, 0.3, 1.0)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *trajectories)
     carry = jnp.ones((3, 2))
-    mapped = jax.vmap(lambda t, c: values_along(leaky_sum, t, c, 16)[3])(stacked, carry)
+    mapped = jax.vmap(lambda t, c: values_along(leaky_sum, (), t, c, 16)[3])(stacked, carry)
     for trajectory, got in zip(trajectories, mapped, strict=True):
         np.testing.assert_allclose(got, by_hand(trajectory, np.ones(2))[2], atol=1e-5)

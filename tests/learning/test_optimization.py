@@ -8,25 +8,29 @@ import numpy as np
 import optax
 import pytest
 
-from memorax.learning.optimization import gradient_step, target_update
+from memorax.learning.optimization import Learner, gradient_step, linear_decay, target_update
 
-PARAMS = {"weight": jnp.array([1.0, -2.0]), "bias": jnp.array(0.5)}
+PARAMS = {"params": {"weight": jnp.array([1.0, -2.0]), "bias": jnp.array(0.5)}}
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.1))
 
 
-def loss_fn(params, target):
-    error = params["weight"] + params["bias"] - target
-    return jnp.sum(error**2), {"error": jnp.abs(error).max()}
+LEARNER = Learner.create(PARAMS, OPTIMIZER)
+
+
+def loss_fn(variables, target):
+    error = variables["params"]["weight"] + variables["params"]["bias"] - target
+    return jnp.sum(error**2), ({"error": jnp.abs(error).max()}, error)
 
 
 @jax.jit
-def step(params, optimizer_state, target):
-    return gradient_step(lambda params: loss_fn(params, target), params, OPTIMIZER, optimizer_state)
+def step(learner, target):
+    return gradient_step(lambda variables: loss_fn(variables, target), learner, OPTIMIZER)
 
 
 def test_a_finite_gradient_is_descended():
     state, target = OPTIMIZER.init(PARAMS), jnp.array([0.0, 1.0])
-    params, new_state, metrics = step(PARAMS, state, target)
+    learner, metrics, error = step(LEARNER, target)
+    params, new_state = learner.params, learner.optimizer_state
     (loss, _), gradients = jax.value_and_grad(loss_fn, has_aux=True)(PARAMS, target)
     updates, expected_state = OPTIMIZER.update(gradients, state, PARAMS)
     expected = (optax.apply_updates(PARAMS, updates), expected_state)
@@ -34,14 +38,14 @@ def test_a_finite_gradient_is_descended():
     np.testing.assert_allclose(metrics["loss"], loss)
     np.testing.assert_allclose(metrics["error"], 2.5)
     np.testing.assert_allclose(metrics["gradient_norm"], optax.tree.norm(gradients), rtol=1e-6)
+    np.testing.assert_allclose(error, [1.5, -2.5])
     assert metrics["skipped_updates"] == 0
 
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
 def test_a_gradient_that_is_not_finite_changes_nothing(bad):
-    state = OPTIMIZER.init(PARAMS)
-    params, new_state, metrics = step(PARAMS, state, jnp.array([0.0, bad]))
-    jax.tree.map(np.testing.assert_array_equal, (params, new_state), (PARAMS, state))
+    learner, metrics, _ = step(LEARNER, jnp.array([0.0, bad]))
+    jax.tree.map(np.testing.assert_array_equal, learner, LEARNER)
     assert metrics["skipped_updates"] == 1
     assert not np.isfinite(metrics["gradient_norm"])
 
@@ -51,11 +55,7 @@ def test_steps_in_a_scan_over_seeds():
     targets = jnp.zeros((2, 40, 2)).at[0, 7].set(jnp.nan)
 
     def train(targets):
-        def body(carry, target):
-            params, state, metrics = step(*carry, target)
-            return (params, state), metrics
-
-        return jax.lax.scan(body, (PARAMS, OPTIMIZER.init(PARAMS)), targets)
+        return jax.lax.scan(lambda learner, target: step(learner, target)[:2], LEARNER, targets)
 
     _, metrics = jax.vmap(train)(targets)
     np.testing.assert_array_equal(metrics["skipped_updates"].sum(axis=1), [1, 0])
@@ -74,7 +74,34 @@ def test_the_target_is_copied_every_period_of_updates():
 
 def test_the_target_moves_by_tau():
     targets = {"weight": jnp.zeros(2), "bias": jnp.array(1.0)}
-    moved = target_update(PARAMS, targets, 1, tau=0.25)
+    moved = target_update(PARAMS["params"], targets, 1, tau=0.25)
     np.testing.assert_allclose(moved["weight"], [0.25, -0.5])
     np.testing.assert_allclose(moved["bias"], 0.875)
-    jax.tree.map(np.testing.assert_array_equal, target_update(PARAMS, targets, 1), PARAMS)
+    jax.tree.map(np.testing.assert_array_equal, target_update(PARAMS["params"], targets, 1), PARAMS["params"])
+
+
+def test_collections_other_than_params_are_not_trained():
+    learner = Learner.create({**PARAMS, "constants": {"scale": jnp.array(3.0)}}, OPTIMIZER)
+
+    def loss(variables):
+        return variables["constants"]["scale"] * jnp.sum(variables["params"]["weight"] ** 2), ({}, None)
+
+    after, _, _ = gradient_step(loss, learner, OPTIMIZER)
+    assert after.variables["constants"]["scale"] == 3.0
+    assert not np.array_equal(after.params["params"]["weight"], PARAMS["params"]["weight"])
+
+
+@pytest.mark.parametrize("inner", [optax.sgd(1.0), optax.chain(optax.clip_by_global_norm(1e3), optax.sgd(1.0))])
+def test_a_linear_decay_follows_environment_steps_and_not_updates(inner):
+    """Twenty iterations of 512 steps: the first at the full rate, the last at a twentieth, however many updates."""
+    optimizer = optax.chain(inner, linear_decay(20 * 512))
+    learner = Learner.create({"params": jnp.zeros(())}, optimizer)
+    rates = []
+    for iteration in (0, 10, 19, 25):
+        for _ in range(2):
+            after, _, _ = gradient_step(lambda v: (-v["params"], ({}, None)), learner, optimizer, step=iteration * 512)
+            rates.append(float(after.params["params"] - learner.params["params"]))
+            learner = after
+    np.testing.assert_allclose(rates, np.repeat([1.0, 0.5, 0.05, 0.0], 2), atol=1e-6)
+    with pytest.raises(ValueError, match=r"total_steps \(0\) must be at least 1"):
+        linear_decay(0)

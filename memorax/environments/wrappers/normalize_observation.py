@@ -50,6 +50,10 @@ class NormalizeObservation(BatchWrapper):
     def observation_space(self, params: PyTree) -> Box:
         return Box(-CLIP, CLIP, self.env.observation_space(params).shape)
 
+    @property
+    def has_running_statistics(self) -> bool:
+        return True
+
     def vectorize(self, num_envs: int) -> VectorEnvironment:
         return NormalizedObservations(self, self.env.vectorize(num_envs))
 

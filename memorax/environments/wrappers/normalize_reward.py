@@ -55,6 +55,10 @@ class NormalizeReward(BatchWrapper):
         must = "be the discount of returns, a number from 0 up to but without 1"
         self.gamma = require_number("normalize_reward", gamma, lambda g: 0 <= g < 1, must)
 
+    @property
+    def has_running_statistics(self) -> bool:
+        return True
+
     def vectorize(self, num_envs: int) -> VectorEnvironment:
         return NormalizedRewards(self, self.env.vectorize(num_envs))
 

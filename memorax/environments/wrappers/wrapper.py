@@ -39,6 +39,10 @@ class Wrapper(Environment):
     def num_agents(self) -> int:
         return self.env.num_agents
 
+    @property
+    def has_running_statistics(self) -> bool:
+        return self.env.has_running_statistics
+
     def num_fresh_states(self, num_envs: int) -> int:
         return self.env.num_fresh_states(num_envs)
 

@@ -1,0 +1,75 @@
+"""Several passes over one rollout, in minibatches of whole sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from memorax.learning.batching import minibatches
+from memorax.types import Array, Key, Metrics, PyTree
+
+State = TypeVar("State")
+
+
+def check_minibatches(num_sequences: int, num_minibatches: int, steps_per_sequence: int, why: str) -> None:
+    """Check that a rollout can be dealt into minibatches.
+
+    Args:
+        num_sequences: training sequences in a rollout.
+        num_minibatches: minibatches they are dealt into.
+        steps_per_sequence: steps in each.
+        why: what the number of sequences is, for the message.
+
+    Raises:
+        ValueError: if `num_minibatches` does not divide `num_sequences`.
+    """
+    if num_sequences % num_minibatches:
+        raise ValueError(
+            f"{why} ({num_sequences}) must be divisible by num_minibatches ({num_minibatches}): "
+            f"a minibatch is a set of whole sequences, here of {steps_per_sequence} steps"
+        )
+
+
+def epochs(
+    key: Key,
+    state: State,
+    batch: PyTree,
+    num_epochs: int,
+    num_minibatches: int,
+    update: Callable[[State, PyTree], tuple[State, Metrics]],
+    continue_while: Callable[[Metrics], Array] | None = None,
+) -> tuple[State, Metrics]:
+    """Pass over a batch several times, each time in another order.
+
+    Args:
+        key: random key of the orders.
+        state: what the updates change.
+        batch: leaves `[N, ...]`, one sequence per row.
+        num_epochs: passes.
+        num_minibatches: minibatches in a pass; divides `N`.
+        update: `(state, minibatch) -> (state, metrics)`, the minibatch with leaves `[N / num_minibatches, ...]`.
+        continue_while: whether a further pass is made, given the mean metrics of the last one; by default always.
+
+    Returns:
+        `(state, metrics)`, the metrics as means over the minibatches of the last pass made.
+    """
+    keys = jax.random.split(key, num_epochs)
+
+    def epoch(key: Key, state: State) -> tuple[State, Metrics]:
+        state, metrics = jax.lax.scan(update, state, minibatches(key, batch, num_minibatches))
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    def goes_on(loop: tuple[Array, State, Metrics]) -> Array:
+        left = loop[0] < num_epochs
+        return left if continue_while is None else left & ((loop[0] == 0) | continue_while(loop[2]))
+
+    def body(loop: tuple[Array, State, Metrics]) -> tuple[Array, State, Metrics]:
+        return loop[0] + 1, *epoch(keys[loop[0]], loop[1])
+
+    shapes = jax.eval_shape(epoch, keys[0], state)[1]
+    metrics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    _, state, metrics = jax.lax.while_loop(goes_on, body, (jnp.zeros((), jnp.int32), state, metrics))
+    return state, metrics
