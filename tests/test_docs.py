@@ -48,6 +48,20 @@ def test_the_page_of_wrappers_names_each_in_order_and_its_snippets_run() -> None
     assert options == {"mask_observation": (0, 2), "normalize_observation": True}
 
 
+def test_the_page_of_heads_names_each_and_its_snippets_run() -> None:
+    page = (ROOT / "docs" / "heads.md").read_text()
+    kinds = [name for name in heads.__all__ if name[0].isupper() and not name.isupper()]
+    abstract = {"Head", "ValueHead", "Representation", "Temperature"}
+    assert [name for name in kinds if name not in abstract and f"`{name}" not in page] == []
+    env, env_params = memorax.make("gymnax::CartPole-v1")
+    output, action, target = jax.numpy.ones((1, 2, 4)), jax.numpy.ones((1, 2), int), jax.numpy.ones((1, 2))
+    namespace = {"env": env, "env_params": env_params, "head": heads.DiscreteQNetwork(4), "output": output}
+    namespace |= {"action": action, "target": target, "reward": target, "discount": target, "successor": target}
+    for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(snippet, namespace)
+    assert namespace["loss"].shape == (1, 2)
+
+
 def test_the_page_of_memory_tasks_says_what_the_tasks_say() -> None:
     from memorax.environments.memory import HORIZONS, ids
 

@@ -69,9 +69,10 @@ class C51(Representation):
         """
         spacing = (self.high - self.low) / (self.num_atoms - 1)
         position = (jnp.clip(returns, self.low, self.high) - self.low) / spacing  # (..., M), in units of atoms
-        atom = np.arange(self.num_atoms, dtype=np.float32).reshape(*(1 for _ in position.shape[:-1]), -1, 1)
-        share = jnp.maximum(1.0 - jnp.abs(position[..., None, :] - atom), 0.0)  # (..., N, M)
-        return jax.lax.stop_gradient(jnp.sum(share * probabilities[..., None, :], axis=-1))
+        atom = np.arange(self.num_atoms, dtype=np.float32).reshape(*(1 for _ in position.shape), -1)
+        # All pairs, as a reduction that is never stored: adding at indices is not the same from run to run on a GPU.
+        share = jnp.maximum(1.0 - jnp.abs(position[..., None] - atom), 0.0)  # (..., M, N)
+        return jax.lax.stop_gradient(jnp.sum(share * probabilities[..., None], axis=-2))
 
 
 def expectation(logits: Array, atoms: np.ndarray) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.stats
 
@@ -195,6 +196,27 @@ def test_an_illegal_action_is_worth_minus_infinity(name):
     assert jnp.isfinite(gradient).all()
     assert (gradient[~legal] == 0.0).all()
     np.testing.assert_array_equal(head.select(head.mask(output, legal), action), head.select(output, action))
+
+
+@pytest.mark.parametrize(
+    "representation",
+    [heads.Scalar(), heads.Scalar(1.0), heads.C51(17, -4.0, 4.0), heads.Quantiles(5), heads.HLGauss(16, -4.0, 4.0)],
+    ids=lambda representation: type(representation).__name__,
+)
+def test_temporal_differences_lead_to_the_values_of_a_chain(representation):
+    """Reward 1, then -2 and the end, at a discount of 1/2: the values are 0 and -2."""
+    optimizer, reward, discount = optax.adam(0.1), jnp.array([1.0, -2.0]), jnp.array([0.5, 0.0])
+
+    def step(carry, _):
+        output, state = carry
+        following = jnp.roll(output, -1, axis=0)
+        gradient = jax.grad(lambda output: representation.td_loss(output, following, reward, discount).sum())(output)
+        updates, state = optimizer.update(gradient, state)
+        return (output + updates, state), None
+
+    output = normal(0, 2, *representation.shape)
+    (output, _), _ = jax.lax.scan(step, (output, optimizer.init(output)), None, 600)
+    np.testing.assert_allclose(representation.value(output), [0.0, -2.0], atol=0.05)
 
 
 @pytest.mark.parametrize(
