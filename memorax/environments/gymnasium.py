@@ -7,19 +7,21 @@ import inspect
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from numbers import Integral, Real
 from typing import Any
 
 import gymnasium
 import jax
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from memorax.environments.gymnasium_spaces import convert, to_gymnasium, to_ours
-from memorax.environments.host import HostBatch, HostEnvironment, HostStep
+from memorax.environments.host import HostBatch, HostEnvironment, HostStep, WorkerBatch
 from memorax.environments.options import check_options, constructor_options
 from memorax.types import PyTree
 
-COMMON_OPTIONS = ("max_episode_steps", "render_mode")
+OWN_OPTIONS = ("log_info", "num_workers")
+COMMON_OPTIONS = ("max_episode_steps", "render_mode", *OWN_OPTIONS)
 PICTURE = "rgb_array"
 
 
@@ -29,48 +31,67 @@ def ids() -> list[str]:
 
 
 def make(id: str, **kwargs: Any) -> tuple[HostEnvironment, None]:
-    """Make an environment; `kwargs` are arguments of its constructor, or `max_episode_steps`.
+    """Make an environment.
+
+    Args:
+        id: as it is registered, or `"module:Id"` once that module is imported.
+        kwargs: arguments of its constructor; `max_episode_steps`; `num_workers`, processes that step the environments,
+            by default none but this one; `log_info`, names of numbers in the environment's `info` to keep, float32 and
+            NaN where a step does not report them.
 
     Raises:
         ValueError: if there is no such argument, a value is not valid, or a space is not supported.
         ImportError: if a package the environment needs is missing.
     """
     name = f"gymnasium::{id}"
-    spec = gymnasium.registry[id]
+    spec = gymnasium.registry[id.rpartition(":")[2]]
+    log_info, num_workers = _own_options(name, kwargs)
+    kwargs = {option: value for option, value in kwargs.items() if option not in OWN_OPTIONS}
     try:
-        _check_options(name, spec.entry_point, kwargs)
-        env = make_one(id, kwargs)
+        _check_options(name, spec, kwargs)
+        env = make_one(spec, kwargs)
+        try:
+            observation_space, action_space = convert(env.observation_space, name), convert(env.action_space, name)
+            draws = PICTURE in (env.metadata.get("render_modes") or ())
+        finally:
+            env.close()
     except ImportError as error:
         raise ImportError(f"{name} needs a package that is missing: {' '.join(str(error).split())}") from error
     except gymnasium.error.Error as error:
         raise ValueError(f"{name} cannot be made: {' '.join(str(error).split())}") from error
-    try:
-        observation_space, action_space = convert(env.observation_space, name), convert(env.action_space, name)
-        if PICTURE in (env.metadata.get("render_modes") or ()):
-            # Pictures need no sound, and pygame would complain of machines without any.
-            os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
-            kwargs = {"render_mode": PICTURE, **kwargs}
-    finally:
-        env.close()
-    make_batch = functools.partial(GymnasiumBatch, functools.partial(make_one, id, kwargs))
+    if draws and _can_be_asked_for_pictures(spec, kwargs):
+        # Pictures need no sound, and pygame would complain of machines without any.
+        os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+        kwargs = {"render_mode": PICTURE, **kwargs}
+    make_batch: Callable[[int], HostBatch] = functools.partial(
+        GymnasiumBatch, name, functools.partial(make_one, spec, kwargs), log_info
+    )
+    if num_workers:
+        make_batch = functools.partial(WorkerBatch, name, make_batch, num_workers)
     renders = kwargs.get("render_mode") == PICTURE
-    return HostEnvironment(name, make_batch, observation_space, action_space, renders), None
+    return HostEnvironment(name, make_batch, observation_space, action_space, renders, log_info), None
 
 
-def make_one(id: str, kwargs: dict[str, Any]) -> gymnasium.Env:
+def make_one(spec: EnvSpec, kwargs: dict[str, Any]) -> gymnasium.Env:
     """One environment, without the checks that gymnasium makes of its author's work."""
-    return gymnasium.make(id, disable_env_checker=True, **kwargs)
+    return gymnasium.make(spec, disable_env_checker=True, **kwargs)
 
 
 class GymnasiumBatch(HostBatch):
     """Environments stepped one after the other.
 
     Args:
+        name: of the environment, for messages.
         make_env: makes one.
+        log_info: what of their `info` to report.
         num_envs: how many.
     """
 
-    def __init__(self, make_env: Callable[[], gymnasium.Env], num_envs: int) -> None:
+    def __init__(
+        self, name: str, make_env: Callable[[], gymnasium.Env], log_info: tuple[str, ...], num_envs: int
+    ) -> None:
+        self.name, self.log_info = name, log_info
+        self.reported = {key: np.full(num_envs, np.nan, np.float32) for key in log_info}
         self.envs: list[gymnasium.Env] = []
         try:
             for _ in range(num_envs):
@@ -88,7 +109,9 @@ class GymnasiumBatch(HostBatch):
         observations, rewards, terminated, truncated, final_observations = [], [], [], [], []
         for index, env in enumerate(self.envs):
             chosen = to_gymnasium(self.action_space, jax.tree.map(lambda x, i=index: x[i], action))
-            observation, reward, ended, cut, _ = env.step(chosen)
+            observation, reward, ended, cut, info = env.step(chosen)
+            for key, values in self.reported.items():
+                values[index] = self._number(key, info.get(key, np.nan))
             final_observation = observation = to_ours(self.observation_space, observation)
             if ended or cut:
                 # An environment may write its first observation over its last.
@@ -104,6 +127,9 @@ class GymnasiumBatch(HostBatch):
         after = _stack(observations) if np.any(ends) else stacked
         return after, np.asarray(rewards, np.float32), *ends, stacked
 
+    def info(self) -> dict[str, np.ndarray]:
+        return {key: np.copy(values) for key, values in self.reported.items()}
+
     def close(self) -> None:
         with ExitStack() as stack:
             for env in self.envs:
@@ -115,13 +141,55 @@ class GymnasiumBatch(HostBatch):
         except gymnasium.error.DependencyNotInstalled as error:
             raise ImportError(f"pictures need a package that is missing: {' '.join(str(error).split())}") from error
 
+    def _number(self, key: str, value: Any) -> float:
+        if np.ndim(value) or not isinstance(value, Real | np.bool_ | np.ndarray):
+            raise ValueError(f"log_info ({key!r}) of {self.name} must name a number: info[{key!r}] is {value!r:.80}")
+        return float(value)
+
 
 def _stack(elements: list[PyTree]) -> PyTree:
     return jax.tree.map(lambda *x: np.stack(x), *elements)
 
 
-def _check_options(name: str, entry_point: Any, kwargs: dict[str, Any]) -> None:
-    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    kinds = [parameter.kind for parameter in inspect.signature(creator).parameters.values()]
-    if inspect.Parameter.VAR_KEYWORD not in kinds:
+def _own_options(name: str, kwargs: dict[str, Any]) -> tuple[tuple[str, ...], int]:
+    """`log_info` and `num_workers`, 0 where it is not given."""
+    log_info, num_workers = kwargs.get("log_info", ()), kwargs.get("num_workers", 0)
+    log_info = (log_info,) if isinstance(log_info, str) else tuple(log_info)
+    if not all(isinstance(key, str) for key in log_info):
+        raise ValueError(
+            f"log_info ({log_info!r}) of {name} must be names in the environment's info, such as 'success'"
+        )
+    if not isinstance(num_workers, Integral) or isinstance(num_workers, bool) or num_workers < 0:
+        raise ValueError(f"num_workers ({num_workers!r}) of {name} must be a number of processes, 0 for none")
+    return log_info, int(num_workers)
+
+
+def _check_options(name: str, spec: EnvSpec, kwargs: dict[str, Any]) -> None:
+    """Check options against the constructor, unless it takes any."""
+    creator = _creator(spec)
+    if not _takes_any(creator):
         check_options(name, kwargs, {*constructor_options(creator), *COMMON_OPTIONS})
+
+
+def _can_be_asked_for_pictures(spec: EnvSpec, kwargs: dict[str, Any]) -> bool:
+    """Whether the constructor takes `render_mode`: a subclass may not, although it inherits what it says of itself."""
+    creator = _creator(spec)
+    if "render_mode" in constructor_options(creator) or not _takes_any(creator):
+        return "render_mode" in constructor_options(creator)
+    try:  # a constructor that takes anything may hand it on to one that does not
+        make_one(spec, {"render_mode": PICTURE, **kwargs}).close()
+    except TypeError:
+        return False
+    return True
+
+
+def _creator(spec: EnvSpec) -> Callable[..., gymnasium.Env]:
+    """The class or function that makes the environment."""
+    creator: Any = spec.entry_point
+    if isinstance(creator, str):
+        creator = load_env_creator(creator)
+    return creator
+
+
+def _takes_any(creator: Callable[..., Any]) -> bool:
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(creator).parameters.values())

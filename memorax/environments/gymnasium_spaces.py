@@ -33,7 +33,10 @@ def convert(space: Any, name: str) -> Space:
             dtype = jax.dtypes.canonicalize_dtype(space.dtype)
             return Box(_bound(space.low, dtype), _bound(space.high, dtype), tuple(space.shape), dtype)
         case gymnasium_spaces.Dict() | gymnasium_spaces.Tuple():
-            return Dict({key: convert(inner, name) for key, inner in _parts(space)})
+            parts = {own: convert(inner, name) for own, _, inner in _parts(space)}
+            if len(parts) < len(space.spaces):
+                raise ValueError(f"{name} has a space with names that are the same as text: {list(space.spaces)}")
+            return Dict(parts)
     raise ValueError(
         f"{name} has a space that is not supported: {type(space).__name__} (valid: Discrete, MultiDiscrete, "
         "MultiBinary, Box, and Dict or Tuple of these)"
@@ -52,9 +55,9 @@ def to_ours(space: Any, value: Any) -> PyTree:
         case gymnasium_spaces.Box():
             return np.asarray(value, jax.dtypes.canonicalize_dtype(space.dtype))
         case gymnasium_spaces.Dict():
-            return {key: to_ours(inner, value[key]) for key, inner in _parts(space)}
+            return {own: to_ours(inner, value[key]) for own, key, inner in _parts(space)}
         case _:
-            return {key: to_ours(inner, part) for (key, inner), part in zip(_parts(space), value, strict=True)}
+            return {own: to_ours(inner, value[index]) for own, index, inner in _parts(space)}
 
 
 def to_gymnasium(space: Any, value: PyTree) -> Any:
@@ -69,15 +72,15 @@ def to_gymnasium(space: Any, value: PyTree) -> Any:
         case gymnasium_spaces.Box():
             return np.asarray(value, space.dtype)
         case gymnasium_spaces.Dict():
-            return {key: to_gymnasium(inner, value[key]) for key, inner in _parts(space)}
+            return {key: to_gymnasium(inner, value[own]) for own, key, inner in _parts(space)}
         case _:
-            return tuple(to_gymnasium(inner, value[key]) for key, inner in _parts(space))
+            return tuple(to_gymnasium(inner, value[own]) for own, _, inner in _parts(space))
 
 
-def _parts(space: Any) -> list[tuple[str, Any]]:
-    """The names and spaces inside a `Dict` or `Tuple`."""
+def _parts(space: Any) -> list[tuple[str, Any, Any]]:
+    """Of all that is inside a `Dict` or `Tuple` our name, which is text, the key or index there, and the space."""
     inner = space.spaces.items() if isinstance(space, gymnasium_spaces.Dict) else enumerate(space.spaces)
-    return [(str(key), part) for key, part in inner]
+    return [(str(key), key, part) for key, part in inner]
 
 
 def _bound(bound: np.ndarray, dtype: Any) -> np.ndarray:

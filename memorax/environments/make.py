@@ -38,6 +38,10 @@ SUITES: Mapping[str, str] = {
 ALIASES: Mapping[str, str] = {"popjym": "popgym"}
 
 
+# Suites whose ids may name a module that registers environments when it is imported: "gymnasium::module:Id".
+REGISTRIES = ("gymnasium",)
+
+
 class Suite(Protocol):
     """What the module of a suite offers."""
 
@@ -52,7 +56,8 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     """Make an environment, for instance `make("gymnax::CartPole-v1", max_steps_in_episode=200)`.
 
     Args:
-        id: `"suite::Id"`, the id as the suite spells it; `registered()` lists them.
+        id: `"suite::Id"`, the id as the suite spells it; `registered()` lists them. `"gymnasium::module:Id"` imports a
+            module first, which registers environments of one's own.
         kwargs: settings of the environment, each in place of its default; and, for any environment, a wrapper by
             its keyword, `mask_observation=(0, 2)`.
 
@@ -71,9 +76,11 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
         close = suggest(suite_name, SUITES) or _suggest_anywhere(env_id)
         raise ValueError(f"unknown suite {suite_name!r} in {id!r} (valid: {', '.join(SUITES)}){close}")
     suite = load(suite_name)
+    if suite_name in REGISTRIES:
+        _import_module_of(id, env_id)
     known = [f"{suite_name}::{name}" for name in suite.ids()]
-    if f"{suite_name}::{env_id}" not in known:
-        close = suggest(env_id, known) or f" (valid: {', '.join(known)})"
+    if f"{suite_name}::{_without_module(env_id)}" not in known:
+        close = suggest(_without_module(env_id), known) or f" (valid: {', '.join(known)})"
         raise ValueError(f"unknown environment {id!r}{close}")
     wrappers = {keyword: kwargs.pop(keyword) for keyword in WRAPPERS if keyword in kwargs}
     env, env_params = suite.make(env_id, **kwargs)
@@ -120,6 +127,22 @@ def load(name: str) -> Suite:
             f"the {name} environments could not be imported ({type(error).__name__}: {reason}): their packages do not "
             f"fit together, {install_command(name, upgrade=True)}"
         ) from error
+
+
+def _import_module_of(id: str, env_id: str) -> None:
+    """Import what an id names before its last colon, if it does."""
+    module, separator, _ = env_id.rpartition(":")
+    if not separator:
+        return
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{id!r} names the module {module!r}, which cannot be imported: {error}") from error
+
+
+def _without_module(env_id: str) -> str:
+    """An id without the module it names."""
+    return env_id.rpartition(":")[2]
 
 
 def _suggest_anywhere(env_id: str) -> str:

@@ -40,6 +40,10 @@ class HostBatch(abc.ABC):
         action led to, and `observation` differs from it where an episode ended.
         """
 
+    def info(self) -> dict[str, np.ndarray]:
+        """What the environments reported of the last step: float32 `[B]` by the names the environment announced."""
+        return {}
+
     @abc.abstractmethod
     def close(self) -> None:
         """Let go of what the environments hold."""
@@ -87,7 +91,10 @@ class HostBatches:
             return _open[number].batch.reset(seeds), np.full(self.num_envs, number, np.int32)
 
     def step(self, batch: np.ndarray, time: np.ndarray, action: PyTree) -> tuple[PyTree, ...]:
-        """Step the batch of that number, which must have taken `time` steps. Returns a `HostStep` and the new time."""
+        """Step the batch of that number, which must have taken `time` steps.
+
+        Returns a `HostStep`, what was reported of it and the new time.
+        """
         number = int(batch[0])
         opened = find(self.name, number, int(time[0]))
         _open.move_to_end(number)
@@ -95,7 +102,8 @@ class HostBatches:
             observation, reward, terminated, truncated, final_observation = opened.batch.step(action)
         opened.time += 1
         reward, time = np.asarray(reward, np.float32), np.full(self.num_envs, opened.time, np.int32)
-        return observation, reward, terminated, truncated & ~terminated, final_observation, time
+        reported = opened.batch.info()
+        return observation, reward, terminated, truncated & ~terminated, final_observation, reported, time
 
     def close_all(self) -> None:
         """Close those that are open."""

@@ -44,6 +44,7 @@ class HostEnvironment(Environment):
         observation_space: the space observations lie in.
         action_space: the space actions are chosen from.
         renders: whether its batches can be drawn.
+        reported: the names of what its batches report of each step in `info`, float32; NaN where they report nothing.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class HostEnvironment(Environment):
         observation_space: Space,
         action_space: Space,
         renders: bool = False,
+        reported: tuple[str, ...] = (),
     ) -> None:
         self._name = name
         self._make_batch = make_batch
         self._observation_space = observation_space
         self._action_space = action_space
         self._renders = renders
+        self._reported = reported
 
     @property
     def name(self) -> str:
@@ -88,7 +91,7 @@ class HostEnvironment(Environment):
         raise ValueError(f"{self.name} runs on the host in batches: it is {verb} by `vectorize(num_envs)`")
 
     def vectorize(self, num_envs: int) -> HostVectorEnvironment:
-        return HostVectorEnvironment(self, num_envs, self._make_batch)
+        return HostVectorEnvironment(self, num_envs, self._make_batch, self._reported)
 
     @property
     def renders(self) -> bool:
@@ -117,7 +120,13 @@ class HostVectorEnvironment(VectorEnvironment):
     and when Python ends.
     """
 
-    def __init__(self, env: HostEnvironment, num_envs: int, make_batch: Callable[[int], HostBatch]) -> None:
+    def __init__(
+        self,
+        env: HostEnvironment,
+        num_envs: int,
+        make_batch: Callable[[int], HostBatch],
+        reported: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(env, num_envs)
         batches = HostBatches(env.name, num_envs, make_batch)
         weakref.finalize(self, batches.close_all)
@@ -126,7 +135,8 @@ class HostVectorEnvironment(VectorEnvironment):
             jax.ShapeDtypeStruct((num_envs,), dtype) for dtype in (jnp.int32, jnp.float32, jnp.bool_)
         )
         self._reset = by_callback(env.name, batches.reset, (observation, number))
-        self._step = by_callback(env.name, batches.step, (observation, reward, flag, flag, observation, number))
+        step = (observation, reward, flag, flag, observation, dict.fromkeys(reported, reward), number)
+        self._step = by_callback(env.name, batches.step, step)
 
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, HostState]:
         """Make new environments and start an episode in each. Returns `(observation, env_state)`."""
@@ -141,10 +151,10 @@ class HostVectorEnvironment(VectorEnvironment):
         Raises:
             ValueError: while it runs, if `env_state` was stepped already or its environments are closed.
         """
-        observation, reward, terminated, truncated, final_observation, time = self._step(
+        observation, reward, terminated, truncated, final_observation, reported, time = self._step(
             env_state.batch, env_state.time, action
         )
-        info = {"final_observation": final_observation}
+        info = {**reported, "final_observation": final_observation}
         return observation, env_state.replace(time=time), reward, terminated, truncated, info
 
 
