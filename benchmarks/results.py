@@ -1,0 +1,226 @@
+"""Learning curves of every algorithm: `python -m benchmarks.results NAME...`, or `--plot` to draw them all.
+
+An experiment trains three seeds in one program and evaluates the greedy policy at intervals. Its curve goes to
+`docs/results/NAME.csv`, and what it took to `docs/results/results.csv`, a row for each experiment.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import tyro
+
+from memorax.algorithms import Algorithm, DQNConfig, PPOConfig
+from memorax.evaluation import mean_return
+from memorax.training import TrainConfig, build_agent
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+FIELDS = ["name", "bar", "steps", "mean", "seeds", "best_mean", "seconds"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What is trained, and how well it is to do.
+
+    Attributes:
+        config: Settings of the agent; `total_steps` is the budget.
+        bar: Mean return of the greedy policy that every seed is to reach.
+        reference: What is published, with its budget; or what chance gives.
+        num_evaluations: Evaluations over the run.
+        evaluation_length: Steps of each environment in an evaluation.
+        build: Makes the agent from the settings.
+    """
+
+    config: TrainConfig
+    bar: float
+    reference: str
+    num_evaluations: int = 20
+    evaluation_length: int = 1000
+    build: Callable[[TrainConfig], Algorithm[Any, Any]] = build_agent
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "ppo_cartpole": Experiment(
+        TrainConfig(
+            environment="gymnax::CartPole-v1",
+            environment_options={"scale_reward": 0.1},
+            algorithm="ppo",
+            hyperparameters=PPOConfig(num_envs=8, num_steps=128, update_epochs=10, ent_coef=0.0),
+            torso="mlp",
+            learning_rate=1e-3,
+            total_steps=200_000,
+        ),
+        bar=475,
+        reference="the longest episode has 500 steps",
+    ),
+    "dqn_cartpole": Experiment(
+        TrainConfig(
+            environment="gymnax::CartPole-v1",
+            environment_options={"scale_reward": 0.1},
+            algorithm="dqn",
+            hyperparameters=DQNConfig(
+                num_envs=8,
+                num_steps=2,
+                num_updates=4,
+                batch_size=64,
+                sequence_length=1,
+                buffer_size=50_000,
+                learning_starts=2_000,
+                target_update_period=500,
+                exploration_steps=30_000,
+                epsilon_end=0.02,
+            ),
+            torso="mlp",
+            learning_rate=5e-4,
+            max_grad_norm=10.0,
+            total_steps=300_000,
+        ),
+        bar=475,
+        reference="the longest episode has 500 steps",
+    ),
+}
+"""Every experiment, by its name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to do.
+
+    Attributes:
+        names: Experiments to run, by name.
+        plot: Draw the curves of all experiments that were run.
+        num_seeds: Agents trained side by side.
+        seed: Random seed of the first.
+        write: Keep the results in docs/results.
+    """
+
+    names: Annotated[list[str], tyro.conf.Positional] = dataclasses.field(default_factory=list)
+    plot: bool = False
+    num_seeds: int = 3
+    seed: int = 0
+    write: bool = True
+
+
+def learning_curve(experiment: Experiment, num_seeds: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Train seeds side by side.
+
+    Returns:
+        Environment steps `[E]` at the evaluations, and the mean returns there, `[E, num_seeds]`.
+    """
+    agent = experiment.build(experiment.config)
+    interval = -(-experiment.config.total_steps // experiment.num_evaluations)
+    length = experiment.evaluation_length * agent.cfg.num_envs
+
+    @jax.jit
+    @jax.vmap
+    def evaluate(key: jax.Array, state: Any) -> jax.Array:
+        return mean_return(agent.evaluate(key, state, length)[1])
+
+    def advance(key: jax.Array, state: Any) -> tuple[jax.Array, Any]:
+        key, state, _ = agent.train(key, state, interval, keep=_nothing)
+        return key, state
+
+    advance_all = jax.jit(jax.vmap(advance), donate_argnums=1)
+    keys, states = jax.jit(jax.vmap(agent.init))(jax.random.split(jax.random.key(seed), num_seeds))
+    steps, curves = [], []
+    for index in range(experiment.num_evaluations):
+        keys, states = advance_all(keys, states)
+        curves.append(np.asarray(evaluate(jax.random.split(jax.random.key(index), num_seeds), states)))
+        steps.append(int(states.step[0]))
+        print(f"{steps[-1]:>10,} steps: {np.array2string(curves[-1], precision=3)}", flush=True)
+    return np.asarray(steps), np.stack(curves)
+
+
+def _nothing(transition: Any, metrics: Any) -> tuple[()]:
+    return ()
+
+
+def run(name: str, num_seeds: int, seed: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """Run an experiment. Returns its row of the table, the steps and the returns."""
+    experiment = EXPERIMENTS[name]
+    begin = time.monotonic()
+    steps, returns = learning_curve(experiment, num_seeds, seed)
+    row = {
+        "name": name,
+        "bar": experiment.bar,
+        "steps": steps[-1],
+        "mean": round(float(returns[-1].mean()), 4),
+        "seeds": " ".join(f"{value:.4g}" for value in returns[-1]),
+        "best_mean": round(float(returns.mean(axis=1).max()), 4),
+        "seconds": round(time.monotonic() - begin),
+    }
+    return row, steps, returns
+
+
+def write(row: dict[str, Any], steps: np.ndarray, returns: np.ndarray) -> None:
+    """Keep a curve, and its row of the table in place of the former one."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with (RESULTS / f"{row['name']}.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["step", *(f"seed_{i}" for i in range(returns.shape[1]))])
+        writer.writerows(
+            [step, *(f"{value:.5g}" for value in values)] for step, values in zip(steps, returns, strict=True)
+        )
+    table = RESULTS / "results.csv"
+    rows = {}
+    if table.exists():
+        with table.open(newline="") as file:
+            rows = {old["name"]: old for old in csv.DictReader(file)}
+    rows[row["name"]] = row
+    with table.open("w", newline="") as file:
+        table_writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        table_writer.writeheader()
+        table_writer.writerows(rows[name] for name in sorted(rows))
+
+
+def main() -> None:
+    """Run the experiments named, and draw."""
+    options = tyro.cli(Options, description=__doc__)
+    unknown = [name for name in options.names if name not in EXPERIMENTS]
+    if unknown:
+        raise SystemExit(f"error: unknown experiment {unknown[0]!r}: choose from {', '.join(EXPERIMENTS)}")
+    for name in options.names:
+        print(f"{name}: {options.num_seeds} seeds, {EXPERIMENTS[name].config.total_steps:,} steps each", flush=True)
+        row, steps, returns = run(name, options.num_seeds, options.seed)
+        print(f"final return {row['seeds']} (bar {row['bar']}) in {row['seconds']} s", flush=True)
+        if options.write:
+            write(row, steps, returns)
+    if options.plot:
+        draw()
+
+
+def draw() -> None:
+    """Draw every curve in `docs/results`, a panel for each experiment, into `docs/results/curves.png`."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = [name for name in EXPERIMENTS if (RESULTS / f"{name}.csv").exists()]
+    columns = 4
+    figure, axes = plt.subplots(
+        -(-len(names) // columns), columns, figsize=(4 * columns, 2.8 * -(-len(names) // columns)), squeeze=False
+    )
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    for name, axis in zip(names, axes.flat, strict=False):
+        table = np.genfromtxt(RESULTS / f"{name}.csv", delimiter=",", skip_header=1)
+        axis.plot(table[:, 0], table[:, 1:], color="tab:blue", linewidth=1, alpha=0.8)
+        axis.axhline(EXPERIMENTS[name].bar, color="tab:red", linewidth=1, linestyle="--")
+        axis.set_title(name, fontsize=9)
+        axis.tick_params(labelsize=7)
+    figure.supxlabel("environment steps", fontsize=9)
+    figure.supylabel("mean return of the greedy policy; each line is a seed, dashed the bar", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(RESULTS / "curves.png", dpi=90)
+
+
+if __name__ == "__main__":
+    main()
