@@ -76,5 +76,7 @@ def test_a_space_that_is_not_supported_is_one_line() -> None:
 
 
 def test_an_option_that_is_not_there_is_answered_with_those_that_are() -> None:
-    with pytest.raises(ValueError, match=r"option 'max_steps'.* \(valid: log_info, max_episode_steps, num_workers, render_barto"):
+    with pytest.raises(
+        ValueError, match=r"option 'max_steps'.* \(valid: log_info, max_episode_steps, num_workers, render"
+    ):
         make("gymnasium::CartPole-v1", max_steps=3)
