@@ -1,4 +1,4 @@
-"""A causal depthwise convolution that carries its window, with resets."""
+"""Causal depthwise convolution over time, with the last inputs as its carry and resets between episodes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def causal_convolution(inputs: Array, kernel: Array, done: Array, window: Array)
         `inputs`.
     """
     width, time = kernel.shape[0], inputs.shape[1]
-    padded = jnp.concatenate([window, inputs.astype(window.dtype)], axis=1)
-    outputs = _convolve(padded, kernel, done)
+    padded = jnp.concatenate([window, inputs.astype(window.dtype)], axis=1)  # (B, K - 1 + T, D)
+    outputs = _convolve(padded, kernel, done)  # (B, T, D)
 
-    # A place in the new window is kept if no episode starts after it.
-    padded_done = jnp.pad(done, ((0, 0), (width - 1, 0)))
+    # The new window is the last K - 1 inputs; one is kept if no episode starts after it.
+    padded_done = jnp.pad(done, ((0, 0), (width - 1, 0)))  # (B, K - 1 + T)
     starts_from = jnp.cumsum(padded_done[:, ::-1][:, : width - 1], axis=1)
-    starts_after = (starts_from - padded_done[:, ::-1][:, : width - 1])[:, ::-1]
-    tail = padded[:, time:]
+    starts_after = (starts_from - padded_done[:, ::-1][:, : width - 1])[:, ::-1]  # (B, K - 1)
+    tail = padded[:, time:]  # (B, K - 1, D)
     return where(starts_after == 0, tail, jnp.zeros_like(tail)), outputs.astype(inputs.dtype)
 
 
@@ -45,15 +45,24 @@ def _forward(padded: Array, kernel: Array, done: Array) -> tuple[Array, tuple[Ar
 
 
 def _backward(residuals: tuple[Array, Array, Array], d_outputs: Array) -> tuple[Array, Array, None]:
+    """The gradients of `y_t = sum_k w_k x_{t-k}`, where `w_k = kernel[K - 1 - k]` and `k` ends at the episode's start.
+
+    With `dy` `[B, T, D]` the cotangent of the outputs:
+
+        dw_k = sum_{b,t} dy_t x_{t-k}       over the t whose step t - k is of the same episode
+        dx_s = sum_k w_k dy_{s+k}           over the k whose step s + k is of the same episode
+
+    The second is the convolution itself with time reversed. Automatic differentiation would give the same sums, but
+    scatters the slices of `padded` back one by one.
+    """
     padded, kernel, done = residuals
     width, time = kernel.shape[0], done.shape[1]
     d_kernel = jnp.stack([jnp.sum(tap * d_outputs, axis=(0, 1)) for tap in _taps(padded, done, width)][::-1])
-    # An input is read by the outputs from its own step on: the same sum with time reversed.
-    later = jnp.pad(d_outputs, ((0, 0), (width - 1, width - 1), (0, 0)))
+    later = jnp.pad(d_outputs, ((0, 0), (width - 1, width - 1), (0, 0)))  # (B, T + 2 (K - 1), D)
     d_padded = jnp.zeros_like(padded)
     for lag, (same_episode, weights) in enumerate(zip(_same_episode(done, width), kernel[::-1], strict=True)):
         same_episode = jnp.pad(same_episode, ((0, 0), (width - 1 - lag, lag)))
-        reader = later[:, lag : lag + width - 1 + time]
+        reader = later[:, lag : lag + width - 1 + time]  # dy_{s+lag} for every s, (B, K - 1 + T, D)
         d_padded = d_padded + where(same_episode, reader, jnp.zeros_like(reader)) * weights[None, None]
     return d_padded.astype(padded.dtype), d_kernel.astype(kernel.dtype), None
 
@@ -62,13 +71,16 @@ _convolve.defvjp(_forward, _backward)
 
 
 def _taps(padded: Array, done: Array, width: int) -> list[Array]:
-    """What was seen 0, 1, ... `width - 1` steps before each step, zero where that is of another episode."""
+    """The input 0, 1, ... `width - 1` steps before each step, each `[B, T, D]`, zero where it is of another episode."""
     steps = (padded[:, width - 1 - lag :][:, : done.shape[1]] for lag in range(width))
     return [where(same, x, jnp.zeros_like(x)) for same, x in zip(_same_episode(done, width), steps, strict=True)]
 
 
 def _same_episode(done: Array, width: int) -> list[Array]:
-    """Whether what was 0, 1, ... `width - 1` steps before each step is of its episode, or before the first reset."""
+    """Whether the step 0, 1, ... `width - 1` steps earlier is of the same episode, each `[B, T]` bool.
+
+    Steps of the window count as of the episode that `inputs` begin in: where they are not, the window holds zeros.
+    """
     padded = jnp.pad(done, ((0, 0), (width - 1, 0)))
     same = [jnp.ones_like(done)]
     for lag in range(1, width):

@@ -1,7 +1,8 @@
-"""Sequences cut into chunks: what the chunk-parallel matrix-state recurrences have in common.
+"""Sequences cut into chunks: what the recurrences of matrix states, computed in parallel over chunks, share.
 
-Inside a chunk of `Q` steps a recurrence is a masked product of all pairs of steps, between chunks its state is carried:
-one state per chunk, never one per step. Arrays are `[B, C, H, Q, ...]` here, with `C` chunks.
+Inside a chunk of `Q` steps, the recurrence is a masked product over all pairs of steps. Between chunks its state is
+carried, so that memory holds one state per chunk instead of one per step. Arrays are `[B, C, H, Q, ...]`: batch,
+chunks, heads, steps of a chunk.
 """
 
 from __future__ import annotations
@@ -47,13 +48,16 @@ def join(x: Array, time: int) -> Array:
 
 def find_episodes(done: Array, length: int) -> Episodes:
     """The episodes of `done` `[B, T]` in chunks of `length`."""
+    # Episodes begun from the start of the chunk up to each step, by a product with ones on and below the diagonal.
     started = cut(done[:, :, None, None].astype(jnp.float32), length)[..., 0] @ np.tri(length, dtype=np.float32).T
-    same = started[..., :, None] == started[..., None, :]
+    same = started[..., :, None] == started[..., None, :]  # (B, C, 1, Q, Q)
     return Episodes(visible=same & np.tri(length, dtype=bool)[None, None, None], carried=started == 0)
 
 
 def separate_nonfinite(*inputs: Array) -> tuple[Array, ...]:
-    """Replace steps that hold a NaN or an infinity, in any of `[B, T, H, D]`, by zeros: they would spread by products.
+    """Replace steps that hold a NaN or an infinity in any of `[B, T, H, D]` by zeros.
+
+    A masked product multiplies steps of other episodes by zero, and zero times NaN is NaN.
 
     Returns:
         `(nonfinite, *inputs)`, with `nonfinite` `[B, T]` to be put back by `mark_nonfinite`.
@@ -63,7 +67,7 @@ def separate_nonfinite(*inputs: Array) -> tuple[Array, ...]:
 
 
 def mark_nonfinite(nonfinite: Array, episodes: Episodes, update: Array) -> tuple[Array, Array]:
-    """NaN where a step that is not finite was seen, zero elsewhere.
+    """Put NaN wherever a step that is not finite is seen from, and zero elsewhere.
 
     Returns:
         `(mark, update)`: `[B, C, 1, Q, 1]`, to be added to what is read, and `update` `[B, C, H, P, N]`, marked.
@@ -83,7 +87,8 @@ def read(local: Array, queries: Array, states: Array, episodes: Episodes) -> Arr
 def product_over_steps(x: Array, y: Array) -> Array:
     """`x^T y`: `[..., Q, M]` and `[..., Q, N]` to `[..., M, N]`.
 
-    Kept apart from the product, the transposition costs a CPU half the time: it is slow at small products over rows.
+    The barrier stores the transposed array before the product. XLA:CPU would otherwise fold the transposition into
+    the product, and its small products over rows take twice as long.
     """
     return jax.lax.optimization_barrier(x.swapaxes(-1, -2)) @ y
 
@@ -104,9 +109,10 @@ def decay_to_end(log_decay: Array, episodes: Episodes) -> Array:
 
 
 def _sums_from_start(log_decay: Array, episodes: Episodes) -> Array:
+    """`[..., Q, K]`: the sum of log decays up to each step, from the start of the chunk or of the episode in it."""
     if log_decay.shape[-1] == 1:
         return jnp.matmul(np.tri(log_decay.shape[-2], dtype=log_decay.dtype), log_decay)
-    # From the start of the episode, since the rounding of differences would tell what came before it.
+    # Sums begin with the episode: in a sum from the start of the chunk, rounding would depend on the episode before.
     return episodes.visible.astype(log_decay.dtype) @ log_decay
 
 
@@ -131,7 +137,9 @@ def decayed_scores(queries: Array, keys: Array, log_decay: Array, episodes: Epis
         `[..., Q, Q]`, zero for other pairs.
     """
     if log_decay.shape[-1] > 1:
-        sums = _sums_from_start(log_decay, episodes)
+        # exp(L_i - L_j) = exp(L_i) exp(-L_j): queries are multiplied by one factor and keys by the other. The callers
+        # bound each log decay from below, so that exp(-L) over a chunk is a float32.
+        sums = _sums_from_start(log_decay, episodes)  # L, (..., Q, N)
         scores = products_of_pairs(queries * jnp.exp(sums), keys * jnp.exp(-sums))
         return jnp.where(episodes.visible, scores, 0.0)
     return products_of_pairs(queries, keys) * decay_between(log_decay, episodes)
@@ -148,6 +156,11 @@ def _pairs_forward(queries: Array, keys: Array) -> tuple[Array, tuple[Array, Arr
 
 
 def _pairs_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    """The gradients of `A = Q K^T`: `dQ = dA K` `[..., Q, N]` and `dK = dA^T Q` `[..., Q, N]`.
+
+    They are those of automatic differentiation. By hand, `dA^T` is stored before its product; see
+    `product_over_steps`.
+    """
     queries, keys = residuals
     with jax.default_matmul_precision("highest"):
         return cotangent @ keys, product_over_steps(cotangent, queries)
@@ -159,13 +172,16 @@ products_of_pairs.defvjp(_pairs_forward, _pairs_backward)
 def _sums_between(log_decay: Array, episodes: Episodes) -> Array:
     """`log_decay_{j+1} + ... + log_decay_i`: `[..., Q, 1]` to `[..., Q, Q]`.
 
-    Differences of sums from the start of the episode. These are made of a coarse part, a multiple of a power of two
-    that is summed without rounding, and a small remainder, so that the differences are exact enough.
+    Each is a difference of two sums from the start of the episode, which would cancel where the sums are large and the
+    difference is small. So a log decay is split: a coarse part, a multiple of a power of two, of which float32 adds `Q`
+    without rounding, and a remainder of less than that power. Differences of the coarse sums are exact, and those of
+    the remainders lose digits of a small number only.
     """
     unit = 2.0 ** (math.ceil(math.log2(log_decay.shape[-2])) - 16)
     log_decay = jnp.maximum(log_decay[..., 0], SMALLEST_LOG_DECAY)
+    # The gradient flows through the remainder: coarse + (log_decay - coarse) has slope 1 in log_decay.
     coarse = jax.lax.stop_gradient(jnp.round(log_decay / unit) * unit)
     parts = jnp.stack([coarse, log_decay - coarse], axis=-2)  # [..., 2, Q]
-    sums = parts @ episodes.visible.astype(parts.dtype).swapaxes(-1, -2)
-    between = sums[..., :, None] - sums[..., None, :]
+    sums = parts @ episodes.visible.astype(parts.dtype).swapaxes(-1, -2)  # (..., 2, Q)
+    between = sums[..., :, None] - sums[..., None, :]  # (..., 2, Q, Q)
     return between[..., 0, :, :] + between[..., 1, :, :]

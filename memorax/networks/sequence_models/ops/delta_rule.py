@@ -1,4 +1,4 @@
-"""The matrix-state recurrence whose updates overwrite what a key held, chunk-parallel, with resets."""
+"""The delta rule: a recurrence of matrix states whose updates overwrite what a key held, in parallel over chunks."""
 
 from __future__ import annotations
 
@@ -88,7 +88,22 @@ def _sequence(
     values: Array,
     queries: Array,
 ) -> tuple[Array, Array]:
-    """Arrays are `[C, B, H, Q, ...]`, with `C` chunks; the carried state is transposed, `[B, H, N, P]`."""
+    """Run the recurrence over whole chunks.
+
+    Write the chunk's steps as rows, `X_c` the carried state before the chunk, transposed to `[B, H, N, P]`, and
+    `D_ij` the decay after step `j` up to step `i`, zero where they are of different episodes. What step `i` removes is
+
+        u_i = D_i0 a_i X_c + sum_{j<i} D_ij (a_i . b_j) u_j + sum_{j<i} D_ij (a_i . k_j) v_j
+
+    With `A_ij = D_ij a_i . b_j` for `j < i`, this is `(I - A) U = removing X_c + removed`, a unit lower triangular
+    system in the `Q` rows of `U`: its inverse is formed once per chunk, for all chunks at the same time. Left for the
+    scan over chunks are two products with the state, `U_c = removed_c + removing_c X_c` and
+    `X_{c+1} = kept_c X_c + keys_c^T U_c + update_c`. Outputs then are products over all chunks at once.
+
+    For the delta rule, `k = -b`, the values are part of the system: with `u - v` in place of `u` the third sum is gone.
+
+    Arrays are `[C, B, H, Q, ...]`, with `C` chunks.
+    """
     time = values.shape[1]
     inputs = [log_decay, removal_queries, removal_keys, keys, values, queries]
     inputs = jax.tree.map(lambda x: chunks.cut(x, length).swapaxes(0, 1), inputs)
@@ -96,9 +111,10 @@ def _sequence(
     episodes = jax.tree.map(lambda x: x.swapaxes(0, 1), chunks.find_episodes(done, length))
 
     if log_decay is not None and log_decay.shape[-1] > 1:
-        # Decays that are never strong are as well divided between what reads and what is read.
+        # Decays per component are bounded below, so exp(-sum) cannot overflow: what reads is multiplied by exp(sum),
+        # what is written by exp(-sum), and their products decay by the sum between the two steps.
         until = jnp.broadcast_to(episodes.visible.astype(log_decay.dtype), (*log_decay.shape[:-1], length))
-        from_start = _product(until, log_decay)
+        from_start = _product(until, log_decay)  # (C, B, H, Q, N)
         decay, growth = jnp.exp(from_start), jnp.exp(-from_start)
         removal_queries, queries, removal_keys = removal_queries * decay, queries * decay, removal_keys * growth
         keys = None if keys is None else keys * growth
@@ -108,13 +124,13 @@ def _sequence(
     between, from_start = _decays(log_decay, episodes, values.dtype)
     to_end, kept = between[..., -1, :, None] * at_end, (from_start[..., -1:, :] * at_end).swapaxes(-1, -2)
 
-    # What is removed is `removed + removing @ state`; for the delta rule, less the values.
-    earlier = between * np.tri(length, k=-1, dtype=between.dtype)[None, None, None]
+    # The triangular system of what is removed.
+    earlier = between * np.tri(length, k=-1, dtype=between.dtype)[None, None, None]  # D_ij for j < i
     solution = _inverse_of_unit_lower(chunks.products_of_pairs(removal_queries, removal_keys) * earlier)
-    removing = _product(solution, removal_queries * from_start)
-    scores = chunks.products_of_pairs(queries, removal_keys) * between
+    removing = _product(solution, removal_queries * from_start)  # (C, B, H, Q, N)
+    scores = chunks.products_of_pairs(queries, removal_keys) * between  # (C, B, H, Q, Q)
     if keys is None:
-        removed, update = -_product(solution, values), None
+        removed, update = -_product(solution, values), None  # (C, B, H, Q, P)
     else:
         removed = _product(solution, _product(chunks.products_of_pairs(removal_queries, keys) * earlier, values))
         update = chunks.product_over_steps(keys * to_end, values)
@@ -128,7 +144,10 @@ def _sequence(
 
 
 def _decays(log_decay: Array | None, episodes: Episodes, dtype: jnp.dtype) -> tuple[Array, Array]:
-    """From just after step `j` to step `i`, `[..., Q, Q]`, and from before the chunk, `[..., Q, 1]`; 0 elsewhere."""
+    """The decay after step `j` up to step `i`, `[..., Q, Q]`, and from before the chunk up to `i`, `[..., Q, 1]`.
+
+    Both are zero where another episode begins in between.
+    """
     carried = episodes.carried[..., None]
     if log_decay is None:
         return episodes.visible.astype(dtype), carried.astype(dtype)
@@ -147,6 +166,7 @@ def _separate_nonfinite(inputs: PyTree, done: Array, state: Array) -> tuple[Arra
     bad_state = ~jnp.isfinite(state).all((1, 2, 3))
     others = jax.tree.map(lambda x: where(bad, jnp.zeros_like(x), x), others)
     time = jnp.arange(done.shape[1])[None]
+    # The step each episode began at, and the last step, up to each, that was not finite: -1 is the carried state.
     start = jax.lax.cummax(jnp.where(done, time, -1), axis=1)
     last = jax.lax.cummax(jnp.where(bad, time, jnp.where(bad_state, -1, -2)[:, None]), axis=1)
     return last >= start, [*others, queries], where(bad_state, jnp.zeros_like(state), state)
@@ -173,10 +193,22 @@ def _forward(
 
 
 def _backward(residuals: tuple, cotangents: tuple[Array, Array, Array]) -> tuple:
+    """The gradient of the scan over chunks, itself a scan of the same form from the end.
+
+    Write `R_c` `[Q, N]` for `removing`, `K_c` `[Q, N]` for `keys`, `g_c` `[N, 1]` for `kept`, `X_c` `[N, P]` for the
+    state before chunk `c`, so that `U_c = removed_c + R_c X_c` and `X_{c+1} = g_c X_c + K_c^T U_c + update_c`. Let
+    `dX_{c+1}` be all that the state after chunk `c` receives, and `du_c`, `dx_c` the cotangents of the outputs `U_c`
+    and `X_c` themselves. Then
+
+        dU_c = du_c + K_c dX_{c+1}                        [Q, P]
+        dX_c = dx_c + g_c dX_{c+1} + R_c^T dU_c           [N, P]
+
+    which is the forward recurrence with `R_c` and `K_c` exchanged, run from the last chunk to the first. The inputs
+    receive `dremoved = dU`, `dR = dU X^T`, `dK = U dX_{c+1}^T`, `dg = sum_P X dX_{c+1}` and `dupdate = dX_{c+1}`.
+    """
     removing, keys, kept, no_update, states, removed = residuals
     d_final, d_states, d_removed = cotangents
     with jax.default_matmul_precision("highest"):
-        # The gradient runs through the same recurrence from the end.
         d_initial, (d_after, d_removed) = _scan(
             d_removed, keys, _transpose(removing), kept, d_states, d_final, reverse=True
         )
@@ -209,10 +241,15 @@ def _scan(
 
 @jax.custom_vjp
 def _inverse_of_unit_lower(strictly_lower: Array) -> Array:
-    """`(I - A)^{-1}` of `A` `[..., Q, Q]`, by inverses of blocks of 1, 2, 4, ... on the diagonal.
+    """`(I - A)^{-1}` of strictly lower triangular `A` `[..., Q, Q]`, from its diagonal blocks of 1, 2, 4, ... steps.
 
-    As stable as substitution; a product of powers of `A` would cancel where keys repeat. On few cores, jaxlib's batched
-    substitution waits for ever where two networks learn side by side.
+    Two inverted blocks `P`, `R` on the diagonal and the block `A_21` below them make one of twice the size:
+
+        [[P^-1, 0], [-A_21, R^-1]]^-1 = [[P, 0], [R A_21 P, R]]
+
+    so `log2(Q)` rounds of two products invert all of it. As stable as substitution; the sum of powers of `A` would
+    cancel where keys repeat. A batched triangular solve is not used: on few cores jaxlib's waits for ever where two
+    networks learn side by side.
     """
     length = strictly_lower.shape[-1]
     inverse = jnp.broadcast_to(np.eye(length, dtype=strictly_lower.dtype), strictly_lower.shape)
@@ -221,7 +258,7 @@ def _inverse_of_unit_lower(strictly_lower: Array) -> Array:
     while size < length:
         below = (i // (2 * size) == j // (2 * size)) & (i // size > j // size)
         below = np.expand_dims(below, tuple(range(strictly_lower.ndim - 2)))
-        # On these blocks the product takes nothing from the others.
+        # `inverse` is block diagonal here, so on the blocks below the product is R A_21 P and nothing else.
         product = strictly_lower if size == 1 else inverse @ strictly_lower @ inverse
         inverse = jnp.where(below, product, inverse)
         size *= 2
@@ -234,6 +271,12 @@ def _inverse_forward(strictly_lower: Array) -> tuple[Array, Array]:
 
 
 def _inverse_backward(inverse: Array, d_inverse: Array) -> tuple[Array]:
+    """The gradient of `T = (I - A)^{-1}`: `dA = T^T dT T^T`, of shape `[..., Q, Q]`.
+
+    From `T (I - A) = I`, a change `E` of `A` changes `T` by `T E T`; the inner product with `dT` is that of `E` with
+    `T^T dT T^T`. That is two products, instead of the gradients of every round above. Entries on and above the diagonal
+    are filled too: the mask that made `A` strictly lower drops them.
+    """
     transposed = _transpose(inverse)
     with jax.default_matmul_precision("highest"):
         return (transposed @ d_inverse @ transposed,)
@@ -244,7 +287,7 @@ _inverse_of_unit_lower.defvjp(_inverse_forward, _inverse_backward)
 
 @jax.custom_vjp
 def _product(x: Array, y: Array) -> Array:
-    """`x @ y`, with a gradient of fast products."""
+    """`x @ y`, `[..., M, K]` and `[..., K, N]`, whose gradient stores what it transposes."""
     return x @ y
 
 
@@ -253,6 +296,7 @@ def _product_forward(x: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
 
 
 def _product_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    """The gradients of `z = x y`: `dx = dz y^T` and `dy = x^T dz`, with the transpositions of `chunks`."""
     x, y = residuals
     with jax.default_matmul_precision("highest"):
         return chunks.products_of_pairs(cotangent, y), chunks.product_over_steps(x, cotangent)

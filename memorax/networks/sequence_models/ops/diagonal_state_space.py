@@ -1,4 +1,4 @@
-"""Diagonal linear systems that do not change with time, one for each channel, chunk-parallel, with resets."""
+"""Diagonal linear systems that do not change with time, one for each channel, in parallel over chunks, with resets."""
 
 from __future__ import annotations
 
@@ -59,14 +59,24 @@ def diagonal_state_space(
 def _chunks(
     log_decay: Array, gain: Array, readout: Array, inputs: Array, done: Array, initial_state: Array, length: int
 ) -> tuple[Array, Array]:
+    """Run the system over whole chunks of `Q` steps.
+
+    With `a = exp(log_decay)`, step `i` of a chunk (from 0) whose episode began before it is read as
+
+        y_i = sum_{j<=i} Re(sum_n c_n a_n^(i-j) b_n) x_j + Re(sum_n c_n a_n^(i+1) h_n)
+
+    with `b` the gain, `c` the readout and `h` `[N, H]` the state before the chunk: a convolution with a real kernel
+    `[Q, H]`, and `h` read with `Q` readouts. The state after the chunk is `a^Q h + sum_j a^(Q-1-j) b x_j` over the
+    inputs of the episode that the chunk ends in.
+    """
     batch_size, time, channels = inputs.shape
     powers = jnp.exp(jnp.arange(length + 1, dtype=jnp.float32)[:, None, None] * log_decay[None])  # [Q + 1, N, H]
-    kernel = jnp.sum((powers[:-1] * (gain * readout)[None]).real, axis=1)
+    kernel = jnp.sum((powers[:-1] * (gain * readout)[None]).real, axis=1)  # (Q, H)
     x, starts = inputs.reshape(-1, length, channels), done.reshape(-1, length)  # [B * C, Q, ...]
-    episode = jnp.cumsum(starts, axis=1)
+    episode = jnp.cumsum(starts, axis=1)  # episodes begun in the chunk, 0 where it was carried into it
     outputs = _convolve(x, kernel, episode)
     last = where(episode == episode[:, -1:], x, jnp.zeros_like(x))
-    update = _mix(last, _parts(powers[:-1][::-1] * gain[None]))
+    update = _mix(last, _parts(powers[:-1][::-1] * gain[None]))  # (B * C, 2 N, H), real parts before imaginary ones
     real, imaginary = jnp.split(update.reshape(batch_size, -1, *update.shape[1:]).swapaxes(0, 1), 2, axis=2)
     reset = starts.any(1).reshape(batch_size, -1).T
     final_state, states = linear_recurrence(powers[-1], jax.lax.complex(real, imaginary), reset, initial_state)
@@ -78,15 +88,16 @@ def _chunks(
 
 
 def _read(states: Array, readout: Array) -> Array:
-    """`Re(sum_n readout_qnh states_rnh)`, `[R, Q, H]`."""
+    """`Re(sum_n readout_qnh states_rnh)`, `[R, Q, H]`: a real product, as `Re(z w) = Re z Re w - Im z Im w`."""
     return _mix(_parts(states), _parts(readout.conj()).swapaxes(0, 1))
 
 
 @jax.custom_vjp
 def _mix(x: Array, weights: Array) -> Array:
-    """`sum_q x_rqh weights_qmh`, `[R, M, H]`.
+    """`sum_q x_rqh weights_qmh`, `[R, M, H]`, of `x` `[R, Q, H]` and `weights` `[Q, M, H]`.
 
-    A matrix product for each channel, but as a sum of few terms it needs no transposition.
+    It is a matrix product for each channel `h`. XLA would move `h` to the front for it, which copies both; as a sum of
+    `Q` elementwise products, of which there are few, nothing is moved.
     """
     return functools.reduce(jnp.add, [x[:, q, None] * weights[None, q] for q in range(x.shape[1])])
 
@@ -96,6 +107,13 @@ def _mix_forward(x: Array, weights: Array) -> tuple[Array, tuple[Array, Array]]:
 
 
 def _mix_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    """The gradients of `z_rmh = sum_q x_rqh w_qmh`, with `dz` `[R, M, H]`.
+
+        dx_rqh = sum_m dz_rmh w_qmh          [R, Q, H], which is `_mix` with the other axis summed
+        dw_qmh = sum_r x_rqh dz_rmh          [Q, M, H], a long sum over the rows: one contraction
+
+    Automatic differentiation would make `Q` sums over rows for `dw`, each with a pass over `dz`.
+    """
     x, weights = residuals
     d_weights = jnp.einsum("rqh,rmh->qmh", x, cotangent, precision="highest")
     return _mix(cotangent, weights.swapaxes(0, 1)), d_weights
@@ -106,7 +124,7 @@ _mix.defvjp(_mix_forward, _mix_backward)
 
 @jax.custom_vjp
 def _convolve(x: Array, kernel: Array, episode: Array) -> Array:
-    """`y_i = sum_j kernel_{i-j} * x_j` over the `j <= i` of the same episode: `[R, Q, H]`."""
+    """`y_i = sum_j kernel_{i-j} * x_j` over the `j <= i` of the same episode: `x` `[R, Q, H]`, `kernel` `[Q, H]`."""
     until = np.tri(x.shape[1], dtype=bool)
     return _sum_over_episode(x, jnp.stack([_shift(kernel, j) for j in range(x.shape[1])]), episode, until)
 
@@ -116,6 +134,13 @@ def _convolve_forward(x: Array, kernel: Array, episode: Array) -> tuple[Array, t
 
 
 def _convolve_backward(residuals: tuple[Array, Array, Array], cotangent: Array) -> tuple[Array, Array, None]:
+    """The gradients of `y_i = sum_{j<=i} w_{i-j} x_j`, over pairs of one episode, with `dy` `[R, Q, H]`.
+
+        dx_j = sum_{i>=j} w_{i-j} dy_i                      [R, Q, H], the same sum with the roles of i and j exchanged
+        dw_k = sum_{r,i} dy_i x_{i-k}                       [Q, H]
+
+    Automatic differentiation would keep the `Q` masked products of the forward pass; only `x` is kept here.
+    """
     x, kernel, episode = residuals
     steps = range(x.shape[1])
     since = np.tri(x.shape[1], dtype=bool).T
@@ -131,7 +156,14 @@ _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def _sum_over_episode(x: Array, weights: Array, episode: Array, seen: np.ndarray) -> Array:
-    """`sum_j x_rjh weights_jih` over the `j` that `i` sees, `[Q, Q]`, of its own episode: `[R, Q, H]`."""
+    """`sum_j x_rjh weights_jih` over the `j` of the same episode with `seen[i, j]`: `[R, Q, H]`.
+
+    Args:
+        x: `[R, Q, H]`.
+        weights: `[Q, Q, H]`, by `j` and then `i`.
+        episode: `[R, Q]`, which episode of the chunk a step is of.
+        seen: `[Q, Q]` bool.
+    """
 
     def term(j: int) -> Array:
         visible = (episode == episode[:, j, None]) & seen[None, :, j]
@@ -141,7 +173,7 @@ def _sum_over_episode(x: Array, weights: Array, episode: Array, seen: np.ndarray
 
 
 def _shift(x: Array, steps: int) -> Array:
-    """`[Q, H]`, later by so many steps."""
+    """`[Q, H]` moved to later rows by `steps`, with zeros before."""
     return jnp.pad(x, ((steps, 0), (0, 0)))[: x.shape[0]]
 
 

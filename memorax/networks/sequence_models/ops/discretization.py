@@ -1,4 +1,4 @@
-"""Continuous linear systems, sampled in time."""
+"""Continuous linear systems, turned into recurrences by sampling them in time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def zero_order_hold(eigenvalues: Array, step: Array) -> tuple[Array, Array]:
 
     Args:
         eigenvalues: lambda, complex and not zero.
-        step: of the same shape, real.
+        step: length of a step in time, real, of the same shape.
 
     Returns:
         `(decay, gain)`: what multiplies the state, and what multiplies the input.
     """
     real, imaginary = eigenvalues.real * step, eigenvalues.imag * step
-    # exp(a + ib) - 1 without the cancellation that costs small steps their digits.
+    # exp(a + ib) - 1 = expm1(a) cos(b) - 2 sin^2(b / 2) + i exp(a) sin(b), where no term cancels for small steps.
     below = jnp.expm1(real) * jnp.cos(imaginary) - 2 * jnp.sin(imaginary / 2) ** 2
     exp_minus_one = jax.lax.complex(below, jnp.exp(real) * jnp.sin(imaginary))
     return exp_minus_one + 1, exp_minus_one / eigenvalues

@@ -1,4 +1,4 @@
-"""Nonlinear recurrences without a matrix product: each unit sees its own past alone."""
+"""Nonlinear recurrences without a matrix product: each unit sees only its own past."""
 
 from __future__ import annotations
 

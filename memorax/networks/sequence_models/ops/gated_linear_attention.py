@@ -1,4 +1,4 @@
-"""The matrix-state recurrence with decay, chunk-parallel, with resets."""
+"""Gated linear attention: a recurrence of matrix states that decay, in parallel over chunks, with resets."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def weighted_linear_attention(
     initial_state: Array,
     chunk_length: int = 32,
 ) -> tuple[Array, Array, Array]:
-    """`gated_linear_attention`, and with it the sum of the weights that its outputs give to the values.
+    """`gated_linear_attention`, which also returns the sum of the weights that each output gives to the values.
 
-    That is what a value which is always one would be read as; its memory is the last row of the state. The quotient
-    of the two is an average of values.
+    The sum is what a value that is always 1 would be read as; its memory is the last row of the state. Outputs divided
+    by it are averages of values.
 
     Args:
         log_decay: as in `gated_linear_attention`, as are the other arguments not named here.
@@ -141,11 +141,23 @@ def _forward(
     nonfinite: Array,
     initial_state: Array,
 ) -> tuple[tuple[Array, Array, Array], tuple]:
+    """Run the recurrence over whole chunks of `Q` steps.
+
+    With `L_i` the sum of log decays from the start of the chunk up to step `i`, and `S` `[P, N]` the state before it:
+
+        y_i = sum_{j<=i} (q_i . (exp(L_i - L_j) * k_j)) v_j + S (exp(L_i) * q_i)
+        S_after = S diag(exp(L_Q)) + sum_j v_j (exp(L_Q - L_j) * k_j)^T
+
+    where pairs of steps, and a step and `S`, count only if they are of one episode. The first sum is attention with
+    scores `[Q, Q]`; the second line is a linear recurrence over chunks.
+    """
     episodes, time, size = chunks.find_episodes(done, length), done.shape[1], values.shape[-1]
     log_decay, keys, values, queries = (chunks.cut(x, length) for x in (log_decay, keys, values, queries))
+    # (B, C, H, Q, Q)
     scores, pull_scores = jax.vjp(lambda q, k: chunks.decayed_scores(q, k, log_decay, episodes), queries, keys)
-    from_start = chunks.decay_from_start(log_decay, episodes)
-    to_end = chunks.decay_to_end(log_decay, episodes)
+    from_start = chunks.decay_from_start(log_decay, episodes)  # exp(L_i), (B, C, H, Q, N or 1)
+    to_end = chunks.decay_to_end(log_decay, episodes)  # exp(L_Q - L_j)
+    # (B, C, H, P, N), or (B, C, H, P + 1, N) with the weights
     update = _sums(values, jnp.ones_like(values[..., :1]) if with_weights else None, keys * to_end)
     mark, update = chunks.mark_nonfinite(nonfinite, episodes, update)
     final_state, states = _carry(from_start[..., -1:, :], update, _reset(episodes), initial_state)
@@ -159,19 +171,44 @@ def _forward(
 
 
 def _backward(length: int, with_weights: bool, residuals: tuple, cotangents: tuple[Array, Array, Array]) -> tuple:
+    """The gradients of `_forward`, with one state per chunk kept and none per step.
+
+    Let `dy` `[Q, P]` be the cotangent of a chunk's outputs, `A` `[Q, Q]` its scores, and `G` `[P, N]` all that the
+    state after the chunk receives. States pass their gradient on by the forward recurrence from the end, driven by what
+    is read from them:
+
+        dS = G diag(exp(L_Q)) + sum_i dy_i (exp(L_i) * q_i)^T
+
+    and the inputs of a chunk receive
+
+        dA = dy V^T,    dV = A^T dy + (exp(L_Q - L) * K) G^T
+        dQ = (dA pulled through the scores) + exp(L) * (dy S)
+        dK = (dA pulled through the scores) + exp(L_Q - L) * (V G)
+
+    The log decays need no products of their own. `L_i` enters only as `exp(L_i) * q_i`, `exp(-L_j) * k_j` and the
+    factor `exp(L_Q)` of the state after the chunk, so that, for each component `n`,
+
+        dL_i = q_i * dq_i - k_i * dk_i,    plus, at the last step, sum_P G * S_after
+
+    and, as `L_i` sums the log decays of its episode up to `i`, `dlog_decay_s = sum_{i>=s} dL_i` in the episode. With
+    one decay per head these are summed over `n`. Where heads share keys and queries, `dq` and `dk` are sums over heads;
+    there `q_i . dq_i` of one head is `y_i . dy_i`, because `y_i` is linear in `q_i`, and `k_j . dk_j` is `v_j . dv_j`.
+
+    The weights, if any, are outputs for a value of 1: their terms are those of `P` with `v = 1`.
+    """
     keys, values, queries, episodes, scores, pull_scores, from_start, to_end, states, final_state, outputs = residuals
     d_final, *d_read = cotangents
     time, size, shared = d_read[0].shape[1], values.shape[-1], keys.shape[2] < values.shape[2]
     d_outputs, d_weights = (chunks.cut(x, length) for x in d_read)
     carried = episodes.carried[..., None]
     with jax.default_matmul_precision("highest"):
-        d_scores = d_outputs @ _transpose(values)
+        d_scores = d_outputs @ _transpose(values)  # (B, C, H, Q, Q)
         d_queries, d_keys = pull_scores(d_scores + d_weights if with_weights else d_scores)
         d_carried = jnp.where(carried, d_outputs, 0.0), jnp.where(carried, d_weights, 0.0) if with_weights else None
-        d_states = _sums(*d_carried, queries * from_start)
+        d_states = _sums(*d_carried, queries * from_start)  # (B, C, H, P, N)
         decay, d_states, reset = (x[:, ::-1] for x in (from_start[..., -1:, :], d_states, _reset(episodes)))
         d_initial, d_after = _carry(decay, d_states, reset, d_final)
-        d_after = d_after[:, ::-1]
+        d_after = d_after[:, ::-1]  # G of each chunk
         from_states = _through_states(d_outputs, states[..., :size, :], from_start, queries)
         from_after = _through_states(values, d_after[..., :size, :], to_end, keys)
         if with_weights:
@@ -181,9 +218,8 @@ def _backward(length: int, with_weights: bool, residuals: tuple, cotangents: tup
         d_keys += from_after
         d_values = chunks.product_over_steps(scores, d_outputs) + (keys * to_end) @ _transpose(d_after[..., :size, :])
 
-        # What step i reads holds the decays up to i; what step j writes is read without the decays up to j.
         d_sums = d_outputs * outputs - d_values * values if shared else d_queries * queries - d_keys * keys
-        scalar = from_start.shape[-1] == 1
+        scalar = from_start.shape[-1] == 1  # one decay per head
         if scalar:
             d_sums = jnp.sum(d_sums, axis=-1, keepdims=True)
         after = jnp.concatenate([states[:, 1:], final_state[:, None]], axis=1)
@@ -197,7 +233,7 @@ _chunked.defvjp(_forward, _backward)
 
 
 def _sums(values: Array, weights: Array | None, keys: Array) -> Array:
-    """`values^T keys` and, where given, `weights^T keys` below: of `[..., Q, P]`, `[..., Q, 1]` and `[..., Q, N]`."""
+    """`values^T keys` `[..., P, N]` and, where weights `[..., Q, 1]` are given, `weights^T keys` as one more row."""
     sums = chunks.product_over_steps(values, keys)
     if weights is None:
         return sums

@@ -1,4 +1,4 @@
-"""The diagonal linear recurrence, with resets."""
+"""The diagonal linear recurrence `h_t = decay_t * h_{t-1} + inputs_t`, with resets between episodes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from memorax.types import Array, where
 
 LONGEST_UNROLLED = 8
-"""Steps: a loop on a CPU costs about a microsecond a step, and what is in it is not fused with what is around it."""
+"""Sequences of up to so many steps are unrolled: on a CPU a loop costs a microsecond a step and hinders fusion."""
 
 
 def linear_recurrence(decay: Array, inputs: Array, done: Array, initial_state: Array) -> tuple[Array, Array]:
@@ -50,12 +50,24 @@ def _forward(decay: Array, inputs: Array, done: Array, initial_state: Array) -> 
 
 
 def _backward(residuals: tuple, d_states: Array) -> tuple:
+    """The gradients, by the same recurrence run from the end.
+
+    Write `h_t = a_t r_t h_{t-1} + x_t`, with `r_t = 0` where `done_t` and 1 elsewhere, and let `g_t` be all that `h_t`
+    receives: its own cotangent `dh_t`, and what `h_{t+1}` passes on. Then
+
+        g_t = dh_t + a_{t+1} r_{t+1} g_{t+1},    g_T = dh_T         [T, B, ...]
+        dx_t = g_t,    da_t = g_t r_t h_{t-1},    dh_0 = a_1 r_1 g_1
+
+    The first is a linear recurrence in reversed time, with the decay of the step after. JAX transposes complex products
+    without conjugation, so that all of it holds for complex numbers as written. Only the states are kept, where
+    differentiating an associative scan keeps arrays of each of its `log T` levels.
+    """
     decay, done, initial_state, states = residuals
-    # What h_t receives: its own cotangent, and decay_{t+1} times what h_{t+1} receives unless that step reset.
     reset_after = jnp.concatenate([done[1:], jnp.ones_like(done[:1])])[::-1]
     decay_after = jnp.concatenate([decay[1:], decay[:1]])[::-1] if decay.ndim == states.ndim else decay
+    # g_t, (T, B, ...)
     d_inputs = _linear_recurrence(decay_after, d_states[::-1], reset_after, jnp.zeros_like(initial_state))[::-1]
-    previous = _reset(done, jnp.concatenate([initial_state[None], states[:-1]]))
+    previous = _reset(done, jnp.concatenate([initial_state[None], states[:-1]]))  # r_t h_{t-1}, (T, B, ...)
     d_decay = d_inputs * previous
     if decay.ndim < states.ndim:
         d_decay = _sum_over_steps(d_decay)
@@ -81,6 +93,12 @@ def _plain_scan(decay: Array, inputs: Array, done: Array, initial_state: Array) 
 
 
 def _associative_scan(decay: Array, inputs: Array, done: Array, initial_state: Array) -> Array:
+    """The states `[T, B, ...]` in `O(log T)` rounds.
+
+    An element `(r, a, h)` stands for some successive steps: whether one of them reset, the product of their decays, and
+    the state after them from a state of zero. Two neighbours combine to `(r or r', a a', a' h + h')`, with `h'` alone
+    where the later one reset. The first element takes the initial state in.
+    """
     decay = _every_step(decay, inputs)
     first = inputs[0] + _reset(done[0], decay[0] * _reset(done[0], initial_state))
     inputs = jnp.concatenate([first[None], inputs[1:]])
@@ -101,10 +119,12 @@ def _sum_over_steps(x: Array) -> Array:
 
 
 def _every_step(decay: Array, inputs: Array) -> Array:
+    """A decay with time and batch axes, like the inputs."""
     if decay.ndim == inputs.ndim:
         return decay
     return jnp.broadcast_to(jnp.expand_dims(decay, (0, 1)), inputs.shape)
 
 
 def _reset(done: Array, state: Array) -> Array:
+    """Zeros where `done`."""
     return where(done, jnp.zeros_like(state), state)

@@ -1,4 +1,4 @@
-"""Gated nonlinear recurrences: one matrix product per step, and a backward pass written by hand."""
+"""Gated nonlinear recurrences (GRU, LSTM and their like): one matrix product per step, and a derived backward pass."""
 
 from __future__ import annotations
 
@@ -61,9 +61,23 @@ def _forward(
 
 
 def _backward(step: Step, residuals: tuple, cotangents: tuple[PyTree, Array]) -> tuple:
+    """The gradients, with that of the kernel as one product after the loop.
+
+    A step is `p_t = h_{t-1} U + b` `[B, G H]` followed by the elementwise `s_t = step(x_t, p_t, s_{t-1})`, where `h` is
+    the last leaf of the state `s`. Let `g_t` be all that `s_t` receives: what step `t + 1` passes on, and, on its leaf
+    `h`, the cotangent of the output. Pulling `g_t` back through the elementwise part gives `dx_t`, `dp_t` and a first
+    part of `ds_{t-1}`; the product adds `dp_t U^T` to its leaf `h`. Where `done_t`, step `t` started from a constant
+    and `ds_{t-1} = 0`. Over all steps then
+
+        dU = sum_t h_{t-1}^T dp_t        [H, G H]
+        db = sum_{t,b} dp_t              [G H]
+
+    Automatic differentiation would add up `dU` step by step within the loop, and keep every gate. Here only the states
+    are kept: all `p_t` follow from them in one product before the loop, and all of `dU` in one product after it.
+    """
     kernel, bias, gates, done, previous = residuals
-    recurrent_gates = _recurrent_gates(kernel, bias, previous, len(gates))
-    transposed = kernel.T
+    recurrent_gates = _recurrent_gates(kernel, bias, previous, len(gates))  # p of all steps, each gate (T, B, H)
+    transposed = kernel.T  # (G H, H)
 
     def body(d_state: PyTree, xs: tuple) -> tuple[PyTree, tuple[Gates, Gates]]:
         gates, recurrent_gates, previous, done, d_hidden = xs
@@ -75,8 +89,8 @@ def _backward(step: Step, residuals: tuple, cotangents: tuple[PyTree, Array]) ->
     d_final, d_hidden = cotangents
     xs = (gates, recurrent_gates, previous, done, d_hidden)
     d_state, (d_gates, d_recurrent) = jax.lax.scan(body, d_final, xs, reverse=True)
-    d_products = jnp.concatenate(d_recurrent, axis=-1)
-    # Flattened, since XLA transposes a copy of what it contracts over two axes.
+    d_products = jnp.concatenate(d_recurrent, axis=-1)  # (T, B, G H)
+    # Time and batch as one axis: XLA would make a transposed copy of what it contracts over two.
     hidden = _hidden(previous).astype(kernel.dtype).reshape(-1, kernel.shape[0])
     d_kernel = hidden.T @ d_products.reshape(-1, kernel.shape[1])
     return d_kernel, d_products.sum((0, 1)), d_gates, None, d_state, None
@@ -100,19 +114,23 @@ def _scan(
 
 
 def _recurrent_gates(kernel: Array, bias: Array, state: PyTree, num_gates: int) -> Gates:
+    """`hidden @ kernel + bias`, cut into gates of `[..., H]` each."""
     product = _hidden(state).astype(kernel.dtype) @ kernel
     product = product + bias.reshape((1,) * (product.ndim - 1) + bias.shape)
     return tuple(jnp.split(product, num_gates, axis=-1))
 
 
 def _advance(step: Step, gates: Gates, recurrent_gates: Gates, state: PyTree) -> PyTree:
+    """The state after a step, in the dtype of the state before it."""
     return jax.tree.map(lambda new, old: new.astype(old.dtype), step(gates, recurrent_gates, state), state)
 
 
 def _hidden(state: PyTree) -> Array:
+    """The hidden vector: the last leaf of a state."""
     return jax.tree.leaves(state)[-1]
 
 
 def _add_hidden(state: PyTree, hidden: Array) -> PyTree:
+    """A state with something added to its hidden vector."""
     *others, last = jax.tree.leaves(state)
     return jax.tree.unflatten(jax.tree.structure(state), [*others, last + hidden.astype(last.dtype)])

@@ -1,4 +1,4 @@
-"""The maximum that keeps a stabilised recurrence in range, with resets."""
+"""The running maximum of log decays and inputs, by which exponential gates are divided so that they stay finite."""
 
 from __future__ import annotations
 

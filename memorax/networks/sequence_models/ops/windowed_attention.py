@@ -12,7 +12,7 @@ from memorax.types import Array, where
 
 
 def count_positions(done: Array, position: Array) -> Array:
-    """How many inputs of its episode came before each.
+    """Count, for each input, the inputs of its episode that came before it.
 
     Args:
         done: `[B, T]` bool, true at the first input of an episode.
@@ -74,6 +74,7 @@ def _step(
     cached_values: Array,
     bias: Array | None,
 ) -> tuple[Array, Array, Array]:
+    """One query `[B, G, H / G, 1, D]` against the ring, into which its own key and value are written first."""
     length = cached_keys.shape[2]
     slots = jnp.arange(length)[None]
     written = (slots == positions % length)[:, None, :, None]
@@ -94,6 +95,7 @@ def _sequence(
     cached_values: Array,
     bias: Array | None,
 ) -> tuple[Array, Array, Array]:
+    """Queries of a sequence, in `N` blocks of `Q`, each block against the `K = L + Q` keys that end with its own."""
     time, length = queries.shape[3], cached_keys.shape[2]
     # Each query sees `length` of its block's `length + block` keys: fewer than half a window's queries would not pay.
     block = min(time, length if length % 2 else length // 2)
@@ -134,7 +136,7 @@ def _attend(queries: Array, keys: Array, values: Array, bias: Array) -> Array:
 def _attend_forward(queries: Array, keys: Array, values: Array, bias: Array) -> tuple[Array, tuple]:
     dtype, shape = queries.dtype, queries.shape
     queries = _fold(queries * shape[-1] ** -0.5)
-    scores = jnp.einsum("...qd,...kd->...qk", queries, keys, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("...qd,...kd->...qk", queries, keys, preferred_element_type=jnp.float32)  # (..., R * Q, K)
     scores = scores.reshape(*shape[:-1], -1) + bias
     weights = _fold(jnp.exp(scores - scores.max(axis=-1, keepdims=True)))
     scale = 1 / weights.sum(axis=-1, keepdims=True)
@@ -144,13 +146,25 @@ def _attend_forward(queries: Array, keys: Array, values: Array, bias: Array) -> 
 
 
 def _attend_backward(residuals: tuple, d_outputs: Array) -> tuple[Array, Array, Array, Array]:
-    """Products of what is stored as it is needed: a CPU is slow at those of a transposed large factor."""
+    """The gradients of softmax attention, from its outputs and unnormalised weights.
+
+    Write `s = q k^T / sqrt(D) + bias` `[Q, K]`, `e = exp(s - max)`, `z = sum_K e` `[Q, 1]` and `y = e v / z` `[Q, V]`.
+    With `p = e / z`, the Jacobian of the softmax gives `ds = p * (dp - sum_K p dp)`, where `dp = dy v^T`. As
+    `sum_K p dp = sum_K p (dy . v) = dy . y`, that sum is one number per query, made from the outputs. Then
+
+        ds = e * ((dy / z) v^T - (dy / z) . y)       [Q, K]
+        dq = ds k / sqrt(D),    dk = ds^T q / sqrt(D),    dv = e^T (dy / z),    dbias = ds
+
+    `dy / z` is formed first, so that the weights are kept unnormalised and never divided. Products with a transposed
+    large factor, `ds^T` and `e^T`, are made by `_product`, which transposes the small one instead: XLA:CPU is slow at
+    the other. Weights are kept for the backward pass, `[Q, K]` per block and head.
+    """
     queries, keys, values, bias, weights, scale, outputs = residuals
     shape = d_outputs.shape
     d_outputs = _fold(d_outputs) * scale.astype(d_outputs.dtype)
-    along = jnp.sum(d_outputs * outputs, axis=-1, keepdims=True, dtype=jnp.float32)
+    along = jnp.sum(d_outputs * outputs, axis=-1, keepdims=True, dtype=jnp.float32)  # (dy / z) . y, (..., R * Q, 1)
     d_weights = jnp.einsum("...qd,...kd->...qk", d_outputs, values, preferred_element_type=jnp.float32)
-    d_scores = weights * (d_weights - along)
+    d_scores = weights * (d_weights - along)  # (..., R * Q, K)
     d_bias = d_scores.reshape(*shape[:-1], -1)
     d_bias = d_bias.sum(tuple(axis for axis, size in enumerate(bias.shape) if size == 1), keepdims=True)
     d_scores = d_scores.astype(weights.dtype)
@@ -167,7 +181,7 @@ def _fold(x: Array) -> Array:
 
 
 def _product(small: Array, large: Array) -> Array:
-    """`large^T small` as `(small^T large)^T`, without the compiler moving the transpositions into the product."""
+    """`large^T small` as `(small^T large)^T`; the barriers keep XLA from moving the transpositions into the product."""
     stored = jax.lax.optimization_barrier
     return stored(stored(small.swapaxes(-1, -2)) @ large).swapaxes(-1, -2)
 
@@ -178,10 +192,11 @@ def _group(x: Array, groups: int) -> Array:
 
 
 def _align(bias: Array, block: int, num_keys: int) -> Array:
-    """By age to by key: `[..., Q, L]`, or one for all queries, to `[..., Q, K]`, where the last key is that of age 0.
+    """Turn a bias by age, `[..., Q, L]` or `[..., 1, L]`, into one by key, `[..., Q, K]`.
 
-    The newest key of each query lies one further than that of the query before: rows padded to `K + 1`, and read as
-    rows of `K`, shift by one each.
+    The key of age 0 of query `i` lies one further right than that of query `i - 1`, so each row is the one before,
+    shifted by one. Rows of `L` oldest-first entries are padded to `K + 1`; read again as rows of `K`, each starts one
+    entry later than the one before.
     """
     length = bias.shape[-1]
     oldest_first = jnp.broadcast_to(bias[..., ::-1], (*bias.shape[:-2], block, length))
@@ -212,7 +227,7 @@ def _blocks(x: Array, length: int) -> Array:
 
 
 def _windows(x: Array, block: int, length: int) -> Array:
-    """What each block of queries may see, ending with its own: `[B, H, L + T, D]` to `[B, H, N, L + block, D]`."""
+    """The keys that each block of queries may see, its own last: `[B, H, L + T, D]` to `[B, H, N, L + block, D]`."""
     if x.shape[2] == length + block:
         return x[:, :, None]
     blocks = _blocks(x[:, :, None], block)[:, :, :, 0]
