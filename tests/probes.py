@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Box, Discrete, Space
+from memorax.environments.multi_agent import MultiAgentEnvironment
+from memorax.environments.spaces import Box, Dict, Discrete, Space, action_mask_space
 from memorax.types import Array, Key, PyTree
 
 NO = jnp.asarray(False)
@@ -158,3 +159,96 @@ class ContinuousTarget(Probe):
 
     def action_space(self, params: PyTree) -> Space:
         return Box(-1.0, 1.0, (1,))
+
+
+@dataclass(frozen=True)
+class MaskedActions(Probe):
+    """At step `t` the actions that are as odd as `t` are legal, and the least of them pays 1: the best return is 6.
+
+    An illegal action ends the episode with -1. With two actions there is only one legal action at each step.
+    """
+
+    num_actions: int = 4
+    length: int = 6
+
+    def observe(self, time: Array, cue: Array, previous: Array) -> Any:
+        legal = jnp.arange(self.num_actions) % 2 == time % 2
+        return {"observation": jnp.ones((1,)), "action_mask": legal}
+
+    def outcome(self, time: Array, cue: Array, previous: Array, action: Array) -> tuple[Array, Array, Array]:
+        legal = action % 2 == time % 2
+        reward = jnp.where(legal, jnp.where(action == time % 2, 1.0, 0.0), -1.0)
+        return reward, ~legal | (time == self.length - 1), NO
+
+    def observation_space(self, params: PyTree) -> Space:
+        return Dict({"observation": Box(-1.0, 1.0, (1,)), "action_mask": action_mask_space(self.action_space(params))})
+
+
+@dataclass(frozen=True)
+class OthersCue(MultiAgentEnvironment):
+    """Two agents, each shown the other's cue at first and asked for it `delay` steps later.
+
+    With a memory the best return of each is 1, without one 0. The state is the time and the cue of each agent.
+    """
+
+    delay: int = 4
+
+    @property
+    def num_agents(self) -> int:
+        return 2
+
+    def reset_agents(self, key: Key, params: PyTree) -> tuple[Array, PyTree]:
+        state = (jnp.zeros((), jnp.int32), jnp.where(jax.random.bernoulli(key, shape=(2,)), 1.0, -1.0))
+        return self.observe(*state), state
+
+    def step_agents(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        time, cues = env_state
+        asked = time == self.delay
+        reward = jnp.where(asked, jnp.where(action == (cues[::-1] > 0), 1.0, -1.0), 0.0)
+        state = (time + 1, cues)
+        return self.observe(*state), state, reward, jnp.full((2,), asked), asked, NO, {}
+
+    def observe(self, time: Array, cues: Array) -> Array:
+        return jnp.where(time == 0, cues[::-1], 0.0)[:, None]
+
+    def observation_space(self, params: PyTree) -> Space:
+        return Box(-1.0, 1.0, (1,))
+
+    def action_space(self, params: PyTree) -> Space:
+        return Discrete(2)
+
+
+@dataclass(frozen=True)
+class GoesOut(MultiAgentEnvironment):
+    """Two agents are paid their action for four steps, but the first goes out with the second step.
+
+    The best return is 2 for the first, while it takes part, and 4 for the other. From then on the first is shown and
+    paid `while_out`, which must change nothing.
+    """
+
+    while_out: float = 0.0
+
+    @property
+    def num_agents(self) -> int:
+        return 2
+
+    def reset_agents(self, key: Key, params: PyTree) -> tuple[Array, PyTree]:
+        time = jnp.zeros((), jnp.int32)
+        return self.observe(time), time
+
+    def step_agents(self, key: Key, env_state: Array, action: Array, params: PyTree) -> Any:
+        is_out, time = self.out(env_state), env_state + 1
+        reward = jnp.where(is_out, self.while_out, action.astype(jnp.float32))
+        return self.observe(time), time, reward, self.out(time), time == 4, NO, {}
+
+    def out(self, time: Array) -> Array:
+        return jnp.stack([time >= 2, NO])
+
+    def observe(self, time: Array) -> Array:
+        return jnp.where(self.out(time), self.while_out, time / 4)[:, None]
+
+    def observation_space(self, params: PyTree) -> Space:
+        return Box(-jnp.inf, jnp.inf, (1,))
+
+    def action_space(self, params: PyTree) -> Space:
+        return Discrete(2)

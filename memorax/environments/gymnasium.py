@@ -1,4 +1,7 @@
-"""Environments of the `gymnasium` package, and of every package that registers its own there."""
+"""Environments of the `gymnasium` package, and of every package that registers its own there.
+
+An environment whose `info` has an `action_mask` (Taxi) is observed as a dictionary of `observation` and `action_mask`.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,13 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from memorax.environments.gymnasium_spaces import convert, to_gymnasium, to_ours
 from memorax.environments.host import HostBatch, HostEnvironment, HostStep, WorkerBatch
 from memorax.environments.options import check_options, constructor_options
+from memorax.environments.spaces import Dict, Discrete, action_mask_space
 from memorax.types import PyTree
 
 OWN_OPTIONS = ("log_info", "num_workers")
 COMMON_OPTIONS = ("max_episode_steps", "render_mode", *OWN_OPTIONS)
 PICTURE = "rgb_array"
+MASK = "action_mask"
 
 
 def ids() -> list[str]:
@@ -52,6 +57,7 @@ def make(id: str, **kwargs: Any) -> tuple[HostEnvironment, None]:
         env = make_one(spec, kwargs)
         try:
             observation_space, action_space = convert(env.observation_space, name), convert(env.action_space, name)
+            masked = isinstance(action_space, Discrete) and MASK in env.reset(seed=0)[1]
             draws = PICTURE in (env.metadata.get("render_modes") or ())
         finally:
             env.close()
@@ -59,12 +65,14 @@ def make(id: str, **kwargs: Any) -> tuple[HostEnvironment, None]:
         raise ImportError(f"{name} needs a package that is missing: {' '.join(str(error).split())}") from error
     except gymnasium.error.Error as error:
         raise ValueError(f"{name} cannot be made: {' '.join(str(error).split())}") from error
+    if masked:
+        observation_space = Dict({"observation": observation_space, MASK: action_mask_space(action_space)})
     if draws and _can_be_asked_for_pictures(spec, kwargs):
         # Pictures need no sound, and pygame would complain of machines without any.
         os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
         kwargs = {"render_mode": PICTURE, **kwargs}
     make_batch: Callable[[int], HostBatch] = functools.partial(
-        GymnasiumBatch, name, functools.partial(make_one, spec, kwargs), log_info
+        GymnasiumBatch, name, functools.partial(make_one, spec, kwargs), log_info, masked
     )
     if num_workers:
         make_batch = functools.partial(WorkerBatch, name, make_batch, num_workers)
@@ -84,13 +92,19 @@ class GymnasiumBatch(HostBatch):
         name: of the environment, for messages.
         make_env: makes one.
         log_info: what of their `info` to report.
+        masked: whether `info` says which actions are legal.
         num_envs: how many.
     """
 
     def __init__(
-        self, name: str, make_env: Callable[[], gymnasium.Env], log_info: tuple[str, ...], num_envs: int
+        self,
+        name: str,
+        make_env: Callable[[], gymnasium.Env],
+        log_info: tuple[str, ...],
+        masked: bool,
+        num_envs: int,
     ) -> None:
-        self.name, self.log_info = name, log_info
+        self.name, self.log_info, self.masked = name, log_info, masked
         self.reported = {key: np.full(num_envs, np.nan, np.float32) for key in log_info}
         self.envs: list[gymnasium.Env] = []
         try:
@@ -102,8 +116,8 @@ class GymnasiumBatch(HostBatch):
         self.observation_space, self.action_space = self.envs[0].observation_space, self.envs[0].action_space
 
     def reset(self, seeds: np.ndarray) -> PyTree:
-        first = [env.reset(seed=int(seed))[0] for env, seed in zip(self.envs, seeds, strict=True)]
-        return _stack([to_ours(self.observation_space, observation) for observation in first])
+        first = [env.reset(seed=int(seed)) for env, seed in zip(self.envs, seeds, strict=True)]
+        return _stack([self._observe(observation, info) for observation, info in first])
 
     def step(self, action: PyTree) -> HostStep:
         observations, rewards, terminated, truncated, final_observations = [], [], [], [], []
@@ -112,11 +126,11 @@ class GymnasiumBatch(HostBatch):
             observation, reward, ended, cut, info = env.step(chosen)
             for key, values in self.reported.items():
                 values[index] = self._number(key, info.get(key, np.nan))
-            final_observation = observation = to_ours(self.observation_space, observation)
+            final_observation = observation = self._observe(observation, info)
             if ended or cut:
                 # An environment may write its first observation over its last.
                 final_observation = jax.tree.map(np.copy, final_observation)
-                observation = to_ours(self.observation_space, env.reset()[0])
+                observation = self._observe(*env.reset())
             observations.append(observation)
             rewards.append(reward)
             terminated.append(ended)
@@ -129,6 +143,10 @@ class GymnasiumBatch(HostBatch):
 
     def info(self) -> dict[str, np.ndarray]:
         return {key: np.copy(values) for key, values in self.reported.items()}
+
+    def _observe(self, observation: Any, info: dict[str, Any]) -> PyTree:
+        ours = to_ours(self.observation_space, observation)
+        return {"observation": ours, MASK: np.asarray(info[MASK], bool)} if self.masked else ours
 
     def close(self) -> None:
         with ExitStack() as stack:

@@ -21,8 +21,10 @@ from memorax.environments.adaptation import NO_TIME_LIMIT, as_written, like, pos
 from memorax.environments.adapted import AdaptedEnvironment
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.options import check_options, constructor_options
-from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space, action_mask_space
 from memorax.types import Key, PyTree
+
+MASK, JOINT = "action_mask", "joint_action_mask"
 
 
 def ids() -> list[str]:
@@ -53,8 +55,10 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
 class JumanjiEnvironment(AdaptedEnvironment):
     """A Jumanji environment under our protocol.
 
-    Observations are dictionaries by the names of their parts, of which an `action_mask` is one where there is one: it
-    is seen, and not enforced. Where several agents are rewarded, their rewards are summed: one policy acts for all.
+    Observations are dictionaries by the names of their parts. A mask of legal actions is `action_mask`, bool `[n]`, or
+    `[sum(nvec)]` where several choices are made at once and each has a mask; where it is one of their combinations, it
+    is `joint_action_mask`, bool `[*nvec]`, which is seen and not enforced unless `flatten_action` makes one choice of
+    them. Where several agents are rewarded, their rewards are summed: one policy acts for all.
 
     Args:
         env: the environment, without an auto-reset.
@@ -67,22 +71,33 @@ class JumanjiEnvironment(AdaptedEnvironment):
         self._endless = copy.copy(env)
         if "time_limit" in vars(env):
             self._endless.time_limit = NO_TIME_LIMIT
-        self._observation_space = _convert(env.observation_spec, f"jumanji::{name}")
-        self._action_space = _convert(env.action_spec, f"jumanji::{name}")
+        self._declared_space = _convert(env.observation_spec, f"jumanji::{name}")
+        self._observation_space, self._action_space = _name_mask(
+            self._declared_space, _convert(env.action_spec, f"jumanji::{name}")
+        )
 
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
         with as_written():
             state, timestep = self.env.reset(raw_key(key))
-        return _observe(self._observation_space, timestep.observation), strong(state)
+        return self._observe(timestep.observation), strong(state)
 
     def step_env(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> StepResult:
+        action = jnp.asarray(action, self.env.action_spec.dtype)
         with as_written():
             state, timestep = self.env.step(env_state, action)
             terminated = self._endless.step(env_state, action)[1].last()
-        observation = _observe(self._observation_space, timestep.observation)
+        observation = self._observe(timestep.observation)
         reward = jnp.sum(jnp.asarray(timestep.reward, jnp.float32))
         truncated = timestep.last() & ~terminated
         return observation, like(env_state, state), reward, terminated, truncated, dict(timestep.extras)
+
+    def _observe(self, observation: Any) -> PyTree:
+        """An observation in the types and shapes of our space."""
+        observed = _observe(self._declared_space, observation)
+        for name in (JOINT, MASK):
+            if isinstance(self._observation_space, Dict) and name in self._observation_space.spaces:
+                observed[name] = observed.pop(MASK).reshape(self._observation_space.spaces[name].shape)
+        return observed
 
     def observation_space(self, params: PyTree) -> Space:
         return self._observation_space
@@ -142,6 +157,20 @@ def _convert(spec: Any, name: str) -> Space:
     if spec._specs:
         return Dict({part: _convert(inner, name) for part, inner in spec._specs.items()})
     raise ValueError(f"{name} has a space that is not supported: {type(spec).__name__}")
+
+
+def _name_mask(observation_space: Space, action_space: Space) -> tuple[Space, Space]:
+    """The two spaces, given those declared: a mask of combinations goes by another name than one of choices."""
+    if not isinstance(observation_space, Dict) or MASK not in observation_space.spaces:
+        return observation_space, action_space
+    parts = dict(observation_space.spaces)
+    shape = parts.pop(MASK).shape
+    if isinstance(action_space, Box):
+        # MultiCVRP declares integers between bounds, one more than there are, for choices with a mask each.
+        action_space = MultiDiscrete((shape[1],) * shape[0])
+    if isinstance(action_space, MultiDiscrete) and shape == action_space.nvec:
+        return Dict({**parts, JOINT: Box(0, 1, shape, bool)}), action_space
+    return Dict({**parts, MASK: action_mask_space(action_space)}), action_space
 
 
 def _observe(space: Space, observation: Any) -> PyTree:

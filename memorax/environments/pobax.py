@@ -34,7 +34,7 @@ from memorax.environments.adaptation import (
 from memorax.environments.adapted import AdaptedEnvironment
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.options import check_options
-from memorax.environments.spaces import Box, Space
+from memorax.environments.spaces import Box, Dict, Space, action_mask_space
 from memorax.installation import install_command
 from memorax.types import Key, PyTree
 
@@ -106,7 +106,8 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
 class PobaxEnvironment(AdaptedEnvironment):
     """A POBAX environment under our protocol.
 
-    The package declares time limits and leaves them to its users; they are kept here.
+    The package declares time limits and leaves them to its users; they are kept here. Battleships observe whether the
+    last shot was a hit and, in one vector with it, where none has fallen yet: that part is the `action_mask`.
 
     Args:
         env: the environment, without wrappers.
@@ -120,12 +121,16 @@ class PobaxEnvironment(AdaptedEnvironment):
             self._params = env.default_params
         if "time_limit" in vars(env):
             env.time_limit = NO_TIME_LIMIT
-        self._observation_space = self.observation_space(default_params)
+        with as_written():
+            declared = convert_space(env.observation_space(self._params), f"pobax::{name}")
+        # Not every observation keeps the bounds that are declared.
+        unbounded = Box(-np.inf, np.inf, declared.shape, declared.dtype)
+        self._declared_space = unbounded if isinstance(declared, Box) else declared
 
     def reset(self, key: Key, params: StepLimit) -> tuple[PyTree, PyTree]:
         with as_written():
             observation, state = self.env.reset_env(raw_key(key), self._params)
-        return cast(self._observation_space, observation), Timed(strong(state), jnp.zeros((), jnp.int32))
+        return self._observe(observation), Timed(strong(state), jnp.zeros((), jnp.int32))
 
     def step_env(self, key: Key, env_state: Timed, action: PyTree, params: StepLimit) -> StepResult:
         with as_written():
@@ -135,13 +140,18 @@ class PobaxEnvironment(AdaptedEnvironment):
         truncated = (steps >= params.max_steps) & ~terminated
         after = Timed(like(env_state.state, state), steps)
         reward = jnp.asarray(reward, jnp.float32).reshape(())
-        return cast(self._observation_space, observation), after, reward, terminated, truncated, {}
+        return self._observe(observation), after, reward, terminated, truncated, {}
+
+    def _observe(self, observation: Any) -> PyTree:
+        observation = cast(self._declared_space, observation)
+        if not isinstance(self.env, pobax.Battleship):
+            return observation
+        return {"observation": observation[:1], "action_mask": observation[1:] > 0}
 
     def observation_space(self, params: PyTree) -> Space:
-        with as_written():
-            space = convert_space(self.env.observation_space(self._params), f"pobax::{self.name}")
-        # Not every observation keeps the bounds that are declared.
-        return Box(-np.inf, np.inf, space.shape, space.dtype) if isinstance(space, Box) else space
+        if not isinstance(self.env, pobax.Battleship):
+            return self._declared_space
+        return Dict({"observation": Box(0, 1, (1,)), "action_mask": action_mask_space(self.action_space(params))})
 
     def action_space(self, params: PyTree) -> Space:
         with as_written():

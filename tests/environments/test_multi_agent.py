@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
 
+from memorax.environments.environment import Environment
 from memorax.environments.multi_agent import AgentsStepResult, MultiAgentEnvironment
 from memorax.environments.spaces import Box, Discrete, Space
 from memorax.environments.wrappers import MaskObservation, NormalizeObservation, NormalizeReward, OptimisticResets
 from memorax.testing import check_environment
 from memorax.types import Array, Key, PyTree
+from tests.probes import GoesOut, MaskedActions, OthersCue
 
 
 @struct.dataclass
@@ -106,3 +110,45 @@ def test_an_environment_of_several_agents_keeps_the_protocol() -> None:
 def test_resets_are_not_shared() -> None:
     with pytest.raises(ValueError, match="optimistic_resets"):
         OptimisticResets(Table(), 2)
+
+
+def play(env: Environment, actions: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    """The rewards `[T, B]` of one environment for actions `[T, B]`, and its `info`."""
+    batch = env.vectorize(1)
+
+    @jax.jit
+    def run(actions: Array) -> tuple[Array, dict[str, Any]]:
+        def step(state: PyTree, action: Array) -> tuple[PyTree, tuple[Array, dict[str, Any]]]:
+            _, state, reward, *_, info = batch.step(jax.random.key(1), state, action, None)
+            return state, (reward, info)
+
+        return jax.lax.scan(step, batch.reset(jax.random.key(0), None)[1], actions)[1]
+
+    return jax.device_get(run(jnp.asarray(actions, jnp.int32)))
+
+
+def test_each_agent_of_the_probe_needs_what_it_was_shown_first() -> None:
+    env = OthersCue(delay=2)
+    check_environment(env, None, num_steps=8, num_envs=3)
+    seen, _ = env.vectorize(1).reset(jax.random.key(0), None)
+    right = np.asarray(seen[:, 0] > 0, int)
+    for answers in ([right[0], right[1]], [1 - right[0], right[1]]):
+        reward, _ = play(env, [[0, 0], [0, 0], answers])
+        np.testing.assert_array_equal(reward, [[0, 0], [0, 0], [1 if answers[0] == right[0] else -1, 1]])
+
+
+def test_an_agent_of_the_probe_goes_out() -> None:
+    check_environment(GoesOut(while_out=3.0), None, num_steps=8, num_envs=3)
+    reward, info = play(GoesOut(while_out=3.0), np.ones((6, 2)))
+    np.testing.assert_array_equal(reward, [[1, 1], [1, 1], [3, 1], [3, 1], [1, 1], [1, 1]])
+    np.testing.assert_array_equal(info["active"], [[1, 1], [1, 1], [0, 1], [0, 1], [1, 1], [1, 1]])
+    np.testing.assert_array_equal(info["went_out"], [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0], [1, 0]])
+
+
+def test_the_masked_probe_pays_legal_actions() -> None:
+    reward, info = play(MaskedActions(), [[0], [1], [0], [1], [0], [1], [2], [3], [2], [1], [1], [0]])
+    np.testing.assert_array_equal(reward[:, 0], [1, 1, 1, 1, 1, 1, 0, 0, 0, 1, -1, 1])
+    masks = info["final_observation"]["action_mask"][:, 0]
+    np.testing.assert_array_equal(masks[0], [False, True, False, True])
+    np.testing.assert_array_equal(masks[1], [True, False, True, False])
+    check_environment(MaskedActions(), None, num_steps=12, num_envs=3)

@@ -12,8 +12,8 @@ from flax import struct
 from memorax.environments.drawing import BLACK, BLUE, GRAY, RED, WHITE, Canvas
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.popgym.choice import choose
-from memorax.environments.spaces import Discrete, MultiDiscrete
-from memorax.types import Array, Key
+from memorax.environments.spaces import Dict, Discrete, MultiDiscrete, Space, action_mask_space
+from memorax.types import Array, Key, PyTree
 
 TILE = 20  # pixels of a tile
 
@@ -41,40 +41,57 @@ class Battleship(Environment):
     Args:
         board_size: rows and columns.
         ship_sizes: how many tiles each ship has in a row.
+        action_mask: another task, not POPGym's: the action is the number of a tile, row by row, and the observation a
+            dictionary of `observation` and `action_mask`, which says at which tiles no shot has fallen.
 
     Raises:
         ValueError: if `board_size` is not a positive integer, or the ships are not such that they always find room.
     """
 
-    def __init__(self, board_size: int = 10, ship_sizes: Sequence[int] = (2, 3, 3, 4)) -> None:
+    def __init__(
+        self, board_size: int = 10, ship_sizes: Sequence[int] = (2, 3, 3, 4), action_mask: bool = False
+    ) -> None:
         _check_board(board_size, ship_sizes)
+        if not isinstance(action_mask, bool):
+            raise ValueError(f"action_mask ({action_mask!r}) must be True or False")
+        self.action_mask = action_mask
         self.board_size = board_size
         self.ship_sizes = tuple(ship_sizes)
         self.needed_hits = sum(self.ship_sizes)
         self.max_episode_length = board_size**2
 
-    def reset(self, key: Key, params: None) -> tuple[Array, BattleshipState]:
+    def reset(self, key: Key, params: None) -> tuple[PyTree, BattleshipState]:
         return self.start(place_ships(key, self.board_size, self.ship_sizes), params)
 
     def step_env(self, key: Key, env_state: BattleshipState, action: Array, params: None) -> StepResult:
-        target = (jnp.arange(self.board_size) == action[0])[:, None] & (jnp.arange(self.board_size) == action[1])[None]
+        row, column = jnp.divmod(action, self.board_size) if self.action_mask else (action[0], action[1])
+        target = (jnp.arange(self.board_size) == row)[:, None] & (jnp.arange(self.board_size) == column)[None]
         hit = jnp.any(target & env_state.ships & ~env_state.shots)
         state = BattleshipState(ships=env_state.ships, shots=env_state.shots | target, time=env_state.time + 1)
         miss_reward = jnp.float32(-1 / (self.max_episode_length - self.needed_hits))
         reward = jnp.where(hit, jnp.float32(1 / self.needed_hits), miss_reward)
         terminated = ~jnp.any(state.ships & ~state.shots)
         truncated = (state.time >= self.max_episode_length) & ~terminated
-        return hit.astype(jnp.int32), state, reward, terminated, truncated, {}
+        return self._observe(hit, state), state, reward, terminated, truncated, {}
 
-    def start(self, ships: Array, params: None) -> tuple[Array, BattleshipState]:
+    def start(self, ships: Array, params: None) -> tuple[PyTree, BattleshipState]:
         """`reset`, given where ships are placed, bool, `[board_size, board_size]`."""
-        time = jnp.zeros((), jnp.int32)
-        return jnp.zeros_like(time), BattleshipState(ships=ships, shots=jnp.zeros_like(ships), time=time)
+        time, shots = jnp.zeros((), jnp.int32), jnp.zeros_like(ships)
+        state = BattleshipState(ships=ships, shots=shots, time=time)
+        return self._observe(jnp.zeros((), bool), state), state
 
-    def observation_space(self, params: None) -> Discrete:
-        return Discrete(2)
+    def _observe(self, hit: Array, state: BattleshipState) -> PyTree:
+        hit = hit.astype(jnp.int32)
+        return {"observation": hit, "action_mask": ~state.shots.ravel()} if self.action_mask else hit
 
-    def action_space(self, params: None) -> MultiDiscrete:
+    def observation_space(self, params: None) -> Space:
+        if not self.action_mask:
+            return Discrete(2)
+        return Dict({"observation": Discrete(2), "action_mask": action_mask_space(self.action_space(params))})
+
+    def action_space(self, params: None) -> Space:
+        if self.action_mask:
+            return Discrete(self.board_size**2)
         return MultiDiscrete((self.board_size, self.board_size))
 
     def render(self, env_state: BattleshipState, params: None) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 from memorax.environments.environment import Environment
 from memorax.environments.wrappers.action_repeat import ActionRepeat
+from memorax.environments.wrappers.agents import AgentId, GlobalState
 from memorax.environments.wrappers.arguments import switch
 from memorax.environments.wrappers.batch_wrapper import BatchWrapper
 from memorax.environments.wrappers.clip_action import ClipAction
@@ -30,6 +31,8 @@ from memorax.environments.wrappers.wrapper import Wrapper
 
 # The wrappers that `make` applies by keyword, the innermost first: `make(id, mask_observation=(0, 2))`.
 WRAPPERS: Mapping[str, Callable[[Environment, Any], Environment]] = {
+    "global_state": switch("global_state", GlobalState),
+    "agent_id": switch("agent_id", AgentId),
     "action_repeat": ActionRepeat,
     "time_limit": TimeLimit,
     "optimistic_resets": OptimisticResets,
@@ -52,6 +55,7 @@ WRAPPERS: Mapping[str, Callable[[Environment, Any], Environment]] = {
 __all__ = [
     "WRAPPERS",
     "ActionRepeat",
+    "AgentId",
     "BatchWrapper",
     "ClipAction",
     "DelayObservation",
@@ -59,6 +63,7 @@ __all__ = [
     "FlattenObservation",
     "FlickerObservation",
     "FrameStack",
+    "GlobalState",
     "MaskObservation",
     "NoisyObservation",
     "NormalizeObservation",

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, Space
+from memorax.environments.wrappers.parts import own_space
 
 
 def require_integer(keyword: str, value: Any, meaning: str) -> int:
@@ -42,8 +43,8 @@ def require_step_env(keyword: str, env: Environment) -> None:
 
 
 def require_box(keyword: str, env: Environment) -> Box:
-    """The observation space, if it is a `Box`."""
-    space = env.observation_space(env.default_params)
+    """The space of what an agent observes, if it is a `Box`."""
+    space = own_space(env)
     if not isinstance(space, Box):
         raise ValueError(
             f"{keyword} needs a Box observation: {env.name} has {describe(space)}; flatten_observation makes it one"
@@ -52,7 +53,7 @@ def require_box(keyword: str, env: Environment) -> Box:
 
 
 def require_floats(keyword: str, env: Environment) -> Box:
-    """The observation space, if it is a `Box` of floats."""
+    """The space of what an agent observes, if it is a `Box` of floats."""
     space = require_box(keyword, env)
     if not jnp.issubdtype(space.dtype, jnp.floating):
         raise ValueError(f"{keyword} needs observations of floats: those of {env.name} are {jnp.dtype(space.dtype)}")

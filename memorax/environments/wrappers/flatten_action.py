@@ -8,18 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Discrete, MultiDiscrete
+from memorax.environments.spaces import Discrete, MultiDiscrete, Space, action_mask_space
 from memorax.environments.wrappers.arguments import describe
 from memorax.environments.wrappers.transform import Transform
 from memorax.types import Array, Key, PyTree
 
+MASKS = ("action_mask", "joint_action_mask")
 LARGEST = np.iinfo(np.int32).max
 
 
 class FlattenAction(Transform):
     """Number the combinations of several choices, so that one choice makes them all.
 
-    The last choice varies fastest: with choices of 2 and 3, action 4 is `(1, 1)`.
+    The last choice varies fastest: with choices of 2 and 3, action 4 is `(1, 1)`. A mask of legal actions becomes that
+    of combinations: from `action_mask` those whose every choice is legal, from `joint_action_mask` those it names.
 
     Args:
         env: an environment whose actions are `MultiDiscrete`.
@@ -40,6 +42,27 @@ class FlattenAction(Transform):
     def action_space(self, params: PyTree) -> Discrete:
         return Discrete(math.prod(self._space.nvec))
 
+    def keep(self, parts: dict[str, PyTree]) -> dict[str, PyTree]:
+        rest = {name: part for name, part in parts.items() if name not in MASKS}
+        if "joint_action_mask" in parts:
+            return {**rest, "action_mask": parts["joint_action_mask"].ravel()}
+        if "action_mask" in parts:
+            return {**rest, "action_mask": legal_combinations(parts["action_mask"], self._space.nvec)}
+        return rest
+
+    def kept_spaces(self, spaces: dict[str, Space]) -> dict[str, Space]:
+        rest = {name: space for name, space in spaces.items() if name not in MASKS}
+        masked = len(rest) < len(spaces)
+        return {**rest, "action_mask": action_mask_space(Discrete(math.prod(self._space.nvec)))} if masked else rest
+
     def act(self, key: Key, memory: PyTree, action: Array, params: PyTree) -> tuple[Array, PyTree]:
         choices = jnp.unravel_index(action, self._space.nvec)
         return jnp.stack(choices).astype(self._space.dtype), memory
+
+
+def legal_combinations(mask: Array, nvec: tuple[int, ...]) -> Array:
+    """Which combinations consist of legal choices alone: bool `[prod(nvec)]` of `[sum(nvec)]`."""
+    combinations = jnp.ones((1,), bool)
+    for choice in jnp.split(mask, np.cumsum(nvec)[:-1]):
+        combinations = (combinations[:, None] & choice[None, :]).ravel()
+    return combinations

@@ -10,6 +10,7 @@ import numpy as np
 
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from memorax.environments.wrappers.parts import own_space
 from memorax.environments.wrappers.transform import Transform
 from memorax.types import Array, Key, PyTree
 
@@ -29,14 +30,14 @@ class FlattenObservation(Transform):
 
     def __init__(self, env: Environment) -> None:
         super().__init__(env)
-        self._space = env.observation_space(env.default_params)
+        self._space = own_space(env)
         bounds(self._space)
 
     def show(self, key: Key, observation: PyTree, params: PyTree) -> Array:
         return flatten(self._space, observation)
 
-    def observation_space(self, params: PyTree) -> Box:
-        low, high = bounds(self.env.observation_space(params))
+    def seen_space(self, space: Space, params: PyTree) -> Box:
+        low, high = bounds(space)
         return Box(low, high, low.shape)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Box
+from memorax.environments.spaces import Box, Space
 from memorax.environments.wrappers.arguments import require_box, require_probability
 from memorax.environments.wrappers.blank import with_zero
 from memorax.environments.wrappers.transform import Transform
@@ -36,7 +36,6 @@ class FlickerObservation(Transform):
         blank = jax.random.bernoulli(key, self.probability)
         return jnp.where(blank, jnp.zeros_like(observation), observation)
 
-    def observation_space(self, params: PyTree) -> Box:
-        space = self.env.observation_space(params)
+    def seen_space(self, space: Space, params: PyTree) -> Box:
         assert isinstance(space, Box)
         return with_zero(space)

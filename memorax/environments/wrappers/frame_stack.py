@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Box
+from memorax.environments.spaces import Box, Space
 from memorax.environments.wrappers.arguments import require_box, require_integer
 from memorax.environments.wrappers.transform import Transform
 from memorax.types import Array, Key, PyTree
@@ -44,8 +44,7 @@ class FrameStack(Transform):
         stack = jnp.concatenate([memory[..., observation.shape[-1] :], observation], axis=-1)
         return stack, stack
 
-    def observation_space(self, params: PyTree) -> Box:
-        space = self.env.observation_space(params)
+    def seen_space(self, space: Space, params: PyTree) -> Box:
         assert isinstance(space, Box)
         low, high = (
             np.concatenate([np.broadcast_to(np.asarray(bound), space.shape)] * self.num_frames, axis=-1)

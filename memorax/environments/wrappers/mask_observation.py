@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Box
+from memorax.environments.spaces import Box, Space
 from memorax.environments.wrappers.arguments import describe
+from memorax.environments.wrappers.parts import own_space
 from memorax.environments.wrappers.transform import Transform
 from memorax.types import Array, Key, PyTree
 
@@ -29,7 +30,7 @@ class MaskObservation(Transform):
 
     def __init__(self, env: Environment, indices: Iterable[int]) -> None:
         super().__init__(env)
-        space = env.observation_space(env.default_params)
+        space = own_space(env)
         if not isinstance(space, Box) or len(space.shape) != 1:
             raise ValueError(f"mask_observation needs a Box observation of one axis: {env.name} has {describe(space)}")
         self.indices = _valid_indices(indices, space.shape[0])
@@ -37,8 +38,7 @@ class MaskObservation(Transform):
     def show(self, key: Key, observation: Array, params: PyTree) -> Array:
         return jnp.stack([observation[index] for index in self.indices])
 
-    def observation_space(self, params: PyTree) -> Box:
-        space = self.env.observation_space(params)
+    def seen_space(self, space: Space, params: PyTree) -> Box:
         assert isinstance(space, Box)
         kept = list(self.indices)
         low, high = (np.broadcast_to(np.asarray(bound), space.shape)[kept] for bound in (space.low, space.high))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import jax
 
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Box
 from memorax.environments.wrappers.arguments import require_floats, require_number
 from memorax.environments.wrappers.transform import Transform
 from memorax.types import Array, Key, PyTree
@@ -24,13 +23,11 @@ class NoisyObservation(Transform):
 
     def __init__(self, env: Environment, standard_deviation: float) -> None:
         super().__init__(env)
-        require_floats("noisy_observation", env)
+        self._space = require_floats("noisy_observation", env)
         self.standard_deviation = require_number(
             "noisy_observation", standard_deviation, lambda s: s > 0, "be a positive number, a standard deviation"
         )
 
     def show(self, key: Key, observation: Array, params: PyTree) -> Array:
-        space = self.env.observation_space(params)
-        assert isinstance(space, Box)
         noise = jax.random.normal(key, observation.shape, observation.dtype)
-        return space.clip(observation + self.standard_deviation * noise)
+        return self._space.clip(observation + self.standard_deviation * noise)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from flax import struct
 
 from memorax.environments.environment import Environment, StepResult, VectorEnvironment
-from memorax.environments.spaces import Box
+from memorax.environments.spaces import Box, Space
 from memorax.environments.wrappers.arguments import require_box
 from memorax.environments.wrappers.batch_wrapper import BatchWrapper
+from memorax.environments.wrappers.parts import put_spaces_together, put_together, take_apart, take_space_apart
 from memorax.environments.wrappers.running_statistics import (
     CLIP,
     RunningStatistics,
@@ -47,8 +48,9 @@ class NormalizeObservation(BatchWrapper):
         super().__init__(env)
         require_box("normalize_observation", env)
 
-    def observation_space(self, params: PyTree) -> Box:
-        return Box(-CLIP, CLIP, self.env.observation_space(params).shape)
+    def observation_space(self, params: PyTree) -> Space:
+        own, kept = take_space_apart(self.env.observation_space(params))
+        return put_spaces_together(Box(-CLIP, CLIP, own.shape), kept)
 
     @property
     def has_running_statistics(self) -> bool:
@@ -79,26 +81,33 @@ class NormalizedObservations(VectorEnvironment):
         self.inner = inner
         self.fixed = fixed
 
-    def reset(self, key: Key, params: PyTree) -> tuple[Array, NormalizedObservationState]:
+    def reset(self, key: Key, params: PyTree) -> tuple[PyTree, NormalizedObservationState]:
         observation, env_state = self.inner.reset(key, params)
-        statistics = self._updated(initial_statistics(observation.shape[1:]), observation)
-        return standardize(statistics, observation), self._state(env_state, statistics)
+        own, _ = take_apart(observation)
+        statistics = self._updated(initial_statistics(own.shape[1:]), own)
+        return _standardized(statistics, observation), self._state(env_state, statistics)
 
     def step(self, key: Key, env_state: NormalizedObservationState, action: PyTree, params: PyTree) -> StepResult:
         observation, inner, reward, terminated, truncated, info = self.inner.step(
             key, env_state.env_state, action, params
         )
-        statistics = self._updated(of_one(env_state.statistics), observation)
-        info = {**info, "final_observation": standardize(statistics, info["final_observation"])}
+        statistics = self._updated(of_one(env_state.statistics), take_apart(observation)[0])
+        info = {**info, "final_observation": _standardized(statistics, info["final_observation"])}
         state = self._state(inner, statistics)
-        return standardize(statistics, observation), state, reward, terminated, truncated, info
+        return _standardized(statistics, observation), state, reward, terminated, truncated, info
 
     def frozen(self, env_state: NormalizedObservationState) -> VectorEnvironment:
         inner = self.inner.frozen(env_state.env_state)
         return NormalizedObservations(self.env, inner, fixed=of_one(env_state.statistics))
 
-    def _updated(self, statistics: RunningStatistics, observation: Array) -> RunningStatistics:
-        return update_statistics(statistics, observation) if self.fixed is None else self.fixed
+    def _updated(self, statistics: RunningStatistics, own: Array) -> RunningStatistics:
+        return update_statistics(statistics, own) if self.fixed is None else self.fixed
 
     def _state(self, env_state: PyTree, statistics: RunningStatistics) -> NormalizedObservationState:
         return NormalizedObservationState(env_state=env_state, statistics=for_all(statistics, self.batch_size))
+
+
+def _standardized(statistics: RunningStatistics, observation: PyTree) -> PyTree:
+    """Observations `[B, ...]`, what the agent observes of them standardized."""
+    own, kept = take_apart(observation)
+    return put_together(standardize(statistics, own), kept)

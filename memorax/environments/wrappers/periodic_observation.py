@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Box
+from memorax.environments.spaces import Box, Space
 from memorax.environments.wrappers.arguments import require_box, require_integer
 from memorax.environments.wrappers.blank import with_zero
 from memorax.environments.wrappers.transform import Transform
@@ -37,7 +37,6 @@ class PeriodicObservation(Transform):
         since_seen = (memory + 1) % self.period
         return jnp.where(since_seen == 0, observation, jnp.zeros_like(observation)), since_seen
 
-    def observation_space(self, params: PyTree) -> Box:
-        space = self.env.observation_space(params)
+    def seen_space(self, space: Space, params: PyTree) -> Box:
         assert isinstance(space, Box)
         return with_zero(space)

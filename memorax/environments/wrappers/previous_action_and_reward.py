@@ -34,8 +34,8 @@ class PreviousActionAndReward(Transform):
         action = jax.tree.map(lambda taken, shape: jnp.asarray(taken, shape.dtype), action, of_the_space)
         return {"observation": observation, "action": action, "reward": jnp.asarray(reward, jnp.float32)}, memory
 
-    def observation_space(self, params: PyTree) -> Dict:
+    def seen_space(self, space: Space, params: PyTree) -> Dict:
         action_space: Space = self.action_space(params)
         if isinstance(action_space, Box):
             action_space = with_zero(action_space)
-        return Dict({"observation": self.env.observation_space(params), "action": action_space, "reward": REWARD})
+        return Dict({"observation": space, "action": action_space, "reward": REWARD})

@@ -8,6 +8,8 @@ import jax
 from flax import struct
 
 from memorax.environments.environment import StepResult, VectorEnvironment
+from memorax.environments.spaces import Space
+from memorax.environments.wrappers.parts import put_spaces_together, put_together, take_apart, take_space_apart
 from memorax.environments.wrappers.wrapper import Wrapper
 from memorax.types import Array, Key, PyTree, where
 
@@ -28,8 +30,12 @@ class Transform(Wrapper):
     """A wrapper that changes observations, actions or rewards, and never when an episode begins or ends.
 
     A member overrides `show` if all it does is to change each observation by itself; otherwise any of `begin`, `act`,
-    `observe` and `reward`; and a space where it changes it. All but `reward` see one environment. They serve one
-    environment and a batch, whatever steps that, so that a transform fits around every environment.
+    `observe` and `reward`; and `seen_space` or `action_space` where it changes a space. All but `reward` see one
+    environment. They serve one environment and a batch, whatever steps that, so that a transform fits around every
+    environment.
+
+    Masks of legal actions and the global state, parts of a dictionary observation, pass by: observations that a member
+    is given and returns are without them.
     """
 
     def show(self, key: Key, observation: PyTree, params: PyTree) -> PyTree:
@@ -63,10 +69,40 @@ class Transform(Wrapper):
         """The reward to learn from, `[]` or `[B]`, and the `info` that goes with it."""
         return reward, info
 
+    def seen_space(self, space: Space, params: PyTree) -> Space:
+        """The space of what is seen, given that of what is observed."""
+        return space
+
+    def keep(self, parts: dict[str, PyTree]) -> dict[str, PyTree]:
+        """The parts of an observation that pass by."""
+        return parts
+
+    def kept_spaces(self, spaces: dict[str, Space]) -> dict[str, Space]:
+        """The spaces of what `keep` returns."""
+        return spaces
+
+    def observation_space(self, params: PyTree) -> Space:
+        own, kept = take_space_apart(self.env.observation_space(params))
+        return put_spaces_together(self.seen_space(own, params), self.kept_spaces(kept))
+
+    def begin_whole(self, key: Key, observation: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+        """`begin`, with the parts that pass by."""
+        own, kept = take_apart(observation)
+        seen, memory = self.begin(key, own, params)
+        return put_together(seen, self.keep(kept)), memory
+
+    def observe_whole(
+        self, key: Key, memory: PyTree, action: PyTree, reward: Array, observation: PyTree, params: PyTree
+    ) -> tuple[PyTree, PyTree]:
+        """`observe`, with the parts that pass by."""
+        own, kept = take_apart(observation)
+        seen, memory = self.observe(key, memory, action, reward, own, params)
+        return put_together(seen, self.keep(kept)), memory
+
     def reset(self, key: Key, params: PyTree) -> tuple[PyTree, TransformState]:
         env_key, key = jax.random.split(key)
         observation, env_state = self.env.reset(env_key, params)
-        observation, memory = self.begin(key, observation, params)
+        observation, memory = self.begin_whole(key, observation, params)
         return observation, TransformState(env_state=env_state, memory=memory)
 
     def step_env(self, key: Key, env_state: TransformState, action: PyTree, params: PyTree) -> StepResult:
@@ -75,7 +111,7 @@ class Transform(Wrapper):
         observation, inner, reward, terminated, truncated, info = self.env.step_env(
             env_key, env_state.env_state, env_action, params
         )
-        observation, memory = self.observe(observe_key, memory, action, reward, observation, params)
+        observation, memory = self.observe_whole(observe_key, memory, action, reward, observation, params)
         reward, info = self.reward(reward, info)
         return observation, TransformState(env_state=inner, memory=memory), reward, terminated, truncated, info
 
@@ -114,7 +150,7 @@ class TransformedVectorEnvironment(VectorEnvironment):
         first, inner, reward, terminated, truncated, info = self.inner.step(
             inner_key, env_state.env_state, env_action, params
         )
-        final_observation, memory = jax.vmap(self.env.observe, in_axes=(0, 0, 0, 0, 0, None))(
+        final_observation, memory = jax.vmap(self.env.observe_whole, in_axes=(0, 0, 0, 0, 0, None))(
             self._keys(observe_key), memory, action, reward, info["final_observation"], params
         )
         observation, memory = where(
@@ -128,7 +164,7 @@ class TransformedVectorEnvironment(VectorEnvironment):
         return TransformedVectorEnvironment(self.env, self.inner.frozen(env_state.env_state))
 
     def _begin(self, key: Key, observation: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
-        return jax.vmap(self.env.begin, in_axes=(0, 0, None))(self._keys(key), observation, params)
+        return jax.vmap(self.env.begin_whole, in_axes=(0, 0, None))(self._keys(key), observation, params)
 
     def _keys(self, key: Key) -> Key:
         return jax.random.split(key, self.batch_size)

@@ -14,8 +14,11 @@ from memorax.environments.options import check_options
 from memorax.environments.spaces import Box, Discrete, MultiDiscrete
 from memorax.environments.wrappers import WRAPPERS
 from tests.environments.wrappers.track import ACTIONS, LIMIT, Track, play
+from tests.probes import OthersCue
 
 CASES: dict[str, tuple[Environment, Any]] = {
+    "global_state": (OthersCue(), True),
+    "agent_id": (OthersCue(), True),
     "action_repeat": (Track(), 3),
     "time_limit": (Track(), 3),
     "optimistic_resets": (Track(), 2),
@@ -45,14 +48,14 @@ def test_every_wrapper_has_a_case() -> None:
 def test_a_wrapper_keeps_the_protocol(keyword: str) -> None:
     env, value = CASES[keyword]
     wrapped = WRAPPERS[keyword](env, value)
-    assert wrapped.name == "Track" and wrapped.renders
+    assert (wrapped.name, wrapped.renders) == (env.name, env.renders)
     testing.check_environment(wrapped, None, num_steps=40, num_envs=3)
 
 
 def test_all_wrappers_together_keep_the_protocol_and_are_drawn() -> None:
     env: Environment = Track(MultiDiscrete((2, 3)))
     for keyword, (_, value) in CASES.items():
-        if keyword not in ("clip_action", "sticky_actions"):
+        if keyword not in ("global_state", "agent_id", "clip_action", "sticky_actions"):
             env = WRAPPERS[keyword](env, value)
     testing.check_environment(env, None, num_steps=40, num_envs=3)
     _, state = jax.jit(env.vectorize(3).reset)(jax.random.key(0), None)
@@ -80,6 +83,8 @@ def test_optimistic_resets_serve_a_transform_around_them() -> None:
 
 
 WRONG: dict[str, tuple[Any, str]] = {
+    "global_state": (1, "global_state (1) must be True or False"),
+    "agent_id": ("no", "agent_id ('no') must be True or False"),
     "action_repeat": (0, "action_repeat (0) must be a positive integer: how often an action is taken"),
     "time_limit": (2.5, "time_limit (2.5) must be a positive integer: the longest an episode lasts, in steps"),
     "optimistic_resets": (-1, "optimistic_resets (-1) must be how many first states to draw per step"),
@@ -126,6 +131,14 @@ class Counted(Track):
 NO_BOX = "{} needs a Box observation: Named has a Discrete; flatten_observation makes it one"
 IN_BATCHES = "{} needs an environment that can be stepped alone, and Track is stepped in batches: apply it before"
 UNFIT: dict[str, tuple[Environment, str]] = {
+    "global_state": (
+        Track(),
+        "global_state (True) needs an environment of several agents, before other wrappers: Track",
+    ),
+    "agent_id": (
+        WRAPPERS["agent_id"](OthersCue(), True),
+        "agent_id (True) cannot be added: observations of OthersCue have a part of that name",
+    ),
     "action_repeat": (WRAPPERS["normalize_reward"](Track(), 0.9), IN_BATCHES.format("action_repeat")),
     "time_limit": (WRAPPERS["normalize_reward"](Track(), 0.9), IN_BATCHES.format("time_limit")),
     "optimistic_resets": (WRAPPERS["normalize_reward"](Track(), 0.9), IN_BATCHES.format("optimistic_resets")),
@@ -159,5 +172,5 @@ def test_a_misspelt_wrapper_is_answered_with_the_closest() -> None:
         check_options("suite::Id", ["frame_stak"], ["length"])
     assert str(raised.value).startswith(
         "suite::Id has no option 'frame_stak': did you mean 'frame_stack'? "
-        "(valid: length; for any environment: action_repeat, clip_action, "
+        "(valid: length; for any environment: action_repeat, agent_id, clip_action, "
     )
