@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from memorax.environments.spaces import Space
 from memorax.networks.heads.value import ValueHead
 from memorax.types import Array, where
 
+Halves = tuple[Array, Array]
+
 
 class Twin(ValueHead):
     """Two of a value head, each with parameters of its own, against overestimation (Fujimoto et al., 2018, TD3).
 
-    Outputs are those of the two halves, `[2, B, T, ...]`, and so is what is selected of them. The value `[B, T]` or
-    `[B, T, A]` is the lower of the two, action by action. Losses `[B, T]` are the sum of both halves'; in `td_loss`
-    both learn from that half of the successor's output whose value is lower (equation 10).
+    The output is the pair of both halves' outputs, and so is what is selected of it; each is `[B, T, ...]`. The value
+    `[B, T]` or `[B, T, A]` is the lower of the two, action by action. Losses `[B, T]` are the sum of both halves'; in
+    `td_loss` both learn from that half of the successor's output whose value is lower (equation 10).
 
     Attributes:
         head: the value head.
@@ -31,10 +32,12 @@ class Twin(ValueHead):
         return self.head.takes_action
 
     @nn.compact
-    def __call__(self, features: Array, *head_inputs: Any) -> Array:
-        """Outputs `[2, B, T, ...]`, float32."""
-        halves = [self.head.clone(parent=self, name=name) for name in ("first", "second")]
-        return jnp.stack([half(features, *head_inputs) for half in halves])
+    def __call__(self, features: Array, *head_inputs: Any) -> Halves:
+        """The outputs of both halves."""
+        # Apart rather than mapped over one module: initialisers that decompose matrices must not be batched (see
+        # `memorax.networks.network.initialize`).
+        first, second = (self.head.clone(parent=self, name=name) for name in ("first", "second"))
+        return first(features, *head_inputs), second(features, *head_inputs)
 
     @nn.nowrap
     def check_action_space(self, space: Space) -> None:
@@ -42,29 +45,33 @@ class Twin(ValueHead):
         self.head.check_action_space(space)
 
     @nn.nowrap
-    def mask(self, output: Array, mask: Array) -> Array:
-        return jax.vmap(self.head.mask, in_axes=(0, None))(output, mask)
+    def mask(self, output: Halves, mask: Array) -> Halves:
+        first, second = output
+        return self.head.mask(first, mask), self.head.mask(second, mask)
 
     @nn.nowrap
-    def values(self, output: Array) -> Array:
-        """The values of each half, `[2, B, T]` or `[2, B, T, A]`."""
-        return jax.vmap(self.head.value)(output)
+    def values(self, output: Halves) -> Halves:
+        """The values of each half, `[B, T]` or `[B, T, A]`."""
+        first, second = output
+        return self.head.value(first), self.head.value(second)
 
     @nn.nowrap
-    def value(self, output: Array) -> Array:
-        return jnp.min(self.values(output), axis=0)
+    def value(self, output: Halves) -> Array:
+        return jnp.minimum(*self.values(output))
 
     @nn.nowrap
-    def select(self, output: Array, action: Array) -> Array:
-        return jax.vmap(self.head.select, in_axes=(0, None))(output, action)
+    def select(self, output: Halves, action: Array) -> Halves:
+        first, second = output
+        return self.head.select(first, action), self.head.select(second, action)
 
     @nn.nowrap
-    def loss(self, selected: Array, target: Array) -> Array:
-        return jnp.sum(jax.vmap(self.head.loss, in_axes=(0, None))(selected, target), axis=0)
+    def loss(self, selected: Halves, target: Array) -> Array:
+        first, second = selected
+        return self.head.loss(first, target) + self.head.loss(second, target)
 
     @nn.nowrap
-    def td_loss(self, selected: Array, next_selected: Array, reward: Array, discount: Array) -> Array:
-        first, second = self.values(next_selected)
-        lower = where((first <= second) | jnp.isnan(first), next_selected[0], next_selected[1])
-        losses = jax.vmap(self.head.td_loss, in_axes=(0, None, None, None))(selected, lower, reward, discount)
-        return jnp.sum(losses, axis=0)
+    def td_loss(self, selected: Halves, next_selected: Halves, reward: Array, discount: Array) -> Array:
+        first_value, second_value = self.values(next_selected)
+        lower = where((first_value <= second_value) | jnp.isnan(first_value), *next_selected)
+        first, second = (self.head.td_loss(half, lower, reward, discount) for half in selected)
+        return first + second

@@ -17,22 +17,22 @@ from memorax.types import Array
 
 
 class ValueHead(Head):
-    """A head whose output stands for values.
+    """A head whose output, a pytree with leaves `[B, T, ...]`, stands for values.
 
     An algorithm reads the output by these four methods alone, so that plain values, distributions of returns and twins
     take the same path:
 
-        target = head.select(target_output[:, 1:], jnp.argmax(head.value(output[:, 1:]), axis=-1))
-        loss = head.td_loss(head.select(output[:, :-1], action), target, reward, discount)
+        successor = head.select(next_target_output, jnp.argmax(head.value(next_output), axis=-1))
+        loss = head.td_loss(head.select(output, action), successor, reward, discount)
     """
 
     @nn.nowrap
     @abc.abstractmethod
-    def value(self, output: Array) -> Array:
+    def value(self, output: Any) -> Array:
         """The values that an output stands for: `[B, T]`, or `[B, T, A]` of a head that has all actions' values."""
 
     @nn.nowrap
-    def select(self, output: Array, action: Array) -> Array:
+    def select(self, output: Any, action: Array) -> Any:
         """The output of the actions taken.
 
         Args:
@@ -47,12 +47,12 @@ class ValueHead(Head):
 
     @nn.nowrap
     @abc.abstractmethod
-    def loss(self, selected: Array, target: Array) -> Array:
+    def loss(self, selected: Any, target: Array) -> Array:
         """The loss `[B, T]` of the selected output `[B, T, ...]` against values `target` `[B, T]`."""
 
     @nn.nowrap
     @abc.abstractmethod
-    def td_loss(self, selected: Array, next_selected: Array, reward: Array, discount: Array) -> Array:
+    def td_loss(self, selected: Any, next_selected: Any, reward: Array, discount: Array) -> Array:
         """The loss against `reward` and the successor's output, discounted.
 
         Args:

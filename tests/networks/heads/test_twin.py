@@ -39,9 +39,9 @@ def test_the_two_are_two(name):
     for i, kernel in enumerate(kernels):
         assert all(kernel.shape != other.shape or np.abs(kernel - other).max() > 1e-3 for other in kernels[:i])
     value = jax.jit(jax.vmap(lambda params: head.values(head.apply(params, *inputs(head)))))
-    values = np.asarray(value(seeds))  # (seeds, 2, B, T, ...)
-    assert np.abs(values[:, 0] - values[:, 1]).min() > 1e-6
+    values = np.asarray(value(seeds))  # (halves, seeds, B, T, ...)
     assert np.abs(values[0] - values[1]).min() > 1e-6
+    assert np.abs(values[:, 0] - values[:, 1]).min() > 1e-6
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -64,7 +64,7 @@ def test_each_learns_as_it_would_alone(name):
 
 def test_the_lower_value_is_taken_action_by_action():
     head = heads.Twin(heads.DiscreteQNetwork(2))
-    output = jnp.array([[[[1.0, 3.0]]], [[[2.0, 2.0]]]])  # (2, B, T, A)
+    output = jnp.array([[[1.0, 3.0]]]), jnp.array([[[2.0, 2.0]]])  # (B, T, A) each
     np.testing.assert_array_equal(head.value(output), [[[1.0, 2.0]]])
     np.testing.assert_array_equal(head.select(output, jnp.array([[1]])), [[[3.0]], [[2.0]]])
     legal = jnp.array([[[False, True]]])
@@ -74,23 +74,24 @@ def test_the_lower_value_is_taken_action_by_action():
 def test_both_learn_from_the_lower_of_the_successors_values():
     """Rewards 1 and 2, discounts 1/2 and 0: targets 1 + 3 / 2 and 2, whatever lies behind the end."""
     head = heads.Twin(heads.VNetwork())
-    selected = jnp.array([[[2.5, 2.0]], [[1.5, 1.0]]])  # (2, B, T)
-    following = jnp.array([[[8.0, jnp.nan]], [[3.0, jnp.inf]]])
+    selected = jnp.array([[2.5, 2.0]]), jnp.array([[1.5, 1.0]])  # (B, T) each
+    following = jnp.array([[8.0, jnp.nan]]), jnp.array([[3.0, jnp.inf]])
     reward, discount = jnp.array([[1.0, 2.0]]), jnp.array([[0.5, 0.0]])
     loss = jax.jit(head.td_loss)
     np.testing.assert_array_equal(loss(selected, following, reward, discount), [[0.5, 0.5]])
-    unknown = jnp.array([[[jnp.nan]], [[3.0]]]), jnp.array([[[3.0]], [[jnp.nan]]])
-    for following in unknown:
-        assert jnp.isnan(loss(selected[..., :1], following, reward[..., :1], discount[..., :1])).all()
+    np.testing.assert_array_equal(loss(selected, following[::-1], reward, discount), [[0.5, 0.5]])
+    unknown = jnp.full((1, 2), jnp.nan), jnp.ones((1, 2))
+    for following in (unknown, unknown[::-1]):
+        np.testing.assert_array_equal(loss(selected, following, reward, discount), [[np.nan, 0.5]])
 
 
 def test_both_distributions_learn_from_the_one_with_the_lower_mean():
     head, alone = heads.Twin(heads.C51VNetwork(5, -2.0, 2.0)), heads.C51VNetwork(5, -2.0, 2.0)
-    selected, following = (jax.random.normal(jax.random.key(i), (2, 1, 6, 5)) for i in range(2))
+    selected, following = (tuple(jax.random.normal(jax.random.key(i), (2, 1, 6, 5))) for i in range(2))
     reward, discount = jnp.zeros((1, 6)), jnp.full((1, 6), 0.9)
-    lower = head.values(following).argmin(axis=0)
-    assert set(np.unique(lower)) == {0, 1}
-    chosen = jnp.where((lower == 0)[..., None], following[0], following[1])
+    first_is_lower = jnp.less(*head.values(following))
+    assert set(np.unique(first_is_lower)) == {False, True}
+    chosen = jnp.where(first_is_lower[..., None], *following)
     loss, loss_alone = jax.jit(head.td_loss), jax.jit(alone.td_loss)
     expected = sum(loss_alone(half, chosen, reward, discount) for half in selected)
     np.testing.assert_allclose(loss(selected, following, reward, discount), expected, rtol=1e-6)
