@@ -1,4 +1,4 @@
-"""The only place where a policy meets an environment."""
+"""Steps a policy in a batch of environments; nothing else in the library does."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class Worker(struct.PyTreeNode):
 
     Attributes:
         env_state: the environments' state.
-        timestep: what the policy's network sees next.
+        timestep: next timestep of the policy's network.
         carry: the policy's carry before that timestep.
-        episode_return, episode_length: of the running episodes.
-        returned_episode_return, returned_episode_length: of the episodes that ended last, zero before the first.
+        episode_return, episode_length: return and length of the running episodes so far.
+        returned_episode_return, returned_episode_length: return and length of the episodes that ended last, zero before
+            the first.
     """
 
     env_state: PyTree
@@ -54,7 +55,7 @@ def start(key: Key, env: VectorEnvironment, params: PyTree, initial_carry: Calla
     Args:
         key: random key.
         env: the environments.
-        params: their parameters.
+        params: parameters of the environments.
         initial_carry: the policy's carry at the start of an episode, given the first timestep.
     """
     observation, env_state = env.reset(key, params)
@@ -77,8 +78,8 @@ def rollout(
 
     Args:
         env: the environments.
-        params: their parameters.
-        policy: how to act.
+        params: parameters of the environments.
+        policy: function that chooses the actions.
         worker: where to go on from.
         key: random key.
         num_steps: steps per environment, `T`.

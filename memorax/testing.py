@@ -1,4 +1,4 @@
-"""The truths every part must hold, as checks for anyone's new part.
+"""Checks for new parts: that acting equals learning, that nothing leaks, that protocols are kept.
 
 Each check raises an `AssertionError` that says which truth does not hold; it returns nothing.
 """
@@ -36,7 +36,7 @@ def check_sequence_model(
         features: F.
         batch_size: B of the check.
         num_steps: T of the check.
-        seed: of the random inputs and `done`.
+        seed: random seed of the inputs and of `done`.
         tolerance: largest absolute difference allowed in float32.
 
     Raises:
@@ -95,7 +95,7 @@ def check_environment(env: Environment, env_params: PyTree, num_steps: int = 200
 
     Args:
         env: the environment.
-        env_params: its parameters.
+        env_params: parameters of the environment.
         num_steps: steps in each environment.
         num_envs: environments stepped side by side.
 
@@ -147,7 +147,7 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) ->
 
     Args:
         agent: the agent; it is trained for a few iterations.
-        seed: of its keys.
+        seed: random seed of the check.
         tolerance: largest absolute difference allowed between acting and learning in float32.
 
     Raises:
@@ -203,7 +203,7 @@ def check_acting_equals_learning(agent: Algorithm, seed: int = 0, tolerance: flo
 
     Args:
         agent: the agent.
-        seed: of its keys.
+        seed: random seed of the check.
         tolerance: largest absolute difference allowed in float32, of outputs, carries and log-probabilities.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The layout every part of the library agrees on.
+"""The data types and the layout of arrays that every part of the library uses.
 
 Public arrays are `[B, T, ...]`: environments, time, features. Two words meet at each index `t`:
 

@@ -1,4 +1,4 @@
-"""Checks of numbers where a user's value enters."""
+"""Checks of numeric settings, with an error that names the field and the value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which errors are the user's to mend, and get one line instead of a traceback."""
+"""Tells mistakes of the user, which get one line, from bugs, which keep their traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the adapters of other packages have in common: the settings their code runs under, their spaces and types."""
+"""What the adapters of other packages share: the settings that code runs under, and conversions of spaces and types."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Timed(struct.PyTreeNode):
 
     Attributes:
         state: the state of the environment.
-        steps: taken in this episode.
+        steps: steps taken in this episode.
     """
 
     state: PyTree

@@ -1,4 +1,4 @@
-"""What adapters of environments in JAX keep."""
+"""The base class of environments that adapt another package's JAX environment to our protocol."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class AdaptedEnvironment(Environment):
     Args:
         env: the environment, without an auto-reset.
         default_params: the parameters it is used with unless others are given.
-        name: its id.
+        name: id of the environment.
     """
 
     def __init__(self, env: Any, default_params: PyTree, name: str) -> None:

@@ -86,7 +86,7 @@ class AtariBatch(HostBatch):
     Args:
         game: the name of the game.
         settings: arguments of `AtariVectorEnv`.
-        num_envs: how many.
+        num_envs: number of environments in the batch.
     """
 
     def __init__(self, game: str, settings: dict[str, Any], num_envs: int) -> None:

@@ -70,7 +70,7 @@ class CraftaxEnvironment(AdaptedEnvironment):
     Args:
         env: the environment, without its auto-reset.
         default_params: the parameters it is used with unless others are given.
-        name: its id.
+        name: id of the environment.
     """
 
     def __init__(self, env: Any, default_params: PyTree, name: str) -> None:

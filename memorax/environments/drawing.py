@@ -43,12 +43,12 @@ class Canvas:
     """A picture that shapes are painted on, each over those before it.
 
     Args:
-        height: in pixels.
-        width: in pixels.
-        color: of the background.
+        height: height in pixels.
+        width: width in pixels.
+        color: color of the background.
 
     Attributes:
-        pixels: what has been painted, uint8, `[height, width, 3]`.
+        pixels: the picture so far, uint8, `[height, width, 3]`.
     """
 
     def __init__(self, height: int, width: int, color: Color = PAPER) -> None:

@@ -107,7 +107,7 @@ class Environment(abc.ABC):
 
         Args:
             env_state: the state of one environment, its leaves on the host or not.
-            params: its parameters.
+            params: parameters of the environment.
 
         Raises:
             ValueError: if the environment cannot be drawn.
@@ -120,7 +120,7 @@ class VectorEnvironment:
 
     Attributes:
         env: the environment that is copied.
-        num_envs: how many copies.
+        num_envs: number of environments in the batch.
     """
 
     def __init__(self, env: Environment, num_envs: int) -> None:

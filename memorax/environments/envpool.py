@@ -57,9 +57,9 @@ class EnvpoolBatch(HostBatch):
     """A pool whose environments are stepped together.
 
     Args:
-        id: of the environment.
-        settings: of its specification.
-        num_envs: how many environments.
+        id: id of the environment.
+        settings: settings of its specification.
+        num_envs: number of environments in the batch.
     """
 
     def __init__(self, id: str, settings: dict[str, Any], num_envs: int) -> None:

@@ -39,7 +39,7 @@ def make(id: str, **kwargs: Any) -> tuple[HostEnvironment, None]:
     """Make an environment.
 
     Args:
-        id: as it is registered, or `"module:Id"` once that module is imported.
+        id: the id that is registered, or `"module:Id"` once that module is imported.
         kwargs: arguments of its constructor; `max_episode_steps`; `num_workers`, processes that step the environments,
             by default none but this one; `log_info`, names of numbers in the environment's `info` to keep, float32 and
             NaN where a step does not report them.
@@ -89,11 +89,11 @@ class GymnasiumBatch(HostBatch):
     """Environments stepped one after the other.
 
     Args:
-        name: of the environment, for messages.
-        make_env: makes one.
-        log_info: what of their `info` to report.
+        name: name of the environment, for messages.
+        make_env: function that makes one environment.
+        log_info: keys of the environments' `info` to report.
         masked: whether `info` says which actions are legal.
-        num_envs: how many.
+        num_envs: number of environments in the batch.
     """
 
     def __init__(

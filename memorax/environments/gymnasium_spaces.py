@@ -1,4 +1,4 @@
-"""Spaces of the `gymnasium` package, in which all host suites speak, and their elements, as ours."""
+"""Conversion between the spaces of the `gymnasium` package, which all host suites use, and ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def convert(space: Any, name: str) -> Space:
 
     Args:
         space: the space.
-        name: of the environment, for the message.
+        name: name of the environment, for the message.
 
     Raises:
         ValueError: if there is no such space here.

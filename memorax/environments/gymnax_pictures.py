@@ -1,4 +1,4 @@
-"""Pictures of gymnax environments: of classic control from the state, of grids and images from the observation."""
+"""Pictures of gymnax environments: classic control from its state, grids and images from the observation."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class JaxMARLEnvironment(MultiAgentEnvironment):
 
     Args:
         env: the environment; its auto-reset is not used.
-        name: its id.
+        name: id of the environment.
 
     Raises:
         ValueError: if its agents are of different kinds.

@@ -62,7 +62,7 @@ class JumanjiEnvironment(AdaptedEnvironment):
 
     Args:
         env: the environment, without an auto-reset.
-        name: its id.
+        name: id of the environment.
     """
 
     def __init__(self, env: Any, name: str) -> None:

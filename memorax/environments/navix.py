@@ -42,7 +42,7 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     """Make an environment.
 
     Args:
-        id: its name.
+        id: name of the environment in the suite.
         kwargs: `max_steps` (100 by default, as in the package); `observation_fn`, one of the package's by name:
             `symbolic` (the whole grid, by default), `symbolic_first_person` (what the agent sees), `rgb`, ...;
             `gamma` and `penality_coeff`.
@@ -69,7 +69,7 @@ class NavixEnvironment(AdaptedEnvironment):
 
     Args:
         env: the environment.
-        name: its id.
+        name: id of the environment.
     """
 
     def __init__(self, env: navix.Environment, name: str) -> None:

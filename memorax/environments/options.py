@@ -1,4 +1,4 @@
-"""The keyword options of `make`: which there are, and one line for each that there is not."""
+"""The options of `make`: which exist, and a one-line error with a suggestion for one that does not."""
 
 from __future__ import annotations
 

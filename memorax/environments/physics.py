@@ -1,4 +1,4 @@
-"""What the packages of physical simulation share: the form that Brax gave its environments."""
+"""The base class for suites of physical simulation, whose environments have the form of Brax."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class PhysicsEnvironment(AdaptedEnvironment):
 
     Args:
         env: the environment, without wrappers.
-        default_params: its time limit.
-        name: its id.
+        default_params: parameters of the environment: its time limit.
+        name: id of the environment.
     """
 
     def __init__(self, env: Any, default_params: StepLimit, name: str) -> None:

@@ -111,8 +111,8 @@ class PobaxEnvironment(AdaptedEnvironment):
 
     Args:
         env: the environment, without wrappers.
-        default_params: its time limit.
-        name: its id.
+        default_params: parameters of the environment: its time limit.
+        name: id of the environment.
     """
 
     def __init__(self, env: Any, default_params: StepLimit, name: str) -> None:

@@ -75,7 +75,7 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     """Make an environment.
 
     Args:
-        id: its name.
+        id: name of the environment in the suite.
         kwargs: `partial_obs`, whether what must be remembered is hidden, and `obs_size`, 128 or 256 pixels a side.
 
     Raises:
@@ -98,7 +98,7 @@ class PopgymArcadeEnvironment(AdaptedEnvironment):
     Args:
         env: the environment.
         default_params: the parameters it is used with unless others are given.
-        name: its id.
+        name: id of the environment.
     """
 
     def __init__(self, env: Any, default_params: PyTree, name: str) -> None:

@@ -65,9 +65,9 @@ class OceanBatch(HostBatch):
     """Environments that share their arrays, which every step writes over.
 
     Args:
-        name: what they are called in messages.
-        create: makes `num_envs` of them.
-        num_envs: how many.
+        name: name of the environment, for messages.
+        create: function that makes the environments, given their number.
+        num_envs: number of environments in the batch.
     """
 
     def __init__(self, name: str, create: Callable[..., Any], num_envs: int) -> None:

@@ -61,7 +61,7 @@ def group_curves(
 
     Args:
         folders: run folders.
-        tables: their metrics, as `read_metrics` returns them.
+        tables: metrics of each run, as `read_metrics` returns them.
         metric: a column of the tables.
         labels: a label for each run; runs of one environment and one label are one curve.
 

@@ -1,4 +1,4 @@
-"""Which episodes of an evaluation count, and their mean return: the one place where this is decided."""
+"""Which episodes of an evaluation count, and their mean return."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def unfinished_warning(unfinished: int, count: int, setting: str, num_steps: int
     """A line that says how many of an evaluation's episodes count although they had not ended.
 
     Args:
-        unfinished: how many had not ended.
-        count: how many count in all.
-        setting: the name of the setting that makes an evaluation longer.
-        num_steps: its value.
+        unfinished: number of episodes that had not ended.
+        count: number of episodes that count.
+        setting: name of the setting that makes an evaluation longer.
+        num_steps: value of that setting.
     """
     return (
         f"{unfinished} of the {count} episodes of an evaluation had not ended when it did, and count with the return "

@@ -1,4 +1,4 @@
-"""Episodes of an agent, drawn."""
+"""Draws the episodes of an agent and writes them as an animation."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def render_episodes(
         agent: the agent.
         key: random key.
         state: whose policy acts; of one seed.
-        num_episodes: how many episodes.
+        num_episodes: number of episodes.
         num_steps: steps after which to stop, whether they have ended or not.
         deterministic: act greedily; otherwise explore as in training.
 
@@ -123,9 +123,9 @@ def write_animation(frames: Sequence[Frame], output: str | Path, frames_per_seco
     """Write frames as a GIF or an MP4, each over its caption.
 
     Args:
-        frames: what `render_episodes` gave.
+        frames: frames of `render_episodes`.
         output: the file to write; its ending says of what kind.
-        frames_per_second: how fast it plays; a GIF plays at most 50. The end of an episode is held for a while.
+        frames_per_second: frames shown in a second; a GIF plays at most 50. The end of an episode is held for a while.
 
     Returns:
         The path of the file.

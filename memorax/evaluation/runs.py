@@ -1,4 +1,4 @@
-"""What lies in a run folder, read without anything that trains."""
+"""Reads the configuration and the metrics of a run folder."""
 
 from __future__ import annotations
 

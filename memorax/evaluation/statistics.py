@@ -1,4 +1,4 @@
-"""Statistics over seeds."""
+"""Means over seeds with confidence intervals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
 
     Args:
         values: `[seeds, ...]`; NaN where a seed has no value.
-        confidence: how often the interval covers the mean.
+        confidence: probability with which the interval covers the mean.
 
     Returns:
         Arrays `[...]`: NaN where no seed has a value; `low` and `high` are also NaN where only one has.

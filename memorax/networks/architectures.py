@@ -31,11 +31,11 @@ def gtrxl(features: int, depth: int = 2, num_heads: int = 4, memory_length: int 
     """Gated Transformer-XL (Parisotto et al., 2019, "Stabilizing Transformers for RL", Sections 3.1 and 3.2).
 
     Args:
-        features: width.
+        features: width of the torso.
         depth: number of layers, each an attention and a feedforward block.
         num_heads: heads of the attention.
-        memory_length: how many inputs a layer attends to.
-        dtype: of the computation.
+        memory_length: number of last inputs that a layer attends to.
+        dtype: dtype of the computation.
     """
     attention = SegmentRecurrence(features, num_heads, memory_length, dtype=dtype)
     feedforward = FFN(features, activation=nn.relu, dtype=dtype)
@@ -51,11 +51,11 @@ def transformer_xl(
     """Transformer-XL (Dai et al., 2019, Section 3).
 
     Args:
-        features: width.
+        features: width of the torso.
         depth: number of layers, each an attention and a feedforward block.
         num_heads: heads of the attention.
-        memory_length: how many inputs a layer attends to.
-        dtype: of the computation.
+        memory_length: number of last inputs that a layer attends to.
+        dtype: dtype of the computation.
     """
     attention = SegmentRecurrence(features, num_heads, memory_length, dtype=dtype)
     feedforward = FFN(features, activation=nn.relu, dtype=dtype)
@@ -74,12 +74,12 @@ def gpt2(
     """GPT-2 (Radford et al., 2019, "Language Models are Unsupervised Multitask Learners", Section 2.3).
 
     Args:
-        features: width.
+        features: width of the torso.
         depth: number of layers, each an attention and a feedforward block.
         num_heads: heads of the attention.
-        context_length: how many inputs a layer attends to.
+        context_length: number of last inputs that a layer attends to.
         num_positions: positions in an episode that are told apart.
-        dtype: of the computation.
+        dtype: dtype of the computation.
     """
     norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=dtype)
     attention = SelfAttention(
@@ -96,11 +96,11 @@ def xlstm(
     """XLSTM (Beck et al., 2024, "xLSTM: Extended Long Short-Term Memory", Section 2.4 and Figures 10 and 11).
 
     Args:
-        features: width.
+        features: width of the torso.
         depth: number of blocks.
         num_heads: heads of the memories.
-        ratio: how many mLSTM blocks are followed by how many sLSTM blocks, again and again: xLSTM[a:b].
-        dtype: of the computation.
+        ratio: numbers `(a, b)` of the paper's xLSTM[a:b]: `a` mLSTM blocks, then `b` sLSTM blocks, repeated.
+        dtype: dtype of the computation.
 
     Raises:
         ValueError: if the ratio is not of two numbers from 0, or of two zeros.
@@ -125,10 +125,10 @@ def mamba(features: int, depth: int = 2, dtype: Any = None, **sizes: Any) -> Sta
     """Mamba-2 (Dao & Gu, 2024, "Transformers are SSMs", Section 7).
 
     Args:
-        features: width.
+        features: width of the torso.
         depth: number of blocks.
-        dtype: of the computation.
-        **sizes: those of `MambaCell`.
+        dtype: dtype of the computation.
+        **sizes: arguments of `MambaCell`.
     """
     block = Residual(PreNorm(Memoroid(MambaCell(features, dtype=dtype, **sizes)), nn.RMSNorm(dtype=dtype)))
     return Stack((Projection(features, dtype=dtype), Stack((block,), depth), nn.RMSNorm(dtype=dtype)))
@@ -144,8 +144,8 @@ def griffin(features: int, depth: int = 3, num_heads: int = 4, context_length: i
         features: width, of the recurrence too.
         depth: number of blocks.
         num_heads: heads of the attention, which share one head of keys and values, and blocks of the gates.
-        context_length: how many inputs are attended to.
-        dtype: of the computation.
+        context_length: number of last inputs that attention sees.
+        dtype: dtype of the computation.
     """
     norm = partial(nn.RMSNorm, dtype=dtype)
 
@@ -171,10 +171,10 @@ def s5(features: int, depth: int = 2, dtype: Any = None, **sizes: Any) -> Stack:
     Each layer is the state space, a GELU and a sigmoid gate, normalised before and added to its inputs.
 
     Args:
-        features: width.
+        features: width of the torso.
         depth: number of layers.
-        dtype: of the computation.
-        **sizes: those of `S5Cell`.
+        dtype: dtype of the computation.
+        **sizes: arguments of `S5Cell`.
     """
     nonlinearity = nn.Sequential([nn.gelu, GLU(features, project_values=False, dtype=dtype)])
     layer = Stack((Memoroid(S5Cell(features, dtype=dtype, **sizes)), nonlinearity))

@@ -1,4 +1,4 @@
-"""Dense layers of sequences.
+"""Dense layers over sequences, with a kernel gradient that is fast on a CPU.
 
 XLA multiplies `[B, T, F]` by a kernel as fast as `[B * T, F]`, but transposes a copy of the cotangents for the gradient
 of the kernel, which takes more than twice as long on a CPU. So the leading axes are flattened here. It is also slow at
@@ -24,8 +24,8 @@ def project(inputs: Array, kernel: Array, dimension_numbers: Any = None, precisi
     Args:
         inputs: `[..., F]`.
         kernel: `[F, D]`.
-        dimension_numbers: those of the shapes given here, as `flax.linen.Dense` passes them.
-        precision: of the product.
+        dimension_numbers: dimension numbers of just these shapes, as `flax.linen.Dense` passes them.
+        precision: precision of the product, as `jax.lax.dot_general` takes it.
     """
     flat = _multiply(precision, inputs.reshape(-1, inputs.shape[-1]), kernel)
     return flat.reshape(*inputs.shape[:-1], kernel.shape[-1])

@@ -1,4 +1,4 @@
-"""Policies as distributions: what acting and learning need of one, whatever the action space.
+"""Distributions over actions, which policies return: sample, log-probability, entropy, mode.
 
 The batch shape is read off the parameters, so that a distribution, which is a pytree of them, may leave `jax.vmap` or
 `jax.lax.scan` with further leading axes. Parameters are not validated, since that would behave differently inside and

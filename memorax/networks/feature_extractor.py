@@ -1,4 +1,4 @@
-"""The feature extractor: everything a timestep holds, as one vector."""
+"""The feature extractor: encodes the parts of a timestep and concatenates them."""
 
 from __future__ import annotations
 

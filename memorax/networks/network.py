@@ -1,4 +1,4 @@
-"""A network: feature extractor, torso, head; and the one function that runs it over timesteps."""
+"""A network (feature extractor, torso, head), and the functions that run it over timesteps."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def unroll(
 
     Args:
         network: the network.
-        params: its variables.
+        params: variables of the network.
         timesteps: leaves `[B, T, ...]`.
         carry: the torso's carry before the first timestep.
         burn_in: how many leading steps only rebuild the carry; no gradient flows through them.
@@ -202,7 +202,7 @@ def apply_head(network: Network, params: PyTree, features: Array, observation: P
 
     Args:
         network: the network.
-        params: its variables.
+        params: variables of the network.
         features: `[B, T, D]`.
         observation: those of the same steps, leaves `[B, T, ...]`, read for their `action_mask` alone.
         *head_inputs: what the head takes besides features, leaves `[B, T, ...]`.

@@ -1,4 +1,4 @@
-"""The torsos the command line and the benchmarks know by name: one line each."""
+"""The torsos that the command line and the benchmarks know by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of environments on the host, and which of them are open."""
+"""Batches of environments on the host: made by seed, kept open, and closed."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ class HostBatches:
     """The batches of one vectorised environment.
 
     Args:
-        name: of the environment, for messages.
-        num_envs: environments in each batch.
-        make_batch: makes one.
+        name: name of the environment, for messages.
+        num_envs: number of environments in each batch.
+        make_batch: function that makes a batch.
     """
 
     def __init__(self, name: str, num_envs: int, make_batch: Callable[[int], HostBatch]) -> None:

@@ -1,4 +1,4 @@
-"""Functions on the host that compiled code calls, and what is raised in them."""
+"""Functions on the host that compiled code calls, and errors that pass through to the caller."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def by_callback(name: str, function: Callable[..., Any], shapes: PyTree) -> Call
     """A function of NumPy arrays as one of JAX arrays that compiled code may call, but `vmap` may not map.
 
     Args:
-        name: of the environment, for messages.
-        function: what is called on the host.
-        shapes: of its results.
+        name: name of the environment, for messages.
+        function: function to call on the host.
+        shapes: shapes and dtypes of its results.
     """
 
     def on_host(*arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Environments that run in Python on the host: compiled code leaves for them by callback, once a step for the batch."""
+"""Environments in Python on the host, stepped from compiled code by one callback per step of the batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HostState(struct.PyTreeNode):
 
     Attributes:
         batch: the number of their batch, the same in all of them.
-        index: their place in it.
+        index: place of each environment in its batch.
         time: steps the batch has taken, by which one that is stepped twice from one state is found out.
     """
 
@@ -39,7 +39,7 @@ class HostEnvironment(Environment):
     state, or saved: each is refused in one line.
 
     Args:
-        name: what it is called in messages.
+        name: name of the environment, for messages.
         make_batch: makes that many environments.
         observation_space: the space observations lie in.
         action_space: the space actions are chosen from.
@@ -102,7 +102,7 @@ class HostEnvironment(Environment):
 
         Args:
             env_state: the state of one environment, after the last step that its batch took.
-            params: its parameters.
+            params: parameters of the environment.
 
         Raises:
             ValueError: if the environment cannot be drawn, has gone on since, or is closed.

@@ -32,10 +32,10 @@ class WorkerBatch(HostBatch):
     since JAX runs threads: what they make must be importable by them.
 
     Args:
-        name: of the environment, for messages.
+        name: name of the environment, for messages.
         make_batch: makes a batch of that many environments; it is sent to the processes.
         num_workers: processes, at most one for each environment.
-        num_envs: environments.
+        num_envs: number of environments.
 
     Raises:
         ValueError: if the environments cannot be made in another process.
@@ -92,9 +92,9 @@ class Worker:
     """A process that holds a batch.
 
     Args:
-        name: of the environment, for messages.
-        description: what makes the batch, pickled.
-        num_envs: environments in it.
+        name: name of the environment, for messages.
+        description: pickled function that makes the batch.
+        num_envs: number of environments in the batch.
     """
 
     def __init__(self, name: str, description: bytes, num_envs: int) -> None:

@@ -1,4 +1,4 @@
-"""What answers are worth, and which sizes a task may have."""
+"""Rewards of answers that make guessing worth 0, and checks of the sizes of tasks."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ class AssociativeRecall(Environment):
     many queries, Arora et al., "Zoology: Measuring and Improving Recall in Efficient Language Models", 2023.
 
     Args:
-        num_pairs: how many pairs.
-        num_values: how many values there are.
+        num_pairs: number of pairs.
+        num_values: number of values.
 
     Raises:
         ValueError: if `num_pairs` is not a positive integer, or `num_values` is less than 2.

@@ -1,4 +1,4 @@
-"""DelayedMatchToSample: was that the same symbol?"""
+"""DelayedMatchToSample: say whether a symbol is the one that was shown some steps ago."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DelayedMatchToSample(Environment):
 
     Args:
         delay: steps at which nothing is seen.
-        num_symbols: how many symbols there are.
+        num_symbols: number of symbols.
 
     Raises:
         ValueError: if `delay` is no integer from 0 up, or `num_symbols` is less than 2.

@@ -47,7 +47,7 @@ class MemoryChain(Environment):
 
     Args:
         memory_length: steps from the bits to the question.
-        num_bits: how many bits.
+        num_bits: number of bits shown at the start.
 
     Raises:
         ValueError: if either is not a positive integer.

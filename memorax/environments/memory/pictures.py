@@ -1,4 +1,4 @@
-"""The stage on which tasks of symbols are drawn."""
+"""Pictures of tasks that show symbols."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class RecallHorizon(Environment):
 
     Args:
         horizon: steps from the cue to the question.
-        num_symbols: how many symbols there are.
+        num_symbols: number of symbols.
 
     Raises:
         ValueError: if `horizon` is not a positive integer, or `num_symbols` is less than 2.

@@ -42,7 +42,7 @@ class Autoencode(Environment):
     Source: POPGym (Morad et al., 2023), package `popgym` 1.0.7.
 
     Args:
-        num_decks: decks shuffled together.
+        num_decks: number of decks shuffled together.
 
     Raises:
         ValueError: if `num_decks` is not a positive integer.

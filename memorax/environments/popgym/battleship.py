@@ -39,8 +39,8 @@ class Battleship(Environment):
     it does not fit; here each is drawn from the places where it fits, which is the same distribution.
 
     Args:
-        board_size: rows and columns.
-        ship_sizes: how many tiles each ship has in a row.
+        board_size: number of rows and of columns.
+        ship_sizes: length of each ship in tiles.
         action_mask: another task, not POPGym's: the action is the number of a tile, row by row, and the observation a
             dictionary of `observation` and `action_mask`, which says at which tiles no shot has fallen.
 

@@ -1,4 +1,4 @@
-"""The cart and pole that several tasks observe in part.
+"""The cart and pole of the tasks that show parts of its state.
 
 Equations of motion: Barto, Sutton and Anderson (1983), with the constants and the Euler integration of Gymnasium's
 CartPole-v1. Lengths are metres, angles radians, times seconds.

@@ -1,4 +1,4 @@
-"""Choosing one of the places that are marked."""
+"""A random choice among the marked squares of a board."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class ConcentrationState:
         solved: which cards have been matched and stay face up, bool, `[cards]`.
         shown: which cards the last observation showed, bool, `[cards]`.
         first: the place of the card that waits for its match, -1 where none does.
-        time: steps taken.
+        time: steps taken in the episode.
     """
 
     deck: Array
@@ -63,8 +63,8 @@ class Concentration(Environment):
     is drawn when it is first turned over, which is the same distribution.
 
     Args:
-        num_decks: decks on the table.
-        deck_type: what must match: `"colors"` or `"ranks"`.
+        num_decks: number of decks on the table.
+        deck_type: what must match in a pair: `"colors"` or `"ranks"`.
 
     Raises:
         ValueError: if `num_decks` is not a positive integer or `deck_type` is neither of the two.

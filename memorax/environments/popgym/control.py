@@ -1,4 +1,4 @@
-"""What the tasks have in common in which a body is controlled that is observed in part, maybe through noise."""
+"""What the tasks share in which a body is controlled that is observed in part, maybe through noise."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class CountRecall(Environment):
     left out.
 
     Args:
-        num_decks: decks shuffled together, in each of the two.
+        num_decks: number of decks shuffled together, in each of the two piles.
         deck_type: what is counted: `"colors"`, `"suits"` or `"ranks"`.
 
     Raises:

@@ -48,7 +48,7 @@ class HigherLower(Environment):
     Source: POPGym (Morad et al., 2023), package `popgym` 1.0.7.
 
     Args:
-        num_decks: decks shuffled together.
+        num_decks: number of decks shuffled together.
 
     Raises:
         ValueError: if `num_decks` is not a positive integer.

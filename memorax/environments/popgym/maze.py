@@ -1,4 +1,4 @@
-"""Mazes: how they are grown, walked and seen.
+"""Mazes: how they are generated, walked through and observed.
 
 A maze of `2 h + 1` by `2 w + 1` squares has `h` by `w` rooms at odd rows and columns; the squares between two rooms are
 open where a passage joins them. It is grown by the hunt-and-kill algorithm: a random walk carves passages into rooms
@@ -39,10 +39,10 @@ class MazeState:
     """An agent in a maze.
 
     Attributes:
-        grid: what each square is, int8, `[2 h + 1, 2 w + 1]`.
-        explored: where the agent has been, bool, `[2 h + 1, 2 w + 1]`.
-        position: the row and the column it is at, `[2]`.
-        time: steps taken.
+        grid: kind of each square, int8, `[2 h + 1, 2 w + 1]`.
+        explored: squares the agent has visited, bool, `[2 h + 1, 2 w + 1]`.
+        position: row and column of the agent, `[2]`.
+        time: steps taken in the episode.
     """
 
     grid: Array

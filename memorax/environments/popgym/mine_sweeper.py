@@ -37,8 +37,8 @@ class MineSweeper(Environment):
     with 2, 6 and 10 mines.
 
     Args:
-        board_size: rows and columns.
-        num_mines: how many squares have a mine.
+        board_size: number of rows and of columns.
+        num_mines: number of squares with a mine.
 
     Raises:
         ValueError: if `board_size` or `num_mines` is not a positive integer, or fewer than three squares are free.

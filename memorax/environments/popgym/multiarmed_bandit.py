@@ -43,7 +43,7 @@ class MultiarmedBandit(Environment):
     Source: POPGym (Morad et al., 2023), package `popgym` 1.0.7 (`max_episode_length` is its `episode_length`).
 
     Args:
-        num_bandits: how many arms there are.
+        num_bandits: number of arms.
         max_episode_length: the length of an episode, in steps.
 
     Raises:

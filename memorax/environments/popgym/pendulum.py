@@ -1,4 +1,4 @@
-"""The pendulum that several tasks observe in part.
+"""The pendulum of the tasks that show parts of its state.
 
 Equation of motion of a rod driven at its end, with the constants and the semi-implicit Euler integration of
 Gymnasium's Pendulum-v1. Angles are radians from upright, times seconds, torques newton metres.

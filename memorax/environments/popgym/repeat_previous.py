@@ -46,8 +46,8 @@ class RepeatPrevious(Environment):
     Source: POPGym (Morad et al., 2023), package `popgym` 1.0.7.
 
     Args:
-        num_decks: decks shuffled together.
-        k: which of the cards seen is asked for, counted backwards from 1.
+        num_decks: number of decks shuffled together.
+        k: which card is asked for, counted backwards: 1 is the card on the table, 4 the one three steps before.
 
     Raises:
         ValueError: if `num_decks` is not a positive integer, or `k` is not one of 1 .. 52 * num_decks - 1.

@@ -1,4 +1,4 @@
-"""Time limits of the tasks that have one."""
+"""The time limit of tasks that have one."""
 
 from __future__ import annotations
 

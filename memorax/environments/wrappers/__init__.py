@@ -1,4 +1,4 @@
-"""Environments around environments."""
+"""Wrappers: environments that change another environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One decision for several steps."""
+"""Repeats each action for several steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ActionRepeat(Wrapper):
 
     Args:
         env: an environment that is stepped one at a time.
-        num_repeats: how often an action is taken.
+        num_repeats: number of steps that each action is taken for.
 
     Raises:
         ValueError: if `num_repeats` is not a positive integer, or the environment is only stepped in batches.

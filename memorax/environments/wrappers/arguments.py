@@ -1,4 +1,4 @@
-"""Checks of what wrappers are given, where it enters: one line that names the keyword and the value."""
+"""Checks of the arguments of wrappers; an error is one line that names the keyword and the value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrappers that share something over a batch of environments."""
+"""The base class of wrappers whose environments share something over the batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is seen where there is nothing to see: zeros."""
+"""Extends a space so that it contains zero, the value of a blanked observation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Actions within their bounds."""
+"""Clips actions to their bounds."""
 
 from __future__ import annotations
 

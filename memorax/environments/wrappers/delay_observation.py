@@ -1,4 +1,4 @@
-"""Partial observability by seeing late."""
+"""Shows each observation some steps late."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DelayObservation(Transform):
 
     Args:
         env: the environment.
-        num_steps: the delay.
+        num_steps: delay in steps.
 
     Raises:
         ValueError: if `num_steps` is not a positive integer.

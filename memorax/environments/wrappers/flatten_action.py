@@ -1,4 +1,4 @@
-"""Several choices as one."""
+"""Turns an action of several choices into one choice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any observation as one vector."""
+"""Turns any observation into one vector."""
 
 from __future__ import annotations
 

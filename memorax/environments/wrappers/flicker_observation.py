@@ -1,4 +1,4 @@
-"""Partial observability by a screen that flickers."""
+"""Blanks whole observations at random."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FlickerObservation(Transform):
 
     Args:
         env: an environment whose observations are a `Box`.
-        probability: that an observation is blank.
+        probability: probability that an observation is blanked.
 
     Raises:
         ValueError: if `probability` does not lie between 0 and 1, or observations are no `Box`.

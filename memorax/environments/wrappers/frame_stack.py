@@ -1,4 +1,4 @@
-"""A memory of the last few observations."""
+"""Shows the last few observations at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FrameStack(Transform):
 
     Args:
         env: an environment whose observations are a `Box` of at least one axis.
-        num_frames: how many observations.
+        num_frames: number of observations.
 
     Raises:
         ValueError: if `num_frames` is not a positive integer, or observations are no `Box` with an axis.

@@ -1,4 +1,4 @@
-"""Partial observability by leaving things out."""
+"""Hides elements of the observation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MaskObservation(Transform):
 
     Args:
         env: an environment whose observations are a `Box` of one axis.
-        indices: which elements to keep, in this order.
+        indices: indices of the elements to keep, in this order.
 
     Raises:
         ValueError: if observations are no flat `Box`, or an index is not one of its elements or comes twice.

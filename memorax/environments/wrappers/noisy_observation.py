@@ -1,4 +1,4 @@
-"""Partial observability by noise."""
+"""Adds noise to observations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class NoisyObservation(Transform):
 
     Args:
         env: an environment whose observations are a `Box` of floats.
-        standard_deviation: of the noise, in the observation's own units.
+        standard_deviation: standard deviation of the noise, in the units of the observation.
 
     Raises:
         ValueError: if `standard_deviation` is not positive, or observations are no `Box` of floats.

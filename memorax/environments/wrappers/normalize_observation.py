@@ -1,4 +1,4 @@
-"""Observations of mean 0 and variance 1."""
+"""Normalises observations to mean 0 and variance 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rewards of a scale that can be learned from."""
+"""Divides rewards by the standard deviation of their discounted sum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fewer resets than episodes, for environments that are dear to reset."""
+"""Makes environments that end at the same step share a few first states, where resets are expensive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partial observability by seeing now and then."""
+"""Shows every n-th observation and blanks the others."""
 
 from __future__ import annotations
 

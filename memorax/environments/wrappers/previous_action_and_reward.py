@@ -1,4 +1,4 @@
-"""The previous action and reward as part of the observation."""
+"""Adds the previous action and reward to the observation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mean and variance of a stream of batches."""
+"""The running mean and variance of a stream of batches."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class RunningStatistics(struct.PyTreeNode):
     Attributes:
         mean: `[...]`, float32.
         variance: `[...]`, float32.
-        count: how many samples, `[...]`; float32, so that it may grow without end. Once it is too large to be added
+        count: number of samples, `[...]`; float32, so that it may grow without end. Once it is too large to be added
             to, the statistics forget slowly.
-        left_out: how many samples were NaN or infinite, `[...]`, float32; they count in nothing else.
+        left_out: number of samples that were NaN or infinite, `[...]`, float32; they count in nothing else.
     """
 
     mean: Array

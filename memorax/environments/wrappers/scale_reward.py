@@ -1,4 +1,4 @@
-"""Rewards times a constant."""
+"""Multiplies rewards by a constant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ScaleReward(Transform):
 
     Args:
         env: the environment.
-        scale: what rewards are multiplied by.
+        scale: factor of the rewards.
 
     Raises:
         ValueError: if `scale` is not a finite number other than zero.

@@ -1,4 +1,4 @@
-"""Actions that stick."""
+"""Repeats the previous action at random."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StickyActions(Transform):
 
     Args:
         env: the environment.
-        probability: that an action sticks.
+        probability: probability that the previous action is repeated.
 
     Raises:
         ValueError: if `probability` does not lie between 0 and 1.

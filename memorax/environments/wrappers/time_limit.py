@@ -1,4 +1,4 @@
-"""A limit to the length of episodes."""
+"""Truncates episodes after a number of steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrappers that change what passes between an agent and an environment."""
+"""The base class of wrappers that change observations, actions, rewards or ends of episodes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class TransformState(struct.PyTreeNode):
     """The state of a transformed environment.
 
     Attributes:
-        env_state: that of the environment inside.
-        memory: what the transform keeps during an episode.
+        env_state: state of the wrapped environment.
+        memory: state of the transform, kept during an episode.
     """
 
     env_state: PyTree
@@ -57,10 +57,10 @@ class Transform(Wrapper):
 
         Args:
             key: random key.
-            memory: what `act` kept.
-            action: the agent's.
-            reward: the environment's.
-            observation: what the step led to, whether the episode ended with it or not.
+            memory: memory returned by `act`.
+            action: action of the agent.
+            reward: reward of the wrapped environment.
+            observation: observation after the step, before any reset.
             params: the environment's parameters.
         """
         return self.show(key, observation, params), memory

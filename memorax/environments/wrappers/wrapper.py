@@ -1,4 +1,4 @@
-"""What every wrapper has in common: it is an environment around an environment."""
+"""The base class of every wrapper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks: what sequence models are composed with."""
+"""Blocks: modules that compose sequence models into deeper ones."""
 
 from memorax.networks.blocks.block import Block
 from memorax.networks.blocks.feedforward import FFN, GLU, Projection

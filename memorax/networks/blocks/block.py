@@ -1,4 +1,4 @@
-"""What composition stands on: any module in the place of a sequence model, and the width of what it returns."""
+"""The base class of blocks, which accept any module in the place of a sequence model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that see one step at a time."""
+"""Feedforward layers, applied to each step by itself."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Projection(nn.Module):
     Attributes:
         features: size of the outputs.
         use_bias: whether a bias is added.
-        dtype: of the computation.
-        param_dtype: of the parameters.
+        dtype: dtype of the computation.
+        param_dtype: dtype of the parameters.
     """
 
     features: int
@@ -45,9 +45,9 @@ class FFN(nn.Module):
     Attributes:
         features: size of the outputs.
         hidden_features: size of the layer between; four times `features` where None.
-        activation: what follows the first layer; a tanh-approximated GELU, as in GPT-2.
-        dtype: of the computation.
-        param_dtype: of the parameters.
+        activation: function applied after the first layer; a tanh-approximated GELU, as in GPT-2.
+        dtype: dtype of the computation.
+        param_dtype: dtype of the parameters.
     """
 
     features: int
@@ -79,11 +79,11 @@ class GLU(nn.Module):
 
     Attributes:
         features: size of the outputs.
-        activation: of the gate.
+        activation: activation function of the gate.
         project_values: whether there is a `V x + c`; otherwise the gate acts on the inputs themselves.
         use_bias: whether biases are added.
-        dtype: of the computation.
-        param_dtype: of the parameters.
+        dtype: dtype of the computation.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

@@ -1,4 +1,4 @@
-"""Many feedforward networks, of which each step uses a few."""
+"""Mixture of experts: many feedforward networks, of which each step uses a few."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class MoE(nn.Module):
     Attributes:
         features: size of the outputs.
         num_experts: number of experts.
-        top_k: how many of them a step uses.
+        top_k: number of experts that a step uses.
         hidden_features: size of an expert's hidden layer; four times `features` where None.
-        activation: what follows an expert's first layer.
+        activation: activation function after an expert's first layer.
         load_balancing_coef: weight of the load-balancing loss, alpha.
-        dtype: of the experts' computation.
-        param_dtype: of the parameters.
+        dtype: dtype of the experts' computation.
+        param_dtype: dtype of the parameters.
     """
 
     features: int
@@ -90,7 +90,7 @@ def load_balancing_loss(probabilities: Array, chosen: Array) -> Array:
     """How uneven the load of the experts is (Fedus et al., 2022, Eq. 4 to 6): a scalar, 1 where it is even.
 
     Args:
-        probabilities: of each expert `[..., E]`.
+        probabilities: probability of each expert, `[..., E]`.
         chosen: which experts are used, bool `[..., E]`.
     """
     axes = tuple(range(chosen.ndim - 1))

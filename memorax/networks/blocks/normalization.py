@@ -1,4 +1,4 @@
-"""Normalisation before or after a model."""
+"""Normalisation before (PreNorm) or after (PostNorm) a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class PreNorm(Block):
     """`model(norm(x))` (Xiong et al., 2020, "On Layer Normalization in the Transformer Architecture", Table 1).
 
     Attributes:
-        model: what is given normalised inputs; `Residual(PreNorm(model))` keeps a path that nothing normalises.
+        model: module that gets normalised inputs; `Residual(PreNorm(model))` keeps a path that nothing normalises.
         norm: normalises each step by itself.
     """
 

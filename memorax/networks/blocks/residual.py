@@ -1,4 +1,4 @@
-"""Connections around a model."""
+"""Residual and gated connections around a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Residual(Block):
     """`x + model(x)` (He et al., 2016, "Deep Residual Learning for Image Recognition", Eq. 1).
 
     Attributes:
-        model: what is added; returns as many features as it is given.
+        model: module whose outputs are added; it keeps the number of features.
     """
 
     def __call__(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:
@@ -41,11 +41,11 @@ class GatedResidual(Block):
         output = (1 - z) * x + z * h                    GRU-type gating
 
     Attributes:
-        model: what passes through the gate; returns as many features as it is given.
-        activation: what follows it.
+        model: module whose outputs pass through the gate; it keeps the number of features.
+        activation: activation function after the model.
         bias: `b_g` at initialisation; above zero the gate starts near the identity.
-        dtype: of the gate's computation.
-        param_dtype: of its parameters.
+        dtype: dtype of the gate's computation.
+        param_dtype: dtype of the parameters.
     """
 
     activation: Callable[[Array], Array] = nn.relu
@@ -81,9 +81,9 @@ class Gated(Block):
 
     Attributes:
         model: whose outputs are gated.
-        activation: of the gate.
-        dtype: of the gate's computation.
-        param_dtype: of its parameters.
+        activation: activation function of the gate.
+        dtype: dtype of the gate's computation.
+        param_dtype: dtype of the parameters.
     """
 
     activation: Callable[[Array], Array] = nn.gelu

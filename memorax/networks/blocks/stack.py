@@ -1,4 +1,4 @@
-"""Layers one after another."""
+"""A stack of layers, repeated and scanned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Stack(SequenceModel):
 
     Attributes:
         layers: sequence models, or modules that map `[B, T, F]` to `[B, T, D]`, each step by itself.
-        depth: how many times; more than once, the layers must return as many features as they are given.
+        depth: number of times the layers are repeated; if more than 1, they must keep the number of features.
     """
 
     layers: Sequence[nn.Module]

@@ -22,8 +22,8 @@ class CNN(nn.Module):
         kernel_sizes: side of each kernel.
         strides: stride of each convolution.
         output_features: width of the dense layer.
-        activation: what follows each layer.
-        dtype: what is computed in; that of inputs and parameters together if None.
+        activation: function applied after each layer.
+        dtype: dtype of the computation; None promotes those of inputs and parameters.
     """
 
     features: Sequence[int] = (32, 64, 64)

@@ -33,13 +33,13 @@ def convolve(
     Args:
         inputs: `[N, H, W, C]`.
         kernel: `[kernel height, kernel width, C, D]`.
-        strides: of the rows and columns.
+        strides: strides along rows and columns.
         padding: `"VALID"`, `"SAME"`, or how many zeros before and after the rows and columns.
         lhs_dilation: none.
         rhs_dilation: none.
-        dimension_numbers: those of the shapes given here.
+        dimension_numbers: dimension numbers of just these shapes.
         feature_group_count: 1.
-        precision: of the products.
+        precision: precision of the product, as `jax.lax.dot_general` takes it.
 
     Returns:
         `[N, rows, columns, D]`.

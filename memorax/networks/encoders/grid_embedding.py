@@ -21,7 +21,7 @@ class GridEmbedding(nn.Module):
         embedding_features: size of a symbol's vector.
         features: channels of each convolution; kernels are 3x3.
         output_features: width of the dense layer.
-        dtype: what is computed in; that of the parameters if None.
+        dtype: dtype of the computation; None means that of the parameters.
     """
 
     num_classes: int | Sequence[int]

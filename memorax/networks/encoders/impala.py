@@ -23,7 +23,7 @@ class ImpalaCNN(nn.Module):
         features: channels of each section.
         num_blocks: residual blocks in each section.
         output_features: width of the dense layer.
-        dtype: what is computed in; that of inputs and parameters together if None.
+        dtype: dtype of the computation; None promotes those of inputs and parameters.
     """
 
     features: Sequence[int] = (16, 32, 32)

@@ -23,8 +23,8 @@ class MLP(nn.Module):
 
     Attributes:
         features: width of each layer, or of the only one.
-        activation: what follows each layer.
-        dtype: what is computed in; that of inputs and parameters together if None.
+        activation: function applied after each layer.
+        dtype: dtype of the computation; None promotes those of inputs and parameters.
     """
 
     features: int | Sequence[int]

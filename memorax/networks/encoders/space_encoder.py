@@ -19,7 +19,7 @@ class OneHot(nn.Module):
     """A vector with a one at the place an integer names.
 
     Attributes:
-        num_classes: how many places.
+        num_classes: number of places.
     """
 
     num_classes: int

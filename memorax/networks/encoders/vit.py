@@ -19,7 +19,7 @@ class PatchEmbedding(nn.Module):
     Attributes:
         features: size of the vectors.
         patch_size: side of a square.
-        dtype: what is computed in; that of inputs and parameters together if None.
+        dtype: dtype of the computation; None promotes those of inputs and parameters.
     """
 
     features: int
@@ -59,7 +59,7 @@ class ViT(nn.Module):
         depth: number of layers.
         num_heads: number of heads; must divide `features`.
         patch_size: side of a patch in pixels.
-        dtype: what is computed in; that of inputs and parameters together if None.
+        dtype: dtype of the computation; None promotes those of inputs and parameters.
     """
 
     features: int = 64

@@ -1,4 +1,4 @@
-"""Sequence models: what an agent remembers with."""
+"""Sequence models: the part of a network that remembers."""
 
 from memorax.networks.sequence_models.causal_convolution import CausalConvolution
 from memorax.networks.sequence_models.delta_net import DeltaNetCarry, DeltaNetCell

@@ -14,8 +14,8 @@ class CausalConvolution(SequenceModel):
     """A depthwise convolution over the last inputs of the episode (Gu & Dao, 2023, "Mamba", Figure 3).
 
     Attributes:
-        kernel_size: how many inputs it sees, the current one included.
-        param_dtype: of the parameters.
+        kernel_size: number of inputs in its window, the current one included.
+        param_dtype: dtype of the parameters.
     """
 
     kernel_size: int = 4

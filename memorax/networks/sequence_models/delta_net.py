@@ -46,8 +46,8 @@ class DeltaNetCell(MemoroidCell):
         num_heads: number of heads; must divide `features`.
         d_conv: width of the convolution.
         chunk_length: steps computed at once; a matter of speed alone.
-        dtype: of the projections; the recurrence is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the recurrence is float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

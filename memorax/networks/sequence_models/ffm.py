@@ -33,9 +33,9 @@ class FFMCell(MemoroidCell):
         context_size: number of frequencies, c.
         horizon: the slowest trace is down to `beta` of an input after as many steps, and the longest period lasts as
             many (t_e in the paper).
-        beta: what is left of an input at the horizon.
-        dtype: of the projections; the state is complex64.
-        param_dtype: of the parameters.
+        beta: fraction of an input that is left at the horizon.
+        dtype: dtype of the projections; the state is complex64.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

@@ -1,4 +1,4 @@
-"""The last inputs side by side, the simplest memory."""
+"""Frame stacking: the last inputs side by side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class FrameStack(SequenceModel):
     `Stack((FrameStack(4), MLP(64)))`.
 
     Attributes:
-        num_frames: how many, the current one included.
+        num_frames: number of inputs, the current one included.
     """
 
     num_frames: int = 4

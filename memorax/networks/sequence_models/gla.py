@@ -37,8 +37,8 @@ class GLACell(MemoroidCell):
         gate_low_rank_dim: rank of the gates' projection.
         gate_logit_normalizer: tau, which makes the gates forget slowly.
         chunk_length: steps computed at once, at most 16; a matter of speed alone.
-        dtype: of the projections; the recurrence is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the recurrence is float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

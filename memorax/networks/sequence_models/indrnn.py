@@ -27,11 +27,11 @@ class IndRNNCell(MemoroidCell):
 
     Attributes:
         features: size of the state and of the outputs.
-        activation: applied to every step, rectified linear in the paper.
+        activation: activation function of each step, rectified linear in the paper.
         recurrent_max: largest recurrent weight, `2^(1 / T)` in the paper for sequences of T steps. Weights start
             uniform up to it.
-        dtype: of the projections; the state is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the state is float32.
+        param_dtype: dtype of the parameters.
     """
 
     elementwise = ("kernel", "bias", "recurrent")

@@ -18,9 +18,9 @@ class LearnedPositionalEmbedding(SequenceModel):
     Positions count on from call to call, the carry, and from 0 at the start of an episode.
 
     Attributes:
-        num_positions: how many there are; all later ones have the vector of the last.
-        dtype: of the outputs.
-        param_dtype: of the parameters.
+        num_positions: number of positions; all later ones have the vector of the last.
+        dtype: dtype of the outputs.
+        param_dtype: dtype of the parameters.
     """
 
     num_positions: int = 1024

@@ -29,7 +29,7 @@ class LinearAttentionCarry:
     Attributes:
         memory: the mean of `v phi(k)^T` over the episode and, as its last row, that of `phi(k)`, float32
             `[B, num_heads, head_dim + 1, num_kernel_features]`.
-        position: how many inputs of the episode were consumed, int32 `[B]`.
+        position: number of inputs of the episode consumed so far, int32 `[B]`.
     """
 
     memory: Array
@@ -50,10 +50,10 @@ class LinearAttentionCell(MemoroidCell):
     Attributes:
         features: size of the outputs.
         num_heads: number of heads; must divide `features`.
-        positional_embedding: how positions enter; None where the inputs hold them.
+        positional_embedding: embedding of positions; None where the inputs hold them.
         chunk_length: steps computed at once; a matter of speed alone.
-        dtype: of the projections; the recurrence is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the recurrence is float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

@@ -26,11 +26,11 @@ class LMUCell(MemoroidCell):
 
     Attributes:
         features: size of the hidden state and of the outputs, n.
-        order: of the polynomials, d.
+        order: number of polynomials, d.
         theta: length of the window, in steps.
         memory_d: number of signals u that are remembered, each with its own coefficients (1 in the paper).
-        dtype: of the input projection and the outputs; the recurrence is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the input projection and the outputs; the recurrence is float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

@@ -33,8 +33,8 @@ class LRUCell(MemoroidCell):
         features: size of the outputs.
         state_dim: number of complex states; `features` where None.
         r_min, r_max, max_phase: the ring and the largest phase at initialization.
-        dtype: of the projections; the state is complex64.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the state is complex64.
+        param_dtype: dtype of the parameters.
     """
 
     elementwise = ("nu_log", "theta_log", "gamma_log", "B_re", "B_im")

@@ -52,8 +52,8 @@ class MambaCell(MemoroidCell):
         head_dim: channels per head, P; must divide `d_inner`.
         dt_min, dt_max, A_init_range: initialization.
         chunk_length: steps computed at once; a matter of speed alone.
-        dtype: of the projections; the recurrence is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the recurrence is float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

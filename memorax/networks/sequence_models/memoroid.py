@@ -1,4 +1,4 @@
-"""Cells that run over whole sequences at once, as a sequence model."""
+"""`Memoroid`, which turns a cell that runs over whole sequences into a sequence model."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ class MinLSTMCell(MemoroidCell):
 
     Attributes:
         features: size of the state and of the outputs.
-        dtype: of the projections; the state is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the state is float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

@@ -58,8 +58,8 @@ class mLSTMCell(MemoroidCell):
         qkv_proj_blocksize: size of the blocks of the projections to q, k and v; must divide `d_inner`.
         forget_bias_range: biases of the forget gates at initialization, from the first head to the last.
         chunk_length: steps computed at once; a matter of speed alone.
-        dtype: of the projections; the recurrence is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the recurrence is float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

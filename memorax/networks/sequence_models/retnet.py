@@ -25,7 +25,7 @@ class RetNetCarry:
 
     Attributes:
         state: float32 `[B, num_heads, value_dim, key_dim]`.
-        position: how many inputs of the episode were consumed, int32 `[B]`.
+        position: number of inputs of the episode consumed so far, int32 `[B]`.
     """
 
     state: Array
@@ -48,8 +48,8 @@ class RetNetCell(MemoroidCell):
         value_factor: the values have `value_factor * features` channels (1 in Eq. 8, 2 in the paper's experiments).
         positional_embedding: the rotation.
         chunk_length: steps computed at once; a matter of speed alone.
-        dtype: of the projections; the recurrence is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the recurrence is float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

@@ -28,10 +28,10 @@ class RGLRUCell(MemoroidCell):
     Attributes:
         features: size of the inputs, of the state and of the outputs.
         num_blocks: blocks of the gates' matrices; must divide `features` (16 in the paper, whose layers are wider).
-        c: how far the recurrence gate can lower the decay.
+        c: largest exponent that the recurrence gate gives the decay.
         a_min, a_max: range of `a^c` at initialization.
-        dtype: of the projections; the state is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the state is float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

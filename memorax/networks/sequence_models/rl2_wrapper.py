@@ -1,4 +1,4 @@
-"""Memory that outlives an episode."""
+"""RL2: a model whose memory is kept over the episodes of a trial."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class RL2Carry:
     """The model's memory, and where the trial stands.
 
     Attributes:
-        memory: the model's carry.
-        num_episodes: how many episodes of the trial have begun, int32 `[B]`; 0 before the first.
+        memory: carry of the model.
+        num_episodes: number of episodes of the trial that have begun, int32 `[B]`; 0 before the first.
     """
 
     memory: Carry
@@ -36,7 +36,7 @@ class RL2Wrapper(SequenceModel):
 
     Attributes:
         model: the model, or any module that maps `[B, T, F]` to `[B, T, D]`, each step by itself.
-        episodes_per_trial: after how many episodes the memory is reset.
+        episodes_per_trial: number of episodes after which the memory is reset.
     """
 
     model: nn.Module

@@ -1,4 +1,4 @@
-"""Real-time recurrent learning: exact gradients without the past."""
+"""Real-time recurrent learning: exact gradients from sensitivities that are carried forward."""
 
 from __future__ import annotations
 

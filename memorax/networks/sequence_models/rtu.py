@@ -34,10 +34,10 @@ class RTUCell(MemoroidCell):
 
     Attributes:
         features: size of the outputs, twice the number of pairs.
-        activation: f, rectified linear in the paper.
+        activation: activation function f, rectified linear in the paper.
         r_min, r_max, max_phase: the ring and the largest phase at initialization.
-        dtype: of the projections; the state is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the state is float32.
+        param_dtype: dtype of the parameters.
     """
 
     elementwise = ("nu_log", "theta_log", "kernel")

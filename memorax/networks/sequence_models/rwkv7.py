@@ -55,8 +55,8 @@ class RWKV7Cell(MemoroidCell):
         num_heads: number of heads; must divide `features`.
         low_rank_dim: rank of the projections to w, a and g.
         chunk_length: steps computed at once, at most 105; a matter of speed alone.
-        dtype: of the projections; the recurrence is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the recurrence is float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

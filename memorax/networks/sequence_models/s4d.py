@@ -36,8 +36,8 @@ class S4DCell(MemoroidCell):
         initialization: "lin" or "inv".
         dt_min, dt_max: range of the steps at initialization, log-uniform, one for each channel.
         chunk_length: steps computed at once; a matter of speed alone.
-        dtype: of what is outside the recurrence; the state is complex64.
-        param_dtype: of the parameters.
+        dtype: dtype of what is outside the recurrence; the state is complex64.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

@@ -37,8 +37,8 @@ class S5Cell(MemoroidCell):
         state_dim: size of the real system, P, twice the number of complex states; `features` where None.
         blocks: diagonal blocks of the initial state matrix, J; `2 blocks` must divide `state_dim`.
         dt_min, dt_max: range of the steps at initialization, log-uniform.
-        dtype: of the projections; the state is complex64.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the state is complex64.
+        param_dtype: dtype of the parameters.
     """
 
     elementwise = ("Lambda_re", "Lambda_im", "log_step", "B")

@@ -22,7 +22,7 @@ class SegmentRecurrenceCarry:
     Attributes:
         memory: float32 `[B, memory_length, F]`: the input at a position lies in slot `position % memory_length`, and
             empty slots are zero.
-        position: how many inputs of the episode were consumed, int32 `[B]`.
+        position: number of inputs of the episode consumed so far, int32 `[B]`.
     """
 
     memory: Array
@@ -46,9 +46,9 @@ class SegmentRecurrence(SequenceModel):
     Attributes:
         features: size of the outputs, and of all heads together.
         num_heads: number of heads; must divide `features`.
-        memory_length: how many inputs are attended to.
-        dtype: of the computation; the carry and the softmax are float32.
-        param_dtype: of the parameters.
+        memory_length: number of last inputs that attention sees.
+        dtype: dtype of the computation; the carry and the softmax are float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

@@ -21,7 +21,7 @@ class SelfAttentionCarry:
     Attributes:
         keys, values: float32 `[B, num_kv_heads, context_length, head_dim]`: the input at a position lies in slot
             `position % context_length`, and empty slots are zero. The keys are embedded already.
-        position: how many inputs of the episode were consumed, int32 `[B]`.
+        position: number of inputs of the episode consumed so far, int32 `[B]`.
     """
 
     keys: Array
@@ -38,13 +38,13 @@ class SelfAttention(SequenceModel):
     Attributes:
         features: size of the outputs, and of all heads together.
         num_heads: number of heads; must divide `features`.
-        context_length: how many inputs are attended to.
+        context_length: number of last inputs that attention sees.
         num_kv_heads: number of heads of keys and values, each shared by `num_heads / num_kv_heads` heads of queries
             (Ainslie et al., 2023, "GQA", Section 2.2); `num_heads` where None.
-        positional_embedding: how positions enter, counted from the start of the episode; not at all where None.
+        positional_embedding: embedding of positions, counted from the start of the episode; None for no positions.
         use_bias: whether the projections have biases.
-        dtype: of the computation; the carry and the softmax are float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the computation; the carry and the softmax are float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

@@ -1,4 +1,4 @@
-"""What every sequence model is: a map of sequences that carries its memory from call to call."""
+"""The interface of sequence models: maps of sequences with a carry."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ class SHMCell(MemoroidCell):
         features: size of the outputs.
         memory_size: rows and columns of the memory, H.
         num_thetas: rows to draw from, L.
-        dtype: of the projections; the memory is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections; the memory is float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int

@@ -57,10 +57,10 @@ class sLSTMCell(MemoroidCell):
 
     Attributes:
         features: size of the state and of the outputs.
-        num_heads: blocks of the recurrent matrices, and groups of the norm; must divide `features`.
+        num_heads: number of blocks of the recurrent matrices and of groups of the norm; must divide `features`.
         conv_kernel: width of the convolution.
-        dtype: of the projections and the recurrent product; the state is float32.
-        param_dtype: of the parameters.
+        dtype: dtype of the projections and the recurrent product; the state is float32.
+        param_dtype: dtype of the parameters.
     """
 
     features: int
