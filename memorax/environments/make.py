@@ -109,7 +109,7 @@ def load(name: str) -> Suite:
     """
     try:
         with warnings.catch_warnings():
-            # What other packages warn of as they are imported is nothing the user can mend.
+            # Packages warn as they are imported, of things that the user cannot change.
             warnings.simplefilter("ignore")
             return cast(Suite, importlib.import_module(SUITES[name]))
     except ModuleNotFoundError as error:

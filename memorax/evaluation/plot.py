@@ -55,7 +55,7 @@ def plot_runs(
         ValueError: if a folder holds no metrics or not this one, a seed of one setting is there twice, or the kind of
             picture is unknown.
     """
-    # Here rather than above: it is slow to import. The figure draws without a display and without pyplot's state.
+    # Imported here, since it is slow to import. A `Figure` needs no display and leaves pyplot's state alone.
     from matplotlib.figure import Figure
 
     output = Path(output)

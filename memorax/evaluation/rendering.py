@@ -81,7 +81,7 @@ def render_episodes(
 def _frames(
     agent: Algorithm[Any, Any], key: Key, state: PyTree, num_episodes: int, num_steps: int, deterministic: bool
 ) -> Iterator[Frame]:
-    # An environment on the host can be drawn as it stands, not as it once stood: so one step at a time.
+    # An environment on the host can only be drawn in its present state, so it is stepped one step at a time.
     environments = agent.env.vectorize(1)
     step = jax.jit(lambda key, state, worker: agent.play(key, state, environments, worker, 1, deterministic))
     key, start_key = jax.random.split(key)
@@ -154,7 +154,7 @@ def captioned(frame: Frame) -> np.ndarray:
 
     A small picture is enlarged. Returns uint8 `[H, W, 3]` with even sides, as videos need.
     """
-    # Here rather than above: nobody who only reads statistics needs it.
+    # Imported here, since those who only read statistics do not need it.
     from PIL import Image, ImageDraw, ImageFont
 
     picture = np.asarray(frame.picture)

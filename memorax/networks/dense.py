@@ -41,6 +41,10 @@ def _forward(precision: Any, inputs: Array, kernel: Array) -> tuple[Array, tuple
 
 
 def _backward(precision: Any, residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    """The gradients of `y = x W`: `dW = x^T dy` `[F, D]` and `dx = dy W^T` `[N, F]`.
+
+    For a kernel with more rows than columns, `dW` is computed as `(dy^T x)^T`; see the top of this file.
+    """
     inputs, kernel = residuals
     stored = jax.lax.optimization_barrier  # the compiler would move the transpositions into the product
     if kernel.shape[0] > kernel.shape[1]:
@@ -55,7 +59,7 @@ _multiply.defvjp(_forward, _backward)
 
 
 def block_diagonal(blocks: Array) -> Array:
-    """`[G, I, O]` as one kernel `[G * I, G * O]`: one large product is faster than `G` small ones, zeros and all."""
+    """`[G, I, O]` as one block-diagonal kernel `[G * I, G * O]`: one large product is faster than `G` small ones."""
     identity = jnp.eye(blocks.shape[0], dtype=blocks.dtype)
     kernel = blocks[:, :, None, :] * identity[:, None, :, None]
     return kernel.reshape(blocks.shape[0] * blocks.shape[1], -1)

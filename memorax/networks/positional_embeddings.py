@@ -13,7 +13,7 @@ from memorax.types import Array
 
 
 class PositionalEmbedding(nn.Module, abc.ABC):
-    """How attention knows where in the episode an input was.
+    """Base class of positional embeddings, which tell attention where in the episode an input was.
 
     A member may change queries and keys by their absolute position, which counts from 0 at the start of the
     episode, and may add to the scores by age: how many inputs before the query the key was consumed.
@@ -54,13 +54,14 @@ class RoPE(PositionalEmbedding):
         frequency = np.round(turns_per_step * 2.0**32).astype(np.uint32)
         phase = positions.astype(jnp.uint32)[..., None] * np.tile(frequency, 2)[None, None]
         quarters = np.repeat(np.array([0, 3], np.uint32) << 30, dim // 2)  # a sine is a cosine, a quarter turn earlier
-        # [cos, cos, -sin, sin] by a product, which stores them: else they would be computed anew for every head.
+        # [cos, cos, -sin, sin] come out of a product, which XLA:CPU stores; otherwise it would fuse the cosines into
+        # their use and compute them again for every head.
         spread = np.kron([[1, 1, 0, 0], [0, 0, -1, 1]], np.eye(dim // 2)).astype(np.float32)
         turned = jnp.matmul(cosine(phase + quarters[None, None]), spread, precision="highest")[:, None]
         cos, sin = jnp.split(turned, 2, axis=-1)  # [B, 1, T, D]
 
         def rotate(x: Array) -> Array:
-            # The partners by a product: a roll would be fused into all around it, and computed element by element.
+            # Swap halves with a permutation matrix: XLA:CPU would fuse `jnp.roll` into its uses, element by element.
             partners = jnp.matmul(x, np.roll(np.eye(dim, dtype=x.dtype), dim // 2, axis=1), precision="highest")
             return (x * cos + partners * sin).astype(x.dtype)
 

@@ -46,7 +46,7 @@ class HostBatch(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go of what the environments hold."""
+        """Release what the environments hold: processes, windows, files."""
 
     def render(self, index: int) -> np.ndarray:
         """A picture of one environment, uint8 `[H, W, 3]`; only called where the environment says that it renders."""
@@ -55,7 +55,7 @@ class HostBatch(abc.ABC):
 
 @dataclass
 class OpenBatch:
-    """A batch, whose it is and the steps it has taken."""
+    """An open batch, its owner and the number of steps it has taken."""
 
     batch: HostBatch
     owner: HostBatches
@@ -106,7 +106,7 @@ class HostBatches:
         return observation, reward, terminated, truncated & ~terminated, final_observation, reported, time
 
     def close_all(self) -> None:
-        """Close those that are open."""
+        """Close all open batches."""
         for number in self._numbers():
             close_batch(number)
 

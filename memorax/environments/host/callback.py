@@ -20,7 +20,7 @@ _raised: deque[BaseException] = deque(maxlen=8)
 
 @contextmanager
 def own_errors() -> Iterator[None]:
-    """Raise what an environment raised as itself, in place of what a compiled program makes of it.
+    """Raise the error of an environment itself, in place of the error that JAX makes of it.
 
     Inside, programs must be waited for.
     """

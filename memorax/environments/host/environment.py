@@ -19,7 +19,7 @@ from memorax.types import Array, Key, PyTree
 
 
 class HostState(struct.PyTreeNode):
-    """Which environments on the host: leaves `[B]`.
+    """Names the environments on the host that a row of a batch stands for: leaves `[B]`.
 
     Attributes:
         batch: the number of their batch, the same in all of them.

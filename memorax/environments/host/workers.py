@@ -155,7 +155,7 @@ class Worker:
 
 
 class NotImportable(Exception):
-    """What is said where an environment cannot be made in another process."""
+    """What a worker answers that cannot read the function that makes its environments."""
 
 
 def serve(descriptor: int) -> None:

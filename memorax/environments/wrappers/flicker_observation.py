@@ -14,7 +14,7 @@ from memorax.types import Array, Key, PyTree
 
 
 class FlickerObservation(Transform):
-    """With a probability replace an observation by zeros, each independently of the others.
+    """Replace observations by zeros at random, independently and with the same probability.
 
     Source: Hausknecht and Stone, "Deep Recurrent Q-Learning for Partially Observable MDPs", 2015, with
     probability 0.5.

@@ -93,7 +93,7 @@ class NormalizedRewards(VectorEnvironment):
         )
         before = self.env.gamma * env_state.discounted_return
         statistics = of_one(env_state.statistics)
-        # The sum goes on as it was counted: what is not finite, or an outlier, does not follow the episode to its end.
+        # A reward that is not finite is left out of the sum and an outlier is clipped: it would stay in the sum.
         discounted_return = jnp.where(jnp.isfinite(reward), without_outliers(statistics, before + reward), before)
         if self.fixed is None:
             statistics = update_statistics(statistics, before + reward)

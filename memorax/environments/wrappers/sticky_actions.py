@@ -12,7 +12,7 @@ from memorax.types import Array, Key, PyTree, where
 
 
 class StickyActions(Transform):
-    """With a probability take the previous action again instead of the one that is chosen.
+    """Take the previous action again with some probability, instead of the one that is chosen.
 
     The previous action is the one that was taken, chosen or not; an episode's first action is always the chosen one.
 

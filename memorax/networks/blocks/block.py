@@ -12,7 +12,7 @@ from memorax.types import Array, Carry, Key
 
 
 class Block(SequenceModel):
-    """A model inside another that adds no memory of its own.
+    """Base class of modules around sequence models that add no memory of their own.
 
     Attributes:
         model: a sequence model, or any module that maps `[B, T, F]` to `[B, T, D]`, each step by itself.
@@ -32,7 +32,7 @@ class Block(SequenceModel):
 
 
 def output_features(model: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """How wide a sequence model's outputs are for inputs of `(B, F)`; traced, nothing is computed."""
+    """The number of features of a sequence model's outputs, for inputs of `(B, F)`; nothing is computed."""
     model = model.clone(parent=None)
 
     def run() -> Array:

@@ -14,7 +14,7 @@ from memorax.validation import require_positive
 
 
 class Projection(nn.Module):
-    """A dense layer: another number of features.
+    """A dense layer, which changes the number of features.
 
     Attributes:
         features: size of the outputs.

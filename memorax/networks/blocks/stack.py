@@ -15,7 +15,7 @@ from memorax.types import Array, Carry, Key
 
 
 class Stack(SequenceModel):
-    """Layers one after another, and the whole of them `depth` times over, each time with parameters of its own.
+    """Layers one after another, repeated `depth` times with parameters of their own each time.
 
     Over a sequence the repetitions run in a loop that is compiled once, whatever the depth; their parameters have a
     leading axis, `[depth, ...]`. They hand their outputs on in the dtype of the stack's inputs.

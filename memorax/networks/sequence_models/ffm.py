@@ -67,7 +67,7 @@ class FFMCell(MemoroidCell):
         splits = [memory_size, 2 * memory_size, 2 * memory_size + features]
         written, write_gate, read_gate, shortcut = jnp.split(projected, splits, axis=-1)
 
-        # At least a trace of forgetting, whatever the parameters: an undamped sum would not end.
+        # The decay stays below 1 whatever the parameters: an undamped sum would grow without bound.
         damping = jnp.maximum(jnp.abs(alpha), 1e-6)[None]
         decay = jnp.exp(-damping) * jnp.exp(jax.lax.complex(0.0 * omega, -omega))[:, None]
         written = (written * nn.sigmoid(write_gate)).astype(jnp.float32)[..., None, :]

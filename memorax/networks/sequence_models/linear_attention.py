@@ -80,8 +80,8 @@ class LinearAttentionCell(MemoroidCell):
 
     def kernel_features(self, x: Array) -> Array:
         """`phi`, positive: `[B, T, H, features // num_heads]` to `[B, T, H, num_kernel_features]`."""
-        # Without `expm1`, which is several times slower than `exp`. Bounded below, or a query could meet keys that are
-        # all zero where it is not, and the quotient be 0 / 0.
+        # elu(x) + 1, with `exp` instead of `expm1`, which is several times slower. It is bounded below: with features
+        # of zero, the sum of weights could be zero and the quotient 0 / 0.
         return jnp.where(x > 0, x + 1, jnp.exp(jnp.where(x > 0, 0.0, jnp.maximum(x, SMALLEST_LOG_FEATURE))))
 
     @nn.compact
@@ -96,11 +96,11 @@ class LinearAttentionCell(MemoroidCell):
             turned = self.positional_embedding(queries.swapaxes(1, 2), keys.swapaxes(1, 2), positions)
             queries, keys = (x.swapaxes(1, 2) for x in turned)
         queries, keys = self.kernel_features(queries), self.kernel_features(keys)
-        # The quotient does not see the scale of a query: of one at most, no finite query overflows what it reads.
+        # The scale of a query cancels in the quotient. With a largest feature of 1, no finite query overflows.
         queries = queries / jax.lax.stop_gradient(jnp.max(queries, axis=-1, keepdims=True))
 
         count = jnp.broadcast_to(positions[..., None, None].astype(jnp.float32), (*keys.shape[:3], 1))
-        # The first input of an episode finds an empty memory, whatever its decay.
+        # The memory is a mean: after `count` inputs it decays by count / (count + 1). At the first it is empty.
         log_decay = jnp.log(jnp.maximum(count, 1.0) / (count + 1.0))
         memory, read, weights = weighted_linear_attention(
             log_decay, keys / (count + 1.0), values, queries, done, carry.memory, self.chunk_length

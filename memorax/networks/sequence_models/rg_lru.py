@@ -76,7 +76,7 @@ class RGLRUCell(MemoroidCell):
         products = project(inputs, kernel) + bias.reshape(1, 1, -1)
         recurrence_gate, input_gate = jnp.split(nn.sigmoid(products.astype(jnp.float32)), 2, axis=-1)
         log_decay = recurrence_gate * log_a[None, None]
-        # The root has no slope at zero: a floor keeps the gradient finite where a gate closes altogether.
+        # The slope of a square root is infinite at zero: a floor keeps the gradient finite where a gate closes.
         scale = jnp.sqrt(jnp.maximum(-jnp.expm1(2 * log_decay), 1e-12))
         driven = scale * input_gate * inputs.astype(jnp.float32)
         carry, states = linear_recurrence(jnp.exp(log_decay), driven, done.T, carry)

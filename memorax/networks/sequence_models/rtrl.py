@@ -108,7 +108,12 @@ class RTRL(SequenceModel):
 
 @jax.custom_jvp
 def _attach(driving: Parameters, state: Array, sensitivity: Parameters) -> Array:
-    """`state` `[B, H]`, as a function of the parameters whose derivative is `sensitivity`."""
+    """Return `state` `[B, H]`, and give it `sensitivity` as its derivative by the parameters `driving`.
+
+    Each unit `h_i` depends on its own slice `theta_i` of every parameter, so the full Jacobian is as large as the
+    parameters: `dh_i = sum over the slice of sensitivity_i dtheta_i`, plus whatever `state` itself depends on. The
+    reverse pass, `dtheta_i = sum_B sensitivity_i dh_i`, is JAX's transposition of this.
+    """
     return state
 
 
@@ -144,7 +149,7 @@ def _differentiate(final_state: Callable[..., Carry], driving: Parameters, *sequ
 
 
 def _last_episode(inputs: Array, done: Array, carry: RTRLCarry) -> tuple[Array, Array, RTRLCarry]:
-    """The same call without what the last reset made irrelevant, so that no NaN from before meets a zero cotangent."""
+    """Zero the inputs before the last reset and the carry before it, so that a NaN there meets no zero cotangent."""
     starts_after = jnp.cumsum(done[:, ::-1], axis=1)[:, ::-1] - done
     inputs = where(starts_after == 0, inputs, jnp.zeros_like(inputs))
     return inputs, done, _reset(done.any(axis=1), carry)
