@@ -196,6 +196,8 @@ def test_an_illegal_action_is_worth_minus_infinity(name):
     assert jnp.isfinite(gradient).all()
     assert (gradient[~legal] == 0.0).all()
     np.testing.assert_array_equal(head.select(head.mask(output, legal), action), head.select(output, action))
+    by_masked = jax.grad(lambda masked: jnp.where(legal, head.value(masked), 0.0).sum())(head.mask(output, legal))
+    assert jnp.isfinite(by_masked).all()
 
 
 @pytest.mark.parametrize(
