@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import optax
 
 import memorax
-from memorax.algorithms import ALGORITHMS, Algorithm, DQNConfig, PPOConfig
+from memorax.algorithms import ALGORITHMS, Algorithm, DQNConfig, PPOConfig, PQNConfig, R2D2Config
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space
+from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from memorax.environments.wrappers.wrapper import Wrapper
 from memorax.networks import (
     GLU,
     MLP,
@@ -71,25 +73,63 @@ ENVIRONMENTS: list[str] = [
     "gymnax::Breakout-MinAtar",
 ]
 
+SMALL_PPO = PPOConfig(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=2)
+
 CONFIGS: dict[str, Any] = {
-    "ppo": PPOConfig(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=2),
+    **dict.fromkeys(("ppo", "shared_ppo", "ippo", "mappo"), SMALL_PPO),
     "dqn": DQNConfig(
         num_envs=4, num_steps=4, buffer_size=512, batch_size=4, burn_in=2, sequence_length=6, learning_starts=32
     ),
+    "r2d2": R2D2Config(
+        num_envs=4,
+        num_steps=4,
+        num_updates=2,
+        n_steps=3,
+        buffer_size=512,
+        batch_size=4,
+        burn_in=2,
+        sequence_length=6,
+        period=2,
+        learning_starts=32,
+    ),
+    "pqn": PQNConfig(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=2, exploration_steps=100),
 }
 """A small config of every algorithm."""
+
+
+class WithGlobalState(Wrapper):
+    """Shows the observation a second time, to critics that see the global state."""
+
+    def reset(self, key: Any, params: Any) -> Any:
+        observation, state = self.env.reset(key, params)
+        return {"observation": observation, "global_state": observation}, state
+
+    def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        observation, *rest = self.env.step_env(key, env_state, action, params)
+        return {"observation": observation, "global_state": observation}, *rest
+
+    def observation_space(self, params: Any) -> Space:
+        space = self.env.observation_space(params)
+        return Dict({"observation": space, "global_state": space})
+
+
+def leaves_as_vector(observation: Any) -> Any:
+    """All parts of an observation `[B, T, ...]` side by side."""
+    parts = jax.tree.leaves(observation)
+    return jnp.concatenate([x.reshape(*x.shape[:2], -1) for x in parts], axis=-1)
 
 
 def make_agent(
     algorithm: str, env: Environment, env_params: Any, torso: nn.Module, cfg: Any = None, **optimizer: Any
 ) -> Algorithm:
     """A small agent that also sees its previous action and reward."""
+    env = WithGlobalState(env) if algorithm == "mappo" else env
     action_space = env.action_space(env_params)
     discrete = isinstance(action_space, Discrete)
 
     def make_network(head: nn.Module) -> Network:
         extractor = FeatureExtractor(
-            observation_extractor=MLP(FEATURES, activation=jnp.tanh),
+            observation_extractor=nn.Sequential([leaves_as_vector, MLP(FEATURES, activation=jnp.tanh)]),
             action_extractor=OneHot(action_space.n) if discrete else None,
             reward_extractor=MLP(4),
             done_extractor=MLP(4),

@@ -2,12 +2,41 @@
 
 from memorax.algorithms.algorithm import Algorithm, AlgorithmState
 from memorax.algorithms.dqn import DQN, DQNConfig, DQNState
+from memorax.algorithms.mappo import IPPO, MAPPO
 from memorax.algorithms.ppo import PPO, PPOConfig, PPOState
+from memorax.algorithms.pqn import PQN, PQNConfig, PQNState
+from memorax.algorithms.r2d2 import R2D2, R2D2Config, R2D2State
+from memorax.algorithms.shared_ppo import SharedPPO, SharedPPOState
 
 ALGORITHMS: dict[str, tuple[type[Algorithm], type]] = {
     "ppo": (PPO, PPOConfig),
+    "shared_ppo": (SharedPPO, PPOConfig),
+    "ippo": (IPPO, PPOConfig),
+    "mappo": (MAPPO, PPOConfig),
     "dqn": (DQN, DQNConfig),
+    "r2d2": (R2D2, R2D2Config),
+    "pqn": (PQN, PQNConfig),
 }
 """Every algorithm and its config, by the name the command line knows it by."""
 
-__all__ = ["ALGORITHMS", "DQN", "PPO", "Algorithm", "AlgorithmState", "DQNConfig", "DQNState", "PPOConfig", "PPOState"]
+__all__ = [
+    "ALGORITHMS",
+    "DQN",
+    "IPPO",
+    "MAPPO",
+    "PPO",
+    "PQN",
+    "R2D2",
+    "Algorithm",
+    "AlgorithmState",
+    "DQNConfig",
+    "DQNState",
+    "PPOConfig",
+    "PPOState",
+    "PQNConfig",
+    "PQNState",
+    "R2D2Config",
+    "R2D2State",
+    "SharedPPO",
+    "SharedPPOState",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -119,8 +120,8 @@ class PPO(Algorithm[PPOConfig, PPOState]):
     """
 
     network_heads = {"actor_network": heads.policy_head, "critic_network": lambda space: heads.VNetwork()}  # noqa: RUF012
-    optimizers = ("actor_optimizer", "critic_optimizer")
-    privileged = ("critic_network",)
+    optimizers: ClassVar[tuple[str, ...]] = ("actor_optimizer", "critic_optimizer")
+    privileged: ClassVar[tuple[str, ...]] = ("critic_network",)
 
     def __init__(
         self,
@@ -136,10 +137,9 @@ class PPO(Algorithm[PPOConfig, PPOState]):
         self.critic_network = critic_network
         self.actor_optimizer = actor_optimizer
         self.critic_optimizer = critic_optimizer
-        ent_coef_end = cfg.ent_coef if cfg.ent_coef_end is None else cfg.ent_coef_end
-        self.ent_coef_schedule = optax.linear_schedule(cfg.ent_coef, ent_coef_end, cfg.ent_coef_steps)
-        networks = {"actor_network": actor_network, "critic_network": critic_network}
-        super().__init__(cfg, env, env_params, networks)
+        last = cfg.ent_coef if cfg.ent_coef_end is None else cfg.ent_coef_end
+        self.ent_coef_schedule = optax.linear_schedule(cfg.ent_coef, last, cfg.ent_coef_steps)
+        super().__init__(cfg, env, env_params, {"actor_network": actor_network, "critic_network": critic_network})
         length = self.carry_interval
         count = self._environments.batch_size * cfg.num_steps // length
         check_minibatches(count, cfg.num_minibatches, length, "num_envs" if count == cfg.num_envs else "sequences")
@@ -232,14 +232,9 @@ class PPO(Algorithm[PPOConfig, PPOState]):
         distribution, losses = unroll_truncated(
             self.actor_network, params, batch.timesteps, batch.actor_carry, self.cfg.burn_in, "actor_"
         )
+        clip, normalize = self.cfg.clip_coef, self.cfg.normalize_advantage
         loss, entropy, metrics = policy_loss(
-            distribution,
-            batch.action,
-            batch.log_prob,
-            batch.advantage,
-            batch.active,
-            self.cfg.clip_coef,
-            self.cfg.normalize_advantage,
+            distribution, batch.action, batch.log_prob, batch.advantage, batch.active, clip, normalize
         )
         return sum(losses.values(), loss - ent_coef * entropy), ({**losses, **metrics}, None)
 

@@ -5,6 +5,7 @@ arrays that the head itself reads (see `ValueHead`). A head computes in `dtype` 
 """
 
 from memorax.networks.heads.action_value import ContinuousQNetwork, DiscreteQNetwork, DuelingQNetwork
+from memorax.networks.heads.actor_critic import ActorCritic
 from memorax.networks.heads.c51 import C51
 from memorax.networks.heads.defaults import POLICY_HEADS, Q_HEADS, V_HEADS, policy_head, q_head, v_head
 from memorax.networks.heads.distributional import (
@@ -29,6 +30,7 @@ __all__ = [
     "POLICY_HEADS",
     "Q_HEADS",
     "V_HEADS",
+    "ActorCritic",
     "Beta",
     "C51QNetwork",
     "C51VNetwork",
