@@ -11,6 +11,21 @@ def _concrete(config: Any, name: str) -> float | None:
     return value if isinstance(value, int | float) else None
 
 
+def whole_number(name: str, value: Any) -> int:
+    """The whole number that `100000`, `1e5` or `"1e5"` says; `name` is for messages.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if isinstance(value, bool) or not number.is_integer():
+        raise ValueError(f"{name} ({value}) must be a whole number, such as 100000 or 1e5")
+    return value if isinstance(value, int) else int(number)
+
+
 def require_positive(config: Any, *names: str) -> None:
     """Raise a `ValueError` naming the first of the fields that is not greater than zero."""
     for name in names:

@@ -33,6 +33,19 @@ def test_the_snippets_of_the_readme_run() -> None:
     assert namespace["state"].step == 1024, "1000 steps are rounded up to one iteration"
 
 
+def test_the_page_of_runs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from memorax.cli.train import parse
+
+    page = (ROOT / "docs" / "training.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {}
+    for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(snippet, namespace)
+    assert (namespace["run"].step, namespace["result"].step) == (1024, 1024)
+    commands = re.findall(r"^memorax train (?!--config)([^#\n]*)", page, flags=re.MULTILINE)
+    assert [parse(command.split())[0].torso for command in commands] == ["attention", "gru"]
+
+
 def test_the_page_of_wrappers_names_each_in_order_and_its_snippets_run() -> None:
     from memorax.cli.train import parse
     from memorax.environments.wrappers import WRAPPERS

@@ -13,14 +13,15 @@ import tyro
 from memorax.algorithms import ALGORITHMS
 from memorax.cli.arguments import check_options
 from memorax.loggers import Row
+from memorax.parts import import_own
 from memorax.training import TrainConfig, run_config
-from memorax.training.config import look_up
+from memorax.training.config import find_algorithm, read_config_file
 
-DEFAULT_ALGORITHM = "ppo"
 COMMAND = """What `memorax train` takes.
 
 Attributes:
     config: Settings of the run.
+    config_file: Settings to start from: config.json of a run, or a YAML file. Other options change them.
     folder: Folder of the run. Default: one in runs/ named after the settings and the time.
 """
 
@@ -42,16 +43,25 @@ def parse(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
     Raises:
         ValueError: if a setting is not valid.
     """
-    algorithm = algorithm_named(arguments)
-    _, config_class = look_up("algorithm", algorithm, ALGORITHMS)
+    for module in values_of("--import", arguments):
+        import_own(module)
+    files = values_of("--config", arguments)
+    base = read_config_file(Path(files[-1])) if files else TrainConfig()
+    algorithm = (values_of("--algorithm", arguments) or [base.algorithm])[-1]
+    _, config_class = find_algorithm(algorithm)
     _check_options(arguments, algorithm, config_class)
     hyperparameters = unchecked(config_class)
     # The names are titles of the help.
     settings = unchecked(TrainConfig, hyperparameters=Annotated[hyperparameters, tyro.conf.arg(name=algorithm)])
-    defaults = settings(hyperparameters(), algorithm=algorithm)
+    chosen = vars(base.hyperparameters) if type(base.hyperparameters) is config_class else {}
+    defaults = settings(**{**vars(base), "hyperparameters": hyperparameters(**chosen), "algorithm": algorithm})
     command = dataclasses.make_dataclass(
         "Command",
-        [("config", Annotated[settings, tyro.conf.arg(name="run")], defaults), ("folder", Path | None, None)],
+        [
+            ("config", Annotated[settings, tyro.conf.arg(name="run")], defaults),
+            ("config_file", Annotated[Path | None, tyro.conf.arg(name="config")], None),
+            ("folder", Path | None, None),
+        ],
         namespace={"__doc__": COMMAND},
         frozen=True,
     )
@@ -62,8 +72,8 @@ def parse(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    chosen = config_class(**vars(given.config.hyperparameters))
-    return TrainConfig(**{**vars(given.config), "hyperparameters": chosen}), given.folder
+    hyperparameters_given = config_class(**vars(given.config.hyperparameters))
+    return TrainConfig(**{**vars(given.config), "hyperparameters": hyperparameters_given}), given.folder
 
 
 def _check_options(arguments: Sequence[str], algorithm: str, config_class: type) -> None:
@@ -71,7 +81,7 @@ def _check_options(arguments: Sequence[str], algorithm: str, config_class: type)
     settings = [field.name for field in dataclasses.fields(TrainConfig) if field.name != "hyperparameters"]
     own = [field.name for field in dataclasses.fields(config_class)]
     try:
-        check_options("train", arguments, [*settings, *own, "folder"])
+        check_options("train", arguments, [*settings, *own, "import", "config", "folder"])
     except ValueError as error:
         given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in arguments}
         for other, (_, other_class) in ALGORITHMS.items():
@@ -82,14 +92,18 @@ def _check_options(arguments: Sequence[str], algorithm: str, config_class: type)
         raise
 
 
-def algorithm_named(arguments: list[str]) -> str:
-    """The value of `--algorithm`."""
-    for index, word in enumerate(arguments):
-        if word.startswith("--algorithm="):
-            return word.partition("=")[2]
-        if word == "--algorithm" and index + 1 < len(arguments):
-            return arguments[index + 1]
-    return DEFAULT_ALGORITHM
+def values_of(flag: str, arguments: Sequence[str]) -> list[str]:
+    """The words that follow a flag, up to the next flag; also in the form `--flag=word`."""
+    values: list[str] = []
+    follows = False
+    for word in arguments:
+        if word.startswith("--"):
+            name, separator, value = word.partition("=")
+            follows = name == flag
+            values.extend([value] if follows and separator else [])
+        elif follows:
+            values.append(word)
+    return values
 
 
 def unchecked(config_class: type, **types: Any) -> type:

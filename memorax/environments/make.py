@@ -11,6 +11,7 @@ from memorax.environments.environment import Environment
 from memorax.environments.options import suggest
 from memorax.environments.wrappers import WRAPPERS
 from memorax.installation import install_command
+from memorax.parts import is_own, load_own
 from memorax.types import PyTree
 
 # A suite is a module with `make` and `ids`, imported when it is first asked for. Its name is also that of its extra.
@@ -57,7 +58,8 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
 
     Args:
         id: `"suite::Id"`, the id as the suite spells it; `registered()` lists them. `"gymnasium::module:Id"` imports a
-            module first, which registers environments of one's own.
+            module first, which registers environments of one's own. `"module:attribute"` is a function of one's own
+            that takes the settings and returns an environment, or `(env, env_params)`.
         kwargs: settings of the environment, each in place of its default; and, for any environment, a wrapper by
             its keyword, `mask_observation=(0, 2)`.
 
@@ -68,6 +70,22 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
         ValueError: for an unknown suite, id or setting (naming the closest that exist), or a value that is not valid.
         ImportError: if the suite's packages are not installed (naming the command that installs them).
     """
+    wrappers = {keyword: kwargs.pop(keyword) for keyword in WRAPPERS if keyword in kwargs}
+    env, env_params = _make_own(id, kwargs) if is_own(id) else _make_of_suite(id, kwargs)
+    for keyword, value in wrappers.items():
+        env = WRAPPERS[keyword](env, value)
+    return env, env_params
+
+
+def _make_own(id: str, options: dict[str, Any]) -> tuple[Environment, PyTree]:
+    made = load_own("environment", id)(**options)
+    env, env_params = made if isinstance(made, tuple) else (made, None)
+    if not isinstance(env, Environment):
+        raise ValueError(f"environment {id!r} must return an Environment, or (env, env_params), and not {env!r}")
+    return env, env_params
+
+
+def _make_of_suite(id: str, options: dict[str, Any]) -> tuple[Environment, PyTree]:
     suite_name, separator, env_id = id.partition("::")
     if not separator:
         raise ValueError(f"environment {id!r} names no suite (valid: 'suite::Id'){_suggest_anywhere(id)}")
@@ -82,11 +100,7 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     if f"{suite_name}::{_without_module(env_id)}" not in known:
         close = suggest(_without_module(env_id), known) or f" (valid: {', '.join(known)})"
         raise ValueError(f"unknown environment {id!r}{close}")
-    wrappers = {keyword: kwargs.pop(keyword) for keyword in WRAPPERS if keyword in kwargs}
-    env, env_params = suite.make(env_id, **kwargs)
-    for keyword, value in wrappers.items():
-        env = WRAPPERS[keyword](env, value)
-    return env, env_params
+    return suite.make(env_id, **options)
 
 
 def registered() -> dict[str, list[str] | str]:

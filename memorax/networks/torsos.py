@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -40,45 +41,150 @@ from memorax.networks.sequence_models import (
     sLSTMCell,
 )
 
-TORSOS: dict[str, Callable[[int], nn.Module]] = {
-    "mlp": lambda features: SequenceModelWrapper(MLP(features)),
-    "rnn": lambda features: RNN(nn.SimpleCell(features)),
-    "gru": lambda features: RNN(nn.GRUCell(features)),
-    "lstm": lambda features: RNN(nn.OptimizedLSTMCell(features)),
-    "slstm": lambda features: Memoroid(sLSTMCell(features)),
-    "shm": lambda features: Memoroid(SHMCell(features)),
-    "rtu": lambda features: _block(features, Memoroid(RTUCell(features))),
-    "indrnn": lambda features: Stack((Memoroid(IndRNNCell(features)), Memoroid(IndRNNCell(features)))),
-    "lmu": lambda features: Memoroid(LMUCell(features)),
-    "lru": lambda features: _block(features, Memoroid(LRUCell(features))),
-    "s5": lambda features: _block(features, Memoroid(S5Cell(features))),
-    "s4d": lambda features: _block(features, Memoroid(S4DCell(features))),
-    "mingru": lambda features: _convolved(features, MinGRUCell(features)),
-    "minlstm": lambda features: _convolved(features, MinLSTMCell(features)),
-    "rglru": lambda features: Stack((Gated(_convolved(features, RGLRUCell(features))), Projection(features))),
-    "ffm": lambda features: _block(features, Memoroid(FFMCell(features))),
-    "mamba": lambda features: Memoroid(MambaCell(features, expand=1, head_dim=features // 2)),
-    "mlstm": lambda features: Memoroid(mLSTMCell(features, num_heads=2, proj_factor=1)),
-    "linear_attention": lambda features: _convolved(features, LinearAttentionCell(features, num_heads=2)),
-    "retnet": lambda features: _convolved(features, RetNetCell(features, num_heads=2, value_factor=1)),
-    "gla": lambda features: _convolved(features, GLACell(features, num_heads=1)),
-    "deltanet": lambda features: Memoroid(DeltaNetCell(features, num_heads=2)),
-    "gated_deltanet": lambda features: Memoroid(GatedDeltaNetCell(features, num_heads=2)),
-    "fwp": lambda features: _convolved(features, FWPCell(features, num_heads=2, nu=1)),
-    "rwkv7": lambda features: Memoroid(RWKV7Cell(features, num_heads=2)),
-    "attention": lambda features: SelfAttention(features, num_heads=2, context_length=64),
-    "gtrxl": lambda features: gtrxl(features),
-    "transformer_xl": lambda features: transformer_xl(features),
-    "gpt2": lambda features: gpt2(features),
-    "xlstm": lambda features: xlstm(features, num_heads=2),
-    "griffin": lambda features: griffin(features),
-    "mamba_stack": lambda features: mamba(features),
-    "frame_stack": lambda features: Stack((FrameStack(8), MLP(features))),
-}
-"""A torso for a number of features, by name; "mlp" has no memory.
 
-A cell stands in as little of its paper's block as remembers (see `benchmarks/learning.py`).
-"""
+def _mlp(features: int, depth: int = 1) -> nn.Module:
+    return SequenceModelWrapper(MLP((features,) * _at_least_one(depth)))
+
+
+def _rnn(features: int, depth: int = 1) -> nn.Module:
+    return _layers(depth, lambda: RNN(nn.SimpleCell(features)))
+
+
+def _gru(features: int, depth: int = 1) -> nn.Module:
+    return _layers(depth, lambda: RNN(nn.GRUCell(features)))
+
+
+def _lstm(features: int, depth: int = 1) -> nn.Module:
+    return _layers(depth, lambda: RNN(nn.OptimizedLSTMCell(features)))
+
+
+def _slstm(features: int, num_heads: int = 4) -> nn.Module:
+    return Memoroid(sLSTMCell(features, num_heads=num_heads))
+
+
+def _shm(features: int, memory_size: int = 32, num_thetas: int = 128) -> nn.Module:
+    return Memoroid(SHMCell(features, memory_size=memory_size, num_thetas=num_thetas))
+
+
+def _rtu(features: int, r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * math.pi) -> nn.Module:
+    return _block(features, Memoroid(RTUCell(features, r_min=r_min, r_max=r_max, max_phase=max_phase)))
+
+
+def _indrnn(features: int, depth: int = 2, recurrent_max: float = 1.0) -> nn.Module:
+    return _layers(depth, lambda: Memoroid(IndRNNCell(features, recurrent_max=recurrent_max)))
+
+
+def _lmu(features: int, order: int = 16, theta: float = 32.0, memory_d: int = 1) -> nn.Module:
+    return Memoroid(LMUCell(features, order=order, theta=theta, memory_d=memory_d))
+
+
+def _lru(
+    features: int,
+    state_dim: int | None = None,
+    r_min: float = 0.0,
+    r_max: float = 1.0,
+    max_phase: float = 2 * math.pi,
+) -> nn.Module:
+    cell = LRUCell(features, state_dim=state_dim, r_min=r_min, r_max=r_max, max_phase=max_phase)
+    return _block(features, Memoroid(cell))
+
+
+def _s5(
+    features: int, state_dim: int | None = None, blocks: int = 1, dt_min: float = 1e-3, dt_max: float = 1e-1
+) -> nn.Module:
+    cell = S5Cell(features, state_dim=state_dim, blocks=blocks, dt_min=dt_min, dt_max=dt_max)
+    return _block(features, Memoroid(cell))
+
+
+def _s4d(
+    features: int, d_state: int = 16, initialization: str = "lin", dt_min: float = 1e-3, dt_max: float = 1e-1
+) -> nn.Module:
+    cell = S4DCell(features, d_state=d_state, initialization=initialization, dt_min=dt_min, dt_max=dt_max)
+    return _block(features, Memoroid(cell))
+
+
+def _mingru(features: int, kernel_size: int = 4) -> nn.Module:
+    return _convolved(features, MinGRUCell(features), kernel_size)
+
+
+def _minlstm(features: int, kernel_size: int = 4) -> nn.Module:
+    return _convolved(features, MinLSTMCell(features), kernel_size)
+
+
+def _rglru(features: int, num_blocks: int = 4, kernel_size: int = 4) -> nn.Module:
+    branch = _convolved(features, RGLRUCell(features, num_blocks=num_blocks), kernel_size)
+    return Stack((Gated(branch), Projection(features)))
+
+
+def _ffm(features: int, memory_size: int = 32, context_size: int = 4, horizon: int = 1024) -> nn.Module:
+    cell = FFMCell(features, memory_size=memory_size, context_size=context_size, horizon=horizon)
+    return _block(features, Memoroid(cell))
+
+
+def _mamba(
+    features: int, d_state: int = 16, d_conv: int = 4, expand: int = 1, head_dim: int | None = None
+) -> nn.Module:
+    head_dim = features // 2 if head_dim is None else head_dim
+    return Memoroid(MambaCell(features, d_state=d_state, d_conv=d_conv, expand=expand, head_dim=head_dim))
+
+
+def _mlstm(features: int, num_heads: int = 2, proj_factor: int = 1) -> nn.Module:
+    return Memoroid(mLSTMCell(features, num_heads=num_heads, proj_factor=proj_factor))
+
+
+def _linear_attention(features: int, num_heads: int = 2, kernel_size: int = 4) -> nn.Module:
+    return _convolved(features, LinearAttentionCell(features, num_heads=num_heads), kernel_size)
+
+
+def _retnet(features: int, num_heads: int = 2, value_factor: int = 1, kernel_size: int = 4) -> nn.Module:
+    return _convolved(features, RetNetCell(features, num_heads=num_heads, value_factor=value_factor), kernel_size)
+
+
+def _gla(features: int, num_heads: int = 1, kernel_size: int = 4) -> nn.Module:
+    return _convolved(features, GLACell(features, num_heads=num_heads), kernel_size)
+
+
+def _deltanet(features: int, num_heads: int = 2, d_conv: int = 4) -> nn.Module:
+    return Memoroid(DeltaNetCell(features, num_heads=num_heads, d_conv=d_conv))
+
+
+def _gated_deltanet(features: int, num_heads: int = 2, d_conv: int = 4) -> nn.Module:
+    return Memoroid(GatedDeltaNetCell(features, num_heads=num_heads, d_conv=d_conv))
+
+
+def _fwp(features: int, num_heads: int = 2, nu: int = 1, kernel_size: int = 4) -> nn.Module:
+    return _convolved(features, FWPCell(features, num_heads=num_heads, nu=nu), kernel_size)
+
+
+def _rwkv7(features: int, num_heads: int = 2, low_rank_dim: int = 16) -> nn.Module:
+    return Memoroid(RWKV7Cell(features, num_heads=num_heads, low_rank_dim=low_rank_dim))
+
+
+def _attention(
+    features: int, num_heads: int = 2, context_length: int = 64, num_kv_heads: int | None = None
+) -> nn.Module:
+    return SelfAttention(features, num_heads=num_heads, context_length=context_length, num_kv_heads=num_kv_heads)
+
+
+def _xlstm(features: int, depth: int = 2, num_heads: int = 2, ratio: tuple[int, int] = (1, 1)) -> nn.Module:
+    return xlstm(features, depth=depth, num_heads=num_heads, ratio=ratio)
+
+
+def _frame_stack(features: int, num_frames: int = 8, depth: int = 1) -> nn.Module:
+    return Stack((FrameStack(num_frames), MLP((features,) * _at_least_one(depth))))
+
+
+def _layers(depth: int, make: Callable[[], nn.Module]) -> nn.Module:
+    """Layers one after another; a single one stays itself."""
+    layers = tuple(make() for _ in range(_at_least_one(depth)))
+    return layers[0] if depth == 1 else Stack(layers)
+
+
+def _at_least_one(depth: int) -> int:
+    if depth < 1:
+        raise ValueError(f"torso option depth ({depth}) must be at least 1")
+    return depth
+
 
 DESCRIPTIONS: dict[str, str] = {
     "mlp": "no memory: one dense layer",
@@ -126,9 +232,50 @@ def _block(features: int, memory: nn.Module) -> Stack:
     return Stack((MLP(features), Residual(PreNorm(Stack((memory, GLU(features)))))))
 
 
-def _convolved(features: int, cell: MemoroidCell) -> Stack:
-    """A memory after a convolution of four steps, as in Mamba's block (Gu & Dao, 2023, Figure 3).
+def _convolved(features: int, cell: MemoroidCell, kernel_size: int) -> Stack:
+    """A memory after a convolution of a few steps, as in Mamba's block (Gu & Dao, 2023, Figure 3).
 
     Gates and keys that do not see the state then see the last inputs.
     """
-    return Stack((MLP(features), CausalConvolution(4), Memoroid(cell)))
+    return Stack((MLP(features), CausalConvolution(kernel_size), Memoroid(cell)))
+
+
+TORSOS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": _mlp,
+    "rnn": _rnn,
+    "gru": _gru,
+    "lstm": _lstm,
+    "slstm": _slstm,
+    "shm": _shm,
+    "rtu": _rtu,
+    "indrnn": _indrnn,
+    "lmu": _lmu,
+    "lru": _lru,
+    "s5": _s5,
+    "s4d": _s4d,
+    "mingru": _mingru,
+    "minlstm": _minlstm,
+    "rglru": _rglru,
+    "ffm": _ffm,
+    "mamba": _mamba,
+    "mlstm": _mlstm,
+    "linear_attention": _linear_attention,
+    "retnet": _retnet,
+    "gla": _gla,
+    "deltanet": _deltanet,
+    "gated_deltanet": _gated_deltanet,
+    "fwp": _fwp,
+    "rwkv7": _rwkv7,
+    "attention": _attention,
+    "gtrxl": gtrxl,
+    "transformer_xl": transformer_xl,
+    "gpt2": gpt2,
+    "xlstm": _xlstm,
+    "griffin": griffin,
+    "mamba_stack": mamba,
+    "frame_stack": _frame_stack,
+}
+"""By name, a function that makes a torso for a number of features; its keyword parameters are the torso's options.
+
+"mlp" has no memory. A cell stands in as little of its paper's block as remembers (see `benchmarks/learning.py`).
+"""

@@ -3,40 +3,64 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any
+import json
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 import flax.linen as nn
+import numpy as np
 import optax
+import tyro
 
 import memorax
 from memorax.algorithms import ALGORITHMS, Algorithm
 from memorax.environments.environment import Environment
-from memorax.environments.options import suggest
 from memorax.environments.spaces import Box
+from memorax.learning.optimization import linear_decay
 from memorax.networks import TORSOS, FeatureExtractor, Network, observation_encoder
 from memorax.networks.encoders import SpaceEncoder
-from memorax.training.options import EnvironmentOptions
+from memorax.parts import check_options, import_own, is_own, load_own, look_up, suggest
+from memorax.training.optimizers import OPTIMIZERS, make_optimizer
+from memorax.training.options import Options, Steps
 from memorax.types import PyTree
-from memorax.validation import require_positive
+from memorax.validation import require_positive, whole_number
+
+COUNTS_OF_STEPS = ("total_steps", "log_interval", "evaluation_interval", "evaluation_steps")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """The settings of a run.
 
+    Where a part has a name (environment, algorithm, torso, encoder, head, optimizer), `MODULE:ATTRIBUTE` names one of
+    your own.
+
     Attributes:
         hyperparameters: Hyperparameters of the algorithm, an instance of its config. Default: the config's defaults.
         environment: Id of the environment; `memorax list environments` shows them.
         environment_options: Options of the environment and of wrappers around it, each as NAME=VALUE.
-        algorithm: Name of the algorithm; `memorax list algorithms` shows them.
-        torso: Name of the sequence model, the network's memory; `memorax list torsos` shows them.
+        algorithm: Name of the algorithm; `memorax list algorithms` shows them. One of your own is a subclass of
+            `Algorithm`.
+        torso: Name of the sequence model, the network's memory; `memorax list torsos` shows them. One of your own is a
+            function of `features`.
+        torso_options: Options of the torso, each as NAME=VALUE.
         features: Width of the observation encoder and of the torso.
+        encoder: Function of your own that makes the observation encoder from the observation space and `features`.
+        head: Function of your own that is given each head the algorithm chose and returns the one to use.
+        imports: Modules to import first, which may add parts of their own.
         previous_action: Show the network its previous action.
         previous_reward: Show the network its previous reward.
         episode_start: Show the network whether an observation is the first of its episode, as the wrapper `Antialias`
             of POPGym (package `popgym` 1.0.7) does.
-        learning_rate: Learning rate of the Adam optimizer.
+        normalize_observation: Scale observations by their running mean and variance.
+        normalize_reward: Scale rewards by the running variance of their discounted sum.
+        optimizer: Name of the optimizer.
+        optimizer_options: Options of the optimizer, each as NAME=VALUE.
+        learning_rate: Learning rate of every network.
+        critic_learning_rate: Learning rate of the critic. Default: that of every network.
+        anneal_lr: Lower the learning rates linearly to zero over the run.
         max_grad_norm: Largest global norm of a gradient; a larger gradient is scaled down to it.
         total_steps: Environment steps that each agent is trained for, counted over all its environments.
         num_seeds: Number of agents that are trained side by side in one program, each with its own seed.
@@ -47,49 +71,78 @@ class TrainConfig:
         evaluation_steps: Environment steps of an evaluation, counted over all environments. Default: 1024 in each.
         checkpoint_seconds: Shortest time between two checkpoints, in seconds.
         loggers: Where metrics go; `memorax list loggers` shows the names.
+        group: What the run has in common with others, for loggers.
+        tags: Words to find the run by, for loggers.
     """
 
     hyperparameters: Any = None
     environment: str = "popgym::RepeatPreviousEasy"
-    environment_options: EnvironmentOptions = dataclasses.field(default_factory=dict)
+    environment_options: Options = dataclasses.field(default_factory=dict)
     algorithm: str = "ppo"
     torso: str = "gru"
+    torso_options: Options = dataclasses.field(default_factory=dict)
     features: int = 64
+    encoder: str | None = None
+    head: str | None = None
+    imports: Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE")] = ()
     previous_action: bool = False
     previous_reward: bool = False
     episode_start: bool = False
+    normalize_observation: bool = False
+    normalize_reward: bool = False
+    optimizer: str = "adam"
+    optimizer_options: Options = dataclasses.field(default_factory=dict)
     learning_rate: float = 3e-4
+    critic_learning_rate: float | None = None
+    anneal_lr: bool = False
     max_grad_norm: float = 0.5
-    total_steps: int = 1_000_000
+    total_steps: Steps = 1_000_000
     num_seeds: int = 1
     seed: int = 0
-    log_interval: int | None = None
-    evaluation_interval: int | None = None
-    evaluation_steps: int | None = None
+    log_interval: Steps | None = None
+    evaluation_interval: Steps | None = None
+    evaluation_steps: Steps | None = None
     checkpoint_seconds: float = 30.0
     loggers: tuple[str, ...] = ("file", "terminal")
+    group: str | None = None
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _, config_class = look_up("algorithm", self.algorithm, ALGORITHMS)
-        look_up("torso", self.torso, TORSOS)
+        for module in self.imports:
+            import_own(module)
+        for name in COUNTS_OF_STEPS:
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, whole_number(name, getattr(self, name)))
+        _, config_class = find_algorithm(self.algorithm)
         if self.hyperparameters is None:
             object.__setattr__(self, "hyperparameters", config_class())
         if not isinstance(self.hyperparameters, config_class):
             given = type(self.hyperparameters).__name__
             raise ValueError(f"hyperparameters ({given}) must be a {config_class.__name__} for {self.algorithm!r}")
-        require_positive(self, "features", "learning_rate", "max_grad_norm", "total_steps", "num_seeds")
+        check_options(f"torso {self.torso!r}", look_up("torso", self.torso, TORSOS), self.torso_options)
+        optimizer = look_up("optimizer", self.optimizer, OPTIMIZERS)
+        check_options(f"optimizer {self.optimizer!r}", optimizer, self.optimizer_options)
+        for name in ("encoder", "head"):
+            if getattr(self, name) is not None and not is_own(getattr(self, name)):
+                raise ValueError(f"{name} ({getattr(self, name)}) must be MODULE:ATTRIBUTE")
+        require_positive(self, "features", "learning_rate", "critic_learning_rate", "max_grad_norm", "num_seeds")
+        require_positive(self, *COUNTS_OF_STEPS)
 
 
-def look_up(kind: str, name: str, members: dict[str, Any]) -> Any:
-    """The member of that name.
+def find_algorithm(name: str) -> tuple[type[Algorithm[Any, Any]], type]:
+    """The algorithm of a name and the class of its config.
 
     Raises:
-        ValueError: if there is none, naming those that exist.
+        ValueError: if there is none.
     """
-    if name not in members:
-        close = suggest(name, members)
-        raise ValueError(f"unknown {kind} {name!r}{close or ':'} choose from {', '.join(members)}")
-    return members[name]
+    if not is_own(name):
+        return look_up("algorithm", name, ALGORITHMS)
+    algorithm = load_own("algorithm", name)
+    for ancestor in getattr(algorithm, "__mro__", ()):
+        for base in vars(ancestor).get("__orig_bases__", ()):
+            if typing.get_origin(base) is Algorithm:
+                return algorithm, typing.get_args(base)[0]
+    raise ValueError(f"algorithm {name!r} must be a subclass of Algorithm[Config, State], which names its config")
 
 
 def build_agent(config: TrainConfig) -> Algorithm[Any, Any]:
@@ -98,24 +151,25 @@ def build_agent(config: TrainConfig) -> Algorithm[Any, Any]:
     Raises:
         ValueError: if its parts do not exist or do not fit together.
     """
-    env, env_params = memorax.make(config.environment, **config.environment_options)
+    env, env_params = memorax.make(config.environment, **_environment_options(config))
+    make_torso = look_up("torso", config.torso, TORSOS)
+    choose_head: Callable[[nn.Module], nn.Module] = _same if config.head is None else load_own("head", config.head)
 
     def make_network(head: nn.Module) -> Network:
-        return Network(_feature_extractor(config, env, env_params), TORSOS[config.torso](config.features), head)
+        extractor = _feature_extractor(config, env, env_params)
+        return Network(extractor, make_torso(config.features, **config.torso_options), choose_head(head))
 
-    # The epsilon that PPO's reference implementation uses (Huang et al., 2022, detail 3).
-    optimizer = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.learning_rate, eps=1e-5))
-    algorithm, _ = ALGORITHMS[config.algorithm]
-    return algorithm.build(config.hyperparameters, env, env_params, make_network, optimizer)
+    algorithm, _ = find_algorithm(config.algorithm)
+    return algorithm.build(config.hyperparameters, env, env_params, make_network, _optimizers(config, algorithm))
 
 
 def config_to_json(config: TrainConfig) -> dict[str, Any]:
     """The settings as JSON holds them."""
-    return dataclasses.asdict(config)
+    return _plain(dataclasses.asdict(config))
 
 
-def config_from_json(settings: dict[str, Any], origin: str) -> TrainConfig:
-    """The inverse of `config_to_json`.
+def config_from_json(settings: Mapping[str, Any], origin: str) -> TrainConfig:
+    """The inverse of `config_to_json`; a setting that is not there has its default.
 
     Args:
         settings: what `config_to_json` returned.
@@ -125,33 +179,107 @@ def config_from_json(settings: dict[str, Any], origin: str) -> TrainConfig:
         ValueError: if there are settings that do not exist, or values that are not valid.
     """
     _check_fields(settings, TrainConfig, origin)
-    _, config_class = look_up("algorithm", settings["algorithm"], ALGORITHMS)
-    hyperparameters = settings["hyperparameters"]
+    for module in settings.get("imports", ()):
+        import_own(module)
+    _, config_class = find_algorithm(settings.get("algorithm", TrainConfig.algorithm))
+    hyperparameters = settings.get("hyperparameters") or {}
     _check_fields(hyperparameters, config_class, origin)
-    return TrainConfig(
-        **{
-            **settings,
-            "hyperparameters": config_class(**hyperparameters),
-            "loggers": tuple(settings["loggers"]),
-        }
-    )
+    fields = {**_typed(settings, TrainConfig), "hyperparameters": config_class(**_typed(hyperparameters, config_class))}
+    return TrainConfig(**fields)
 
 
-def _check_fields(settings: Iterable[str], config_class: type, origin: str) -> None:
-    known = {field.name for field in dataclasses.fields(config_class)}
-    found = set(settings)
-    for problem, names in (("has unknown", found - known), ("lacks", known - found)):
-        if names:
+def read_config_file(path: Path) -> TrainConfig:
+    """The config in a file: `config.json` of a run, or settings alone as JSON or YAML.
+
+    Raises:
+        ValueError: if there is no such file or it holds no settings.
+    """
+    if not path.is_file():
+        raise ValueError(f"config ({path}) is no file: name config.json of a run, or a YAML file of settings")
+    try:
+        content = _parse(path)
+    except ValueError as error:
+        raise ValueError(f"config ({path}) is neither JSON nor YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"config ({path}) must hold settings by name")
+    return config_from_json(content.get("config", content), str(path))
+
+
+def _parse(path: Path) -> Any:
+    if path.suffix == ".json":
+        return json.loads(path.read_text())
+    # Here rather than above: few runs need it.
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _check_fields(settings: Mapping[str, Any], config_class: type, origin: str) -> None:
+    known = [field.name for field in dataclasses.fields(config_class)]
+    for name in settings:
+        if name not in known:
             raise ValueError(
-                f"{origin} {problem} settings of {config_class.__name__}: {', '.join(sorted(names))}. "
+                f"{origin} has an unknown setting of {config_class.__name__}: {name}{suggest(name, known)}. "
                 "Use the version of memorax that wrote it"
             )
 
 
+def _typed(settings: Mapping[str, Any], config_class: type) -> dict[str, Any]:
+    """Settings as their class has them: JSON makes lists of tuples."""
+    tuples = {field.name for field in dataclasses.fields(config_class) if isinstance(field.default, tuple)}
+    return {name: tuple(value) if name in tuples else value for name, value in settings.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON holds it: a number of NumPy's becomes one of Python's."""
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _same(head: nn.Module) -> nn.Module:
+    return head
+
+
+def _environment_options(config: TrainConfig) -> dict[str, Any]:
+    """The environment's options and the wrappers that have settings of their own."""
+    wrappers: dict[str, Any] = {}
+    if config.normalize_observation:
+        wrappers["normalize_observation"] = True
+    if config.normalize_reward:
+        wrappers["normalize_reward"] = config.hyperparameters.gamma
+    return {**wrappers, **config.environment_options}
+
+
+def _optimizers(config: TrainConfig, algorithm: type[Algorithm[Any, Any]]) -> Any:
+    """An optimizer for each of the algorithm's networks."""
+
+    def make(learning_rate: float) -> optax.GradientTransformation:
+        optimizer = make_optimizer(config.optimizer, learning_rate, config.max_grad_norm, config.optimizer_options)
+        return optax.chain(optimizer, linear_decay(config.total_steps)) if config.anneal_lr else optimizer
+
+    if config.critic_learning_rate is None:
+        return make(config.learning_rate)
+    rates = dict.fromkeys(algorithm.optimizers, config.learning_rate)
+    critics = [name for name in rates if name.startswith("critic")]
+    if not critics:
+        raise ValueError(
+            f"critic_learning_rate ({config.critic_learning_rate}) must be left out: {config.algorithm} has no critic"
+        )
+    rates.update(dict.fromkeys(critics, config.critic_learning_rate))
+    return {name: make(rate) for name, rate in rates.items()}
+
+
 def _feature_extractor(config: TrainConfig, env: Environment, env_params: PyTree) -> FeatureExtractor:
+    make_encoder = observation_encoder if config.encoder is None else load_own("encoder", config.encoder)
     reward_space = Box(-float("inf"), float("inf"), (1,))
     return FeatureExtractor(
-        observation_extractor=observation_encoder(env.observation_space(env_params), config.features),
+        observation_extractor=make_encoder(env.observation_space(env_params), config.features),
         action_extractor=SpaceEncoder(env.action_space(env_params)) if config.previous_action else None,
         reward_extractor=SpaceEncoder(reward_space) if config.previous_reward else None,
         done_extractor=SpaceEncoder(Box(0.0, 1.0, (1,))) if config.episode_start else None,

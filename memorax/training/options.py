@@ -1,4 +1,4 @@
-"""Settings of an environment as words of a command line: `NAME=VALUE`."""
+"""Settings that the command line reads in a way of their own: `NAME=VALUE`, and numbers of steps such as `1e5`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ast
 from typing import Annotated, Any
 
 from tyro.constructors import PrimitiveConstructorSpec
+
+from memorax.validation import whole_number
 
 
 def parse_options(words: list[str]) -> dict[str, Any]:
@@ -18,7 +20,7 @@ def parse_options(words: list[str]) -> dict[str, Any]:
     for word in words:
         name, separator, value = word.partition("=")
         if not separator or not name.isidentifier():
-            raise ValueError(f"environment option {word!r} must be NAME=VALUE")
+            raise ValueError(f"option {word!r} must be NAME=VALUE")
         try:
             options[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
@@ -31,7 +33,7 @@ def format_options(options: dict[str, Any]) -> list[str]:
     return [f"{name}={value!r}" for name, value in options.items()]
 
 
-EnvironmentOptions = Annotated[
+Options = Annotated[
     dict[str, Any],
     PrimitiveConstructorSpec(
         nargs="*",
@@ -39,5 +41,16 @@ EnvironmentOptions = Annotated[
         instance_from_str=parse_options,
         is_instance=lambda value: isinstance(value, dict),
         str_from_instance=format_options,
+    ),
+]
+
+Steps = Annotated[
+    int,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="STEPS",
+        instance_from_str=lambda words: whole_number("steps", words[0]),
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
     ),
 ]

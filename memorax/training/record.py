@@ -14,9 +14,10 @@ import jax
 
 from memorax.algorithms.algorithm import Algorithm
 from memorax.evaluation.runs import read_config
+from memorax.networks.network import Network, initialize
 from memorax.training.folder import write_config
 from memorax.training.origin import check_random_keys, describe_origin, differences
-from memorax.types import PyTree
+from memorax.types import Key, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,11 +139,12 @@ def resumed_record(
 
 
 def count_parameters(agent: Algorithm[Any, Any]) -> dict[str, int]:
-    """How many numbers there are in each field of an agent's state that is called `params` or `..._params`."""
-    _, state = jax.eval_shape(agent.init, jax.random.key(0))
-    fields = [field.name for field in dataclasses.fields(state) if field.name.endswith("params")]
-    return {name: _size(getattr(state, name)) for name in fields}
+    """How many numbers each of an agent's networks learns, by the network's name."""
+    key = jax.random.key(0)
+    _, state = jax.eval_shape(agent.init, key)
+    return {name: _count(network, key, state.worker.timestep) for name, network in agent.networks.items()}
 
 
-def _size(tree: PyTree) -> int:
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+def _count(network: Network, key: Key, timestep: PyTree) -> int:
+    variables, _ = jax.eval_shape(lambda key, timestep: initialize(network, key, timestep), key, timestep)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.get("params", {})))

@@ -160,7 +160,7 @@ def test_who_raised_decides() -> None:
 
     assert one_line(catch(PPOConfig, 0)) == "num_envs (0) must be greater than 0"
     assert one_line(catch(build_agent, None)) is None
-    assert one_line(catch(parse_options, ["length"])) == "environment option 'length' must be NAME=VALUE"
+    assert one_line(catch(parse_options, ["length"])) == "option 'length' must be NAME=VALUE"
     assert (
         one_line(OSError(errno.ENOSPC, "no space left on the disk", "runs/x")) == "no space left on the disk (runs/x)"
     )

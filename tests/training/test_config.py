@@ -2,31 +2,68 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
 from memorax.algorithms import DQN, PPO, DQNConfig, PPOConfig
-from memorax.training import TrainConfig, build_agent
-from memorax.training.config import config_from_json, config_to_json
+from memorax.cli.train import parse
+from memorax.environments.wrappers import NormalizeObservation, NormalizeReward
+from memorax.networks import TORSOS
+from memorax.training import TrainConfig, build_agent, load_run, run_config
+from memorax.training.config import config_from_json, config_to_json, read_config_file
+from memorax.training.optimizers import OPTIMIZERS, make_optimizer
 from memorax.training.options import format_options, parse_options
-from tests.training.small import CONFIG
+from tests.training.small import CONFIG, STEPS
 
 
 def test_config_survives_json() -> None:
     config = dataclasses.replace(CONFIG, environment_options={"mask_observation": (0, 2)})
     restored = config_from_json(json.loads(json.dumps(config_to_json(config))), "here")
     assert restored == dataclasses.replace(config, environment_options={"mask_observation": [0, 2]})
+    config = dataclasses.replace(CONFIG, torso_options={"depth": 2}, tags=("a", "b"), optimizer="sgd")
+    assert config_from_json(json.loads(json.dumps(config_to_json(config))), "here") == config
 
 
 def test_unknown_and_missing_settings_are_named() -> None:
     settings = config_to_json(CONFIG)
-    with pytest.raises(ValueError, match="here has unknown settings of TrainConfig: colour"):
-        config_from_json(settings | {"colour": 1}, "here")
-    with pytest.raises(ValueError, match="here has unknown settings of PPOConfig: colour"):
+    with pytest.raises(ValueError, match=r"here has an unknown setting of TrainConfig: torsos: did you mean 'torso'"):
+        config_from_json(settings | {"torsos": 1}, "here")
+    with pytest.raises(ValueError, match="here has an unknown setting of PPOConfig: colour"):
         config_from_json(settings | {"hyperparameters": settings["hyperparameters"] | {"colour": 1}}, "here")
-    del settings["torso"]
-    with pytest.raises(ValueError, match="here lacks settings of TrainConfig: torso"):
-        config_from_json(settings, "here")
+
+
+def test_settings_that_were_added_later_have_their_defaults() -> None:
+    settings = config_to_json(CONFIG)
+    for name in ("torso_options", "optimizer", "imports"):
+        del settings[name]
+    del settings["hyperparameters"]["target_kl"]
+    assert config_from_json(settings, "here") == CONFIG
+    assert config_from_json({}, "here") == TrainConfig()
+
+
+def test_numbers_may_be_of_numpy() -> None:
+    config = dataclasses.replace(CONFIG, learning_rate=np.float32(0.5), total_steps=np.int64(64))
+    settings = json.loads(json.dumps(config_to_json(config)))
+    assert (settings["learning_rate"], settings["total_steps"]) == (0.5, 64)
+
+
+@pytest.mark.parametrize("value", [1e5, "1e5", "100000", 100_000])
+def test_counts_of_steps_are_whole_numbers_however_written(value: object) -> None:
+    config = TrainConfig(total_steps=value, log_interval=value)  # type: ignore[arg-type]
+    assert (config.total_steps, config.log_interval) == (100_000, 100_000)
+    assert isinstance(config.total_steps, int)
+
+
+@pytest.mark.parametrize("value", [1.5, "many", True, float("inf"), float("nan")])
+def test_counts_of_steps_that_are_no_whole_numbers_are_refused(value: object) -> None:
+    with pytest.raises(ValueError, match=r"total_steps \(.*\) must be a whole number, such as 100000 or 1e5"):
+        TrainConfig(total_steps=value)  # type: ignore[arg-type]
 
 
 def test_bad_settings_are_named() -> None:
@@ -59,5 +96,157 @@ def test_options_are_python_values_or_text() -> None:
     options = {"limit": 200, "mask_observation": (0, 2), "kind": "easy", "slippery": True}
     assert parse_options(["limit=200", "mask_observation=(0,2)", "kind=easy", "slippery=True"]) == options
     assert parse_options(format_options(options)) == options
-    with pytest.raises(ValueError, match="environment option 'limit' must be NAME=VALUE"):
+    with pytest.raises(ValueError, match="option 'limit' must be NAME=VALUE"):
         parse_options(["limit"])
+
+
+def test_a_config_is_read_from_a_file(tmp_path: Path) -> None:
+    content = {"versions": {}, "config": config_to_json(CONFIG)}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert read_config_file(tmp_path / "config.json") == CONFIG
+    (tmp_path / "mine.yaml").write_text("torso: lstm\ntotal_steps: 1e5\nhyperparameters:\n  gamma: 0.9\ntags: [a, b]\n")
+    expected = TrainConfig(PPOConfig(gamma=0.9), torso="lstm", total_steps=100_000, tags=("a", "b"))
+    assert read_config_file(tmp_path / "mine.yaml") == expected
+    for content, message in (
+        ("torso: [", "is neither JSON nor YAML"),
+        ("only words", "must hold settings by name"),
+        ("torsos: gru", "unknown setting of TrainConfig: torsos: did you mean 'torso'"),
+    ):
+        (tmp_path / "mine.yaml").write_text(content)
+        with pytest.raises(ValueError, match=message):
+            read_config_file(tmp_path / "mine.yaml")
+    with pytest.raises(ValueError, match="is no file: name config"):
+        read_config_file(tmp_path / "nowhere.yaml")
+
+
+def test_options_of_torsos_and_optimizers_reach_them() -> None:
+    agent = build_agent(dataclasses.replace(CONFIG, torso="attention", torso_options={"context_length": 7}))
+    assert agent.networks["actor_network"].torso.context_length == 7
+    for settings, message in (
+        (
+            {"torso": "attention", "torso_options": {"contxt": 1}},
+            r"'attention' has no option 'contxt'.*valid: num",
+        ),
+        ({"torso_options": {"depth": "x"}}, r"torso 'gru': option depth \('x'\) must be a value like 1"),
+        ({"torso_options": {"features": 3}}, "torso 'gru' has no option 'features'"),
+        ({"optimizer": "adm"}, "unknown optimizer 'adm': did you mean 'adam'"),
+        ({"optimizer_options": {"momentum": 0.9}}, "optimizer 'adam' has no option 'momentum'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dataclasses.replace(CONFIG, **settings)
+    with pytest.raises(ValueError, match=r"torso option depth \(0\) must be at least 1"):
+        build_agent(dataclasses.replace(CONFIG, torso_options={"depth": 0}))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_descends(name: str) -> None:
+    optimizer = make_optimizer(name, 0.01, 10.0, {})
+    params = {"w": jax.numpy.array([2.0, -3.0])}
+    state = optimizer.init(params)
+    updates, _ = optimizer.update(params, state, params)
+    assert (np.sign(updates["w"]) == [-1.0, 1.0]).all()
+
+
+def test_the_critic_may_have_a_rate_of_its_own() -> None:
+    agent = build_agent(dataclasses.replace(CONFIG, optimizer="sgd", learning_rate=0.5, critic_learning_rate=0.25))
+    params = {"w": jax.numpy.array([0.1])}
+    steps = [
+        optimizer.update(params, optimizer.init(params), params)[0]["w"]
+        for optimizer in (agent.actor_optimizer, agent.critic_optimizer)
+    ]
+    np.testing.assert_allclose(np.ravel(steps), [-0.05, -0.025], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"critic_learning_rate \(0.1\) must be left out: dqn has no critic"):
+        build_agent(TrainConfig(algorithm="dqn", critic_learning_rate=0.1))
+
+
+def test_the_rate_may_be_annealed_over_the_run() -> None:
+    config = dataclasses.replace(CONFIG, optimizer="sgd", learning_rate=0.5, total_steps=1000, anneal_lr=True)
+    optimizer = build_agent(config).actor_optimizer
+    params = {"w": jax.numpy.array([0.1])}
+    state = optimizer.init(params)
+    moved = [optimizer.update(params, state, params, step=step)[0]["w"] for step in (0, 500, 1000)]
+    np.testing.assert_allclose(np.ravel(moved), [-0.05, -0.025, 0.0], rtol=1e-6)
+
+
+def test_normalization_has_flags() -> None:
+    environment = "popgym::PositionOnlyCartPoleEasy"
+    config = dataclasses.replace(CONFIG, environment=environment, normalize_observation=True, normalize_reward=True)
+    normalized: Any = build_agent(config).env
+    assert isinstance(normalized, NormalizeObservation)
+    assert isinstance(normalized.env, NormalizeReward)
+    assert normalized.env.gamma == CONFIG.hyperparameters.gamma
+
+
+@pytest.fixture
+def own_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """A module in the working directory, and a function that forgets it as another process would."""
+
+    def forget() -> None:
+        TORSOS.pop("named", None)
+        sys.modules.pop("own_parts", None)
+
+    (tmp_path / "own_parts.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield forget
+    forget()
+
+
+OWN = """
+import flax.linen as nn
+import memorax
+from memorax.algorithms import PPO
+from memorax.networks import MLP, RNN, TORSOS, heads
+
+class Mine(PPO):
+    pass
+
+def environment(length=3):
+    return memorax.make("memory::MemoryChain", memory_length=length)
+
+def torso(features, cells=1):
+    return RNN(nn.GRUCell(features * cells))
+
+def encoder(space, features):
+    return MLP((features, features))
+
+def head(head):
+    return heads.VNetwork() if isinstance(head, heads.VNetwork) else heads.Categorical(head.action_dim)
+
+TORSOS["named"] = torso
+"""
+
+
+def test_parts_of_ones_own_are_named_in_the_config_and_found_again(
+    tmp_path: Path, own_parts: Callable[[], None]
+) -> None:
+    own = {name: f"own_parts:{name}" for name in ("environment", "torso", "encoder", "head")}
+    config = dataclasses.replace(
+        CONFIG,
+        **own,
+        algorithm="own_parts:Mine",
+        environment_options={"length": 4},
+        torso_options={"cells": 2},
+        total_steps=STEPS,
+    )
+    folder, _ = run_config(config, tmp_path / "run")
+    own_parts()
+    loaded = load_run(folder)
+    assert loaded.config == config
+    assert type(loaded.agent).__name__ == "Mine"
+    assert loaded.agent.networks["actor_network"].torso.cell.features == 8
+    for settings, message in (
+        ({"torso": "nowhere_at_all:torso"}, "there is no module 'nowhere_at_all' in .*: go to its folder, or set"),
+        ({"torso": "own_parts:tors"}, "module own_parts has no 'tors': did you mean"),
+        ({"algorithm": "own_parts:torso"}, "must be a subclass of Algorithm"),
+        ({"encoder": "encoder"}, r"encoder \(encoder\) must be MODULE:ATTRIBUTE"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dataclasses.replace(config, **settings)
+
+
+def test_modules_are_imported_that_add_parts(own_parts: Callable[[], None]) -> None:
+    config, _ = parse(["--import", "own_parts", "--torso", "named", "--features", "4"])
+    assert config.imports == ("own_parts",)
+    own_parts()
+    assert config_from_json(config_to_json(config), "here") == config

@@ -330,8 +330,9 @@ def test_what_a_run_says_of_itself_stays_true(agent: Agent, tmp_path: Path, whol
     first, last = json.loads(before), json.loads((folder / "config.json").read_text())
     assert last["config"] == {**first["config"], "total_steps": 3 * STEPS}
     assert {name for name in last if last[name] != first[name]} == {"config", "total_steps", "resumed"}
-    assert set(first["parameters"]) == {"actor_params", "critic_params"}
-    assert first["parameters"]["critic_params"] == sum(x[0].size for x in jax.tree.leaves(whole[1].state.critic_params))
+    assert set(first["parameters"]) == {"actor_network", "critic_network"}
+    trained = jax.tree.leaves(whole[1].state.critic.params)
+    assert first["parameters"]["critic_network"] == sum(leaf[0].size for leaf in trained)
 
 
 def test_a_folder_has_one_owner_at_a_time(agent: Agent, tmp_path: Path) -> None:

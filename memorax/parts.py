@@ -1,0 +1,118 @@
+"""Parts by name and their options; `my_module:my_torso` is a part of one's own, an attribute of a module."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+
+def look_up(kind: str, name: str, members: Mapping[str, Any]) -> Any:
+    """Find a part by its name among those there are, or by `module:attribute` anywhere else.
+
+    Args:
+        kind: what it is, such as "torso", for messages.
+        name: its name.
+        members: the parts that have names.
+
+    Raises:
+        ValueError: if there is none, naming those that exist.
+    """
+    if is_own(name):
+        return load_own(kind, name)
+    if name not in members:
+        close = suggest(name, members)
+        choice = f"choose from {', '.join(members)}, or MODULE:ATTRIBUTE"
+        raise ValueError(f"unknown {kind} {name!r}{close or f': {choice}'}")
+    return members[name]
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of a part of one's own, `module:attribute`."""
+    return ":" in name and "::" not in name
+
+
+def load_own(kind: str, name: str) -> Any:
+    """The attribute that `module:attribute` names.
+
+    Raises:
+        ValueError: if there is no such module or no such attribute.
+    """
+    module_name, _, attribute = name.partition(":")
+    module = import_own(module_name)
+    if attribute not in vars(module):
+        close = suggest(attribute, [known for known in vars(module) if not known.startswith("_")])
+        raise ValueError(f"{kind} {name!r} does not exist: module {module_name} has no {attribute!r}{close}")
+    return vars(module)[attribute]
+
+
+def import_own(name: str) -> Any:
+    """Import a module of one's own, found also in the working directory.
+
+    Raises:
+        ValueError: if there is no such module. What is raised within it is raised here.
+    """
+    directory = os.getcwd()
+    if directory not in sys.path:
+        sys.path.append(directory)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise ValueError(
+            f"there is no module {name!r} in {directory} or on the Python path: go to its folder, or set PYTHONPATH"
+        ) from error
+
+
+def check_options(what: str, function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Check options against the keyword parameters of the function that takes them.
+
+    Args:
+        what: what has the options, such as "torso 'gru'".
+        function: its first parameter is none of them; those that have a default are.
+        given: options by name.
+
+    Raises:
+        ValueError: if there is no such option, naming those there are, or a value is of another type than its default.
+    """
+    defaults = option_defaults(function)
+    for name, value in given.items():
+        if name not in defaults:
+            valid = ", ".join(defaults) or "none"
+            raise ValueError(f"{what} has no option {name!r}{suggest(name, defaults)} (valid: {valid})")
+        default = defaults[name]
+        if isinstance(default, bool | int | float | str) and not _is_like(value, default):
+            raise ValueError(f"{what}: option {name} ({value!r}) must be a value like {default!r}")
+
+
+def option_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """The keyword parameters of a function and their defaults, but the first parameter."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    _, *parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind in named and p.default is not inspect.Parameter.empty}
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, type(default)) and not isinstance(value, bool)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`": did you mean 'x' or 'y'?"` with the names closest to `word`, or nothing where none is close.
+
+    Names like `"suite::Id"` are compared by their id.
+    """
+    names = list(known)
+    words = [name.rpartition("::")[2].lower() for name in names]
+    longer = [other for other in words if other.startswith(word.lower())]
+    close = longer if 1 <= len(longer) <= 3 else difflib.get_close_matches(word.lower(), words, n=3, cutoff=0.7)
+    found = [name for other in dict.fromkeys(close) for name, w in zip(names, words, strict=True) if w == other]
+    return f": did you mean {' or '.join(map(repr, found))}?" if found else ""
