@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 from flax import struct
 
-from memorax.buffers.storage import Layout, Storage
+from memorax.buffers.storage import Layout
 from memorax.types import Array, Carry, Key, PyTree
 from memorax.validation import require_not_negative, require_positive
 
@@ -179,7 +179,11 @@ class WindowBuffer(ReplayBuffer):
         """Which slots a window may be drawn at, bool `[num_envs, num_slots]`."""
 
     @abstractmethod
-    def read(self, storage: Storage, env: Array, slot: Array) -> tuple[PyTree, Carry, Array]:
+    def next_slots(self, state: BufferState, num_steps: int) -> Array:
+        """The slots that the next `num_steps` steps will be written to, all different, int32 `[K]`."""
+
+    @abstractmethod
+    def read(self, state: BufferState, env: Array, slot: Array) -> tuple[PyTree, Carry, Array]:
         """Read the windows at slots `[N]` of environments `[N]`: steps, carry and `valid`."""
 
 

@@ -6,15 +6,16 @@ A window is drawn in proportion to `priority ** priority_exponent`. New windows 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
 from memorax.buffers.buffer import BufferState, Index, ReplayBatch, ReplayBuffer, WindowBuffer
+from memorax.buffers.episode_buffer import EpisodeBuffer, stored_done
 from memorax.buffers.priorities import Priorities, draw, init_priorities, renew, set_weights
 from memorax.buffers.sequence_buffer import SequenceBuffer
-from memorax.buffers.storage import layout, slots_of_next
 from memorax.types import Array, Carry, Key, PyTree
 from memorax.validation import require_fraction, require_positive
 
@@ -43,11 +44,10 @@ class PrioritisedBuffer(ReplayBuffer):
 
     def init(self, step: PyTree, carry: Carry, num_steps: int, period: int | None = None) -> BufferState:
         state = self.windows.init(step, carry, num_steps, period)
-        sizes = layout(state.storage)
-        return state.replace(priorities=init_priorities(sizes.num_envs, sizes.num_slots))
+        return state.replace(priorities=init_priorities(*jax.eval_shape(self.windows.legal, state).shape))
 
     def add(self, state: BufferState, steps: PyTree, carries: Carry) -> BufferState:
-        slots = slots_of_next(state.storage, jax.tree.leaves(steps)[0].shape[1])
+        slots = self.windows.next_slots(state, jax.tree.leaves(steps)[0].shape[1])
         return self.windows.add(state, steps, carries).replace(priorities=renew(state.priorities, slots))
 
     def num_windows(self, state: BufferState) -> Array:
@@ -57,7 +57,7 @@ class PrioritisedBuffer(ReplayBuffer):
         weights = jnp.where(self.windows.legal(state), state.priorities.table, 0.0)
         drawn, probability = draw(key, weights, self.batch_size)
         env, slot = jnp.divmod(drawn, weights.shape[1])
-        steps, carry, valid = self.windows.read(state.storage, env, slot)
+        steps, carry, valid = self.windows.read(state, env, slot)
         index = Index(drawn, state.priorities.generation[slot])
         return ReplayBatch(steps=steps, carry=carry, valid=valid, index=index, probability=probability)
 
@@ -79,3 +79,20 @@ class PrioritisedSequenceBuffer(PrioritisedBuffer):
     @property
     def windows(self) -> SequenceBuffer:
         return SequenceBuffer(self.capacity, self.sequence_length, self.batch_size, self.burn_in)
+
+
+@dataclass(frozen=True)
+class PrioritisedEpisodeBuffer(PrioritisedBuffer):
+    """Draws the windows of an `EpisodeBuffer` by their priorities: see `PrioritisedBuffer`.
+
+    Attributes:
+        episode_starts: as in `EpisodeBuffer`.
+    """
+
+    episode_starts: Callable[[PyTree], Array] = stored_done
+
+    @property
+    def windows(self) -> EpisodeBuffer:
+        return EpisodeBuffer(
+            self.capacity, self.sequence_length, self.batch_size, self.burn_in, episode_starts=self.episode_starts
+        )

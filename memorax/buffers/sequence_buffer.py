@@ -18,6 +18,7 @@ from memorax.buffers.storage import (
     count_steps,
     init_storage,
     layout,
+    next_steps,
     oldest_step,
     read_carry,
     read_steps,
@@ -47,7 +48,7 @@ class SequenceBuffer(WindowBuffer):
         env = jax.random.randint(env_key, shape, 0, sizes.num_envs)
         start = jax.random.randint(start_key, shape, 0, jnp.maximum(self._count(state.storage), 1))
         slot = (oldest_step(state.storage) // sizes.stride + start) % sizes.num_slots
-        steps, carry, valid = self.read(state.storage, env, slot)
+        steps, carry, valid = self.read(state, env, slot)
         return ReplayBatch(
             steps=steps,
             carry=carry,
@@ -62,10 +63,14 @@ class SequenceBuffer(WindowBuffer):
         age_order = (jnp.arange(sizes.num_slots) - oldest_slot) % sizes.num_slots  # 0 is the oldest
         return jnp.broadcast_to(age_order < self._count(state.storage), (sizes.num_envs, sizes.num_slots))
 
-    def read(self, storage: Storage, env: Array, slot: Array) -> tuple[PyTree, Carry, Array]:
-        first = slot * layout(storage).stride
+    def next_slots(self, state: BufferState, num_steps: int) -> Array:
+        sizes = layout(state.storage)
+        return next_steps(state.storage, num_steps)[:: sizes.stride] // sizes.stride
+
+    def read(self, state: BufferState, env: Array, slot: Array) -> tuple[PyTree, Carry, Array]:
+        first = slot * layout(state.storage).stride
         steps = first[:, None] + jnp.arange(self.window)[None]  # (N, window)
-        return read_steps(storage, env, steps), read_carry(storage, env, first), jnp.ones(steps.shape, bool)
+        return read_steps(state.storage, env, steps), read_carry(state.storage, env, first), jnp.ones(steps.shape, bool)
 
     def _count(self, storage: Storage) -> Array:
         """How many windows there are in each environment: an int32 scalar, never negative."""

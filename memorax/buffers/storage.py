@@ -139,11 +139,10 @@ def oldest_step(storage: Storage) -> Array:
     return jnp.where(storage.is_full, storage.current_index * layout(storage).period, 0)
 
 
-def slots_of_next(storage: Storage, num_steps: int) -> Array:
-    """The slots which the next `num_steps` steps will be written to, int32 `[num_steps / stride]`."""
+def next_steps(storage: Storage, num_steps: int) -> Array:
+    """Where in the ring the next `num_steps` steps will be written, int32 `[num_steps]`."""
     sizes = layout(storage)
-    first = storage.current_index * sizes.period // sizes.stride
-    return (first + jnp.arange(num_steps // sizes.stride)) % sizes.num_slots
+    return (storage.current_index * sizes.period + jnp.arange(num_steps)) % sizes.num_steps
 
 
 def read_steps(storage: Storage, env: Array, steps: Array) -> PyTree:
