@@ -9,6 +9,7 @@ import optax
 
 import memorax
 from memorax.algorithms import PPO, PPOConfig
+from memorax.evaluation import mean_return
 from memorax.networks import FeatureExtractor, Memoroid, Network, heads, observation_encoder
 from memorax.networks.sequence_models import MemoroidCell
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
@@ -42,7 +43,7 @@ class OscillatorCell(MemoroidCell):
 
 
 def main(total_steps: int = 200_000) -> float:
-    """Certify the memory, train it to name the card seen four steps ago, and return what it reaches (1 is perfect)."""
+    """Certify the memory, train it to name the card shown three steps before, and return what it reaches (1 is perfect)."""
     check_sequence_model(Memoroid(OscillatorCell(8)), features=6)
     env, env_params = memorax.make("popgym::RepeatPreviousEasy")
     extractor = FeatureExtractor(observation_encoder(env.observation_space(env_params), features=64))
@@ -53,8 +54,7 @@ def main(total_steps: int = 200_000) -> float:
     key, state = agent.init(jax.random.key(0))
     key, state, _ = agent.train(key, state, total_steps, keep=lambda transition, metrics: ())
     _, transitions = agent.evaluate(key, state, 16 * 100)
-    ended = transitions.info["returned_episode"]
-    return float(jnp.sum(transitions.info["returned_episode_returns"] * ended) / jnp.sum(ended))
+    return float(mean_return(transitions))
 
 
 if __name__ == "__main__":

@@ -105,6 +105,15 @@ def test_the_page_of_sequence_models_names_each_and_its_snippets_run() -> None:
     assert all(hasattr(networks, name) for name in cells)
 
 
+def test_the_page_of_parts_of_your_own_runs() -> None:
+    page = (ROOT / "docs" / "parts_of_your_own.md").read_text()
+    namespace: dict = {}
+    for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(snippet, namespace)
+    returns = memorax.evaluation.mean_return(namespace["transitions"])
+    assert 0 <= returns <= 7, "of 8 steps, the first has nothing to name"
+
+
 def test_the_readme_names_every_command() -> None:
     from memorax.cli import COMMANDS
 
