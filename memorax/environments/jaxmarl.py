@@ -97,8 +97,8 @@ class JaxMARLEnvironment(MultiAgentEnvironment):
         if isinstance(self._own_space, Box):
             # Overcooked declares its axes in another order than it returns them.
             with as_written():
-                seen = jax.eval_shape(env.reset, raw_key(jax.random.key(0)))[0]
-            self._own_space = dataclasses.replace(self._own_space, shape=seen[env.agents[0]].shape)
+                seen = jax.eval_shape(lambda key: self._own_observation(env.reset(key)[0]), raw_key(jax.random.key(0)))
+            self._own_space = dataclasses.replace(self._own_space, shape=seen.shape[1:])
         # Continuous actions, an option of SMAX, are all legal.
         self._masks = name in LEGAL_ACTIONS and isinstance(self._action_space, Discrete)
 

@@ -29,6 +29,7 @@ from memorax.networks.encoders import (
 )
 from memorax.networks.feature_extractor import FeatureExtractor
 from memorax.networks.network import Network, unroll, unroll_step, unroll_with_losses
+from memorax.networks.per_agent import PerAgentNetwork
 from memorax.networks.positional_embeddings import ALiBi, RoPE
 from memorax.networks.sequence_models import (
     RNN,
@@ -100,6 +101,7 @@ __all__ = [
     "Network",
     "OneHot",
     "PatchEmbedding",
+    "PerAgentNetwork",
     "PostNorm",
     "PreNorm",
     "Projection",
