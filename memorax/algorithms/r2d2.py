@@ -17,6 +17,7 @@ import optax
 from memorax.algorithms.algorithm import Algorithm, ReplayState
 from memorax.buffers import (
     Priorities,
+    PrioritisedEpisodeBuffer,
     PrioritisedSequenceBuffer,
     ReplayBatch,
     ReplayBuffer,
@@ -56,8 +57,8 @@ class R2D2Config:
         burn_in: Steps before them that only rebuild the carry, in the default buffer.
         period: Steps between the starts of two neighbouring sequences; divides `num_steps`.
         carry: What a sequence starts from: the carry that was `stored` while acting, `zeros` (the initial carry), or
-            one `recomputed` from the start of the episode: sequences then are whole episodes, of at most
-            `sequence_length` steps.
+            one `recomputed` from the start of the episode: sequences then are whole episodes, padded. Those longer than
+            `sequence_length` go on in further sequences, from stored carries.
         priority_exponent: How much priorities count when sequences are drawn, from 0 (not at all) to 1.
         priority_eta: Share of the largest TD error of a sequence in its priority; the rest is that of the mean.
         importance_exponent: How much of the bias of prioritised draws is undone by weights, from 0 (none) to 1. The
@@ -124,7 +125,7 @@ class R2D2(Algorithm[R2D2Config, R2D2State]):
             raise ValueError(f"R2D2 needs a Discrete action space, which {env.name} has not: use PPO or SAC")
         self.q_network = q_network
         self.optimizer = optimizer
-        kind = PrioritisedSequenceBuffer
+        kind = PrioritisedEpisodeBuffer if cfg.carry == "recomputed" else PrioritisedSequenceBuffer
         self.buffer = buffer or kind(
             capacity=cfg.buffer_size,
             sequence_length=cfg.sequence_length,
@@ -201,7 +202,7 @@ class R2D2(Algorithm[R2D2Config, R2D2State]):
     ) -> tuple[Array, tuple[Metrics, tuple[Array, Array]]]:
         """The weighted mean loss; and the priority of each sequence, and how many steps have a target."""
         cfg = self.cfg
-        if cfg.carry != "stored":
+        if cfg.carry == "zeros":
             first = jax.tree.map(lambda x: x[:, 0], batch.steps.timesteps)
             batch = batch.replace(carry=self.q_network.initialize_carry(jax.random.key(0), first))
         errors, losses = q_errors(

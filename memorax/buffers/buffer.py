@@ -26,11 +26,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from flax import struct
 
-from memorax.buffers.storage import Layout
+from memorax.buffers.storage import Layout, Storage
 from memorax.types import Array, Carry, Key, PyTree
 from memorax.validation import require_not_negative, require_positive
 
@@ -41,10 +41,12 @@ class BufferState(struct.PyTreeNode):
     Attributes:
         storage: the steps and carries. It is donated, and written by `add` alone.
         priorities: what decides how windows are drawn, and changes with every update; empty without priorities.
+        starts: where windows start, and changes with `add` alone; empty where the storage tells.
     """
 
-    storage: Any
+    storage: Storage
     priorities: PyTree = ()
+    starts: PyTree = ()
 
 
 class Index(NamedTuple):

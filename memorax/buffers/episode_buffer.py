@@ -25,7 +25,6 @@ from flax import struct
 from memorax.buffers.buffer import BufferState, Index, ReplayBatch, WindowBuffer, require_one_window
 from memorax.buffers.priorities import draw
 from memorax.buffers.storage import (
-    Storage,
     append,
     count_steps,
     init_storage,
@@ -38,18 +37,16 @@ from memorax.buffers.storage import (
 from memorax.types import Array, Carry, Key, PyTree
 
 
-class EpisodeStorage(struct.PyTreeNode):
-    """A ring, and where in it windows are.
+class EpisodeStarts(struct.PyTreeNode):
+    """Where in the ring windows are.
 
     Attributes:
-        ring: steps and carries.
         lead: at each step from which on a window learns, how many steps of the episode are before it in the window;
             -1 at all other steps. int32 `[num_envs, num_steps]`.
         elapsed: steps between the newest step of each environment and the first of its episode, counted up to
             `sequence_length + 1`, int32 `[num_envs]`.
     """
 
-    ring: Storage
     lead: Array
     elapsed: Array
 
@@ -76,21 +73,20 @@ class EpisodeBuffer(WindowBuffer):
         require_one_window(self, sizes)
         lead = jnp.full((sizes.num_envs, sizes.num_steps), -1, jnp.int32)
         elapsed = jnp.full((sizes.num_envs,), self.sequence_length + 1, jnp.int32)
-        return BufferState(EpisodeStorage(ring, lead, elapsed))
+        return BufferState(ring, starts=EpisodeStarts(lead, elapsed))
 
     def add(self, state: BufferState, steps: PyTree, carries: Carry) -> BufferState:
-        storage = state.storage
-        sizes = layout(storage.ring)
+        sizes, starts = layout(state.storage), state.starts
         first = self.episode_starts(steps)  # (B, T)
         num_steps = first.shape[1]
-        written = next_steps(storage.ring, num_steps)  # (T,)
-        elapsed = self._elapsed(storage.elapsed, first)
+        written = next_steps(state.storage, num_steps)  # (T,)
+        elapsed = self._elapsed(starts.elapsed, first)
         after_start = (
             written - self.burn_in
         ) % sizes.stride  # steps since the last one with a carry `burn_in` before it
 
         goes_on = (after_start == 0)[None] & (elapsed > self.sequence_length)
-        lead = storage.lead.at[:, written].set(jnp.where(first, 0, jnp.where(goes_on, self.burn_in, -1)))
+        lead = starts.lead.at[:, written].set(jnp.where(first, 0, jnp.where(goes_on, self.burn_in, -1)))
 
         # An episode turns out to be too long for its first window: the second one starts at the last place before.
         second_start = (written - after_start) % sizes.num_steps
@@ -100,7 +96,7 @@ class EpisodeBuffer(WindowBuffer):
         column = jnp.where(found, second_start[None], sizes.num_steps)  # beyond the last column: dropped
         row = jnp.arange(sizes.num_envs)[:, None]
         lead = lead.at[row, column].set(second_lead[None], mode="drop")
-        return state.replace(storage=EpisodeStorage(append(storage.ring, steps, carries), lead, elapsed[:, -1]))
+        return state.replace(storage=append(state.storage, steps, carries), starts=EpisodeStarts(lead, elapsed[:, -1]))
 
     def _elapsed(self, before: Array, first: Array) -> Array:
         """Steps since the first of the episode, up to `sequence_length + 1`, `[B, T]`; `before` of the step before."""
@@ -121,28 +117,27 @@ class EpisodeBuffer(WindowBuffer):
         return ReplayBatch(steps=steps, carry=carry, valid=valid, index=index, probability=probability)
 
     def legal(self, state: BufferState) -> Array:
-        storage = state.storage
-        newest = count_steps(storage.ring) - 1  # in steps from the oldest one
-        step = (jnp.arange(storage.lead.shape[1]) - oldest_step(storage.ring)) % storage.lead.shape[1]
-        step = step[None]
-        starts = (storage.lead >= 0) & (step >= storage.lead)
+        lead, elapsed = state.starts.lead, state.starts.elapsed
+        newest = count_steps(state.storage) - 1  # in steps from the oldest one
+        step = ((jnp.arange(lead.shape[1]) - oldest_step(state.storage)) % lead.shape[1])[None]
         full = step + self.sequence_length <= newest
-        ended = step < (newest - storage.elapsed)[:, None]  # another episode has begun since
-        return starts & (full | ended)
+        ended = step < (newest - elapsed)[:, None]  # another episode has begun since
+        return (lead >= 0) & (step >= lead) & (full | ended)
 
     def next_slots(self, state: BufferState, num_steps: int) -> Array:
-        return next_steps(state.storage.ring, num_steps)
+        return next_steps(state.storage, num_steps)
 
     def read(self, state: BufferState, env: Array, slot: Array) -> tuple[PyTree, Carry, Array]:
-        ring = state.storage.ring
-        sizes = layout(ring)
+        sizes = layout(state.storage)
         following = slot[:, None] + jnp.arange(1, self.sequence_length + 1)[None]
         chunk, offset = jnp.divmod(following, sizes.period)
-        first = self.episode_starts(ring.experience.steps)[env[:, None], chunk % sizes.num_chunks, offset]  # (N, L)
+        first = self.episode_starts(state.storage.experience.steps)[
+            env[:, None], chunk % sizes.num_chunks, offset
+        ]  # (N, L)
         ends = first.any(axis=1)
         stop = jnp.where(ends, 1 + jnp.argmax(first, axis=1), self.sequence_length)[:, None]
-        lead = state.storage.lead[env, slot][:, None]
+        lead = state.starts.lead[env, slot][:, None]
         step = jnp.arange(-self.burn_in, self.sequence_length + 1)[None]  # from the first that is learned from
         valid = (step >= -lead) & (step <= stop - ends[:, None])
-        steps = read_steps(ring, env, slot[:, None] + jnp.clip(step, -lead, stop))
-        return steps, read_carry(ring, env, slot - self.burn_in), valid
+        steps = read_steps(state.storage, env, slot[:, None] + jnp.clip(step, -lead, stop))
+        return steps, read_carry(state.storage, env, slot - self.burn_in), valid

@@ -111,6 +111,20 @@ def test_priorities_follow_the_updates_and_the_storage_is_not_copied() -> None:
     assert (np.asarray(after.buffer.priorities.table) != before).any()
 
 
+def test_recomputed_carries_start_with_their_episode() -> None:
+    """Sequences are whole episodes of five steps, each with the reset that makes the carry exact."""
+    cfg = dataclasses.replace(CONFIGS["r2d2"], carry="recomputed")
+    agent = make_agent("r2d2", CueRecall(), None, TORSOS["gru"](FEATURES), cfg)
+    key, state = agent.warmup(*agent.init(jax.random.key(0)), 128)
+    batch = agent.buffer.sample(key, state.buffer)
+    assert batch.steps.timesteps.done[:, 0].all()
+    np.testing.assert_array_equal(batch.valid.sum(axis=1), 5)
+    _, state, metrics = agent.train(key, state, 16, keep=lambda _, metrics: metrics)
+    assert metrics["updates"] == 2
+    assert np.isfinite(metrics["q_loss"])
+    assert np.isfinite(metrics["carry_drift"])
+
+
 def test_without_importance_weights_every_sequence_counts_alike() -> None:
     """An exponent of zero is the update by weights of one."""
     cfg = dataclasses.replace(CONFIGS["r2d2"], importance_exponent=0.0)
