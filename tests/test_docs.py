@@ -114,6 +114,25 @@ def test_the_page_of_parts_of_your_own_runs() -> None:
     assert 0 <= returns <= 7, "of 8 steps, the first has nothing to name"
 
 
+def test_the_commands_of_parts_of_your_own_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from memorax.cli import main
+
+    page = (ROOT / "docs" / "parts_of_your_own.md").read_text()
+    module, _ = page.split("## From Python\n")
+    (tmp_path / "my_parts.py").write_text("".join(re.findall(r"```python\n(.*?)```", module, flags=re.DOTALL)))
+    (commands,) = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
+    train, evaluate = (line.split()[1:] for line in commands.splitlines())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    train[train.index("--total-steps") + 1] = "512"
+    assert main([*train, "--evaluation-steps", "128", "--loggers", "file"]) == 0
+    assert main([*evaluate, "--num-steps", "128"]) == 0
+    monkeypatch.delitem(sys.modules, "my_parts")
+    assert "seed 0: " in capsys.readouterr().out
+
+
 def test_the_readme_names_every_command() -> None:
     from memorax.cli import COMMANDS
 

@@ -13,10 +13,12 @@ import tyro
 from memorax.algorithms import ALGORITHMS
 from memorax.cli.arguments import call_command
 from memorax.environments.make import SUITES, registered
-from memorax.environments.options import suggest
+from memorax.environments.wrappers import WRAPPERS
 from memorax.loggers import LOGGERS
 from memorax.networks import TORSOS
 from memorax.networks.torsos import DESCRIPTIONS
+from memorax.parts import option_defaults, suggest
+from memorax.training.optimizers import OPTIMIZERS
 
 FEATURES = 64
 """The width at which the parameters of torsos are counted, that of `memorax train`."""
@@ -29,10 +31,10 @@ def main(arguments: list[str]) -> int:
         """Show what there is to choose from.
 
         `memorax list` is an overview; `memorax list environments popgym` shows the ids of one suite, and
-        `memorax list torsos` explains each and counts its parameters.
+        `memorax list torsos` counts the parameters of each and shows its options.
 
         Args:
-            kind: What to list: environments, algorithms, torsos or loggers. Default: an overview of all.
+            kind: What to list: environments, wrappers, algorithms, torsos, optimizers or loggers. Default: an overview.
             name: A suite of environments, or a part of a name. Default: everything of the kind.
         """
         for line in lines(kind, name):
@@ -90,6 +92,16 @@ def list_algorithms(name: str) -> Iterator[str]:
     return _explained({key: _first_line(algorithm) for key, (algorithm, _) in ALGORITHMS.items()}, name)
 
 
+def list_wrappers(name: str) -> Iterator[str]:
+    """A line for each wrapper, by the keyword that is an environment option."""
+    return _explained({key: _first_line(wrapper) for key, wrapper in WRAPPERS.items()}, name)
+
+
+def list_optimizers(name: str) -> Iterator[str]:
+    """The names of the optimizers, with what they can be given as options."""
+    return (f"{key:18} options: {', '.join(option_defaults(OPTIMIZERS[key]))}" for key in OPTIMIZERS if name in key)
+
+
 def list_loggers(name: str) -> Iterator[str]:
     """A line for each logger."""
     return _explained({key: _first_line(logger) for key, logger in LOGGERS.items()}, name)
@@ -101,10 +113,12 @@ def list_torsos(name: str) -> Iterator[str]:
 
 
 def count_torsos(name: str) -> Iterator[str]:
-    """A line for each torso, with the number of its parameters at the default width."""
+    """A line for each torso, with the number of its parameters at the default width and its options."""
     for key, explanation in DESCRIPTIONS.items():
         if name.lower() in key:
-            yield f"{key:18} {_count(TORSOS[key]):>8,} parameters  {explanation}"
+            options = " ".join(f"{option}={default}" for option, default in option_defaults(TORSOS[key]).items())
+            told = f" (options: {options})" if options else ""
+            yield f"{key:18} {_count(TORSOS[key]):>8,} parameters  {explanation}{told}"
 
 
 def _count(make_torso: Callable[[int], nn.Module]) -> int:
@@ -119,7 +133,8 @@ def _count(make_torso: Callable[[int], nn.Module]) -> int:
 
 
 def _explained(explanations: Mapping[str, str], name: str) -> Iterator[str]:
-    return (f"{key:18} {explanation}" for key, explanation in explanations.items() if name.lower() in key)
+    width = max(18, *map(len, explanations))
+    return (f"{key:{width}} {explanation}" for key, explanation in explanations.items() if name.lower() in key)
 
 
 def _first_line(member: object) -> str:
@@ -128,6 +143,7 @@ def _first_line(member: object) -> str:
 
 OVERVIEW: Mapping[str, Callable[[str], Iterator[str]]] = {
     "environments": list_suites,
+    "wrappers": list_wrappers,
     "algorithms": list_algorithms,
     "torsos": list_torsos,
     "loggers": list_loggers,
@@ -137,4 +153,5 @@ KINDS: Mapping[str, Callable[[str], Iterator[str]]] = {
     **OVERVIEW,
     "environments": list_environments,
     "torsos": count_torsos,
+    "optimizers": list_optimizers,
 }

@@ -14,7 +14,7 @@ from memorax.evaluation.runs import read_config
 
 SAME_SETTING = (
     *("seed", "num_seeds", "loggers", "checkpoint_seconds"),
-    *("log_interval", "evaluation_interval", "evaluation_steps"),
+    *("log_interval", "evaluation_interval", "evaluation_steps", "group", "tags"),
 )
 """Settings in which the runs of one curve may differ: which seeds, and how they are watched."""
 

@@ -40,7 +40,8 @@ class TrainConfig:
     Attributes:
         hyperparameters: Hyperparameters of the algorithm, an instance of its config. Default: the config's defaults.
         environment: Id of the environment; `memorax list environments` shows them.
-        environment_options: Options of the environment and of wrappers around it, each as NAME=VALUE.
+        environment_options: Options of the environment and of wrappers around it, each as NAME=VALUE; `memorax list
+            wrappers` shows the latter.
         algorithm: Name of the algorithm; `memorax list algorithms` shows them. One of your own is a subclass of
             `Algorithm`.
         torso: Name of the sequence model, the network's memory; `memorax list torsos` shows them. One of your own is a
@@ -54,9 +55,9 @@ class TrainConfig:
         previous_reward: Show the network its previous reward.
         episode_start: Show the network whether an observation is the first of its episode, as the wrapper `Antialias`
             of POPGym (package `popgym` 1.0.7) does.
-        normalize_observation: Scale observations by their running mean and variance.
-        normalize_reward: Scale rewards by the running variance of their discounted sum.
-        optimizer: Name of the optimizer.
+        normalize_observation: Shift and scale observations to a running mean of 0 and variance of 1.
+        normalize_reward: Divide rewards by the running standard deviation of their discounted sum.
+        optimizer: Name of the optimizer; `memorax list optimizers` shows them.
         optimizer_options: Options of the optimizer, each as NAME=VALUE.
         learning_rate: Learning rate of every network.
         critic_learning_rate: Learning rate of the critic. Default: that of every network.
@@ -71,8 +72,8 @@ class TrainConfig:
         evaluation_steps: Environment steps of an evaluation, counted over all environments. Default: 1024 in each.
         checkpoint_seconds: Shortest time between two checkpoints, in seconds.
         loggers: Where metrics go; `memorax list loggers` shows the names.
-        group: What the run has in common with others, for loggers.
-        tags: Words to find the run by, for loggers.
+        group: Name that the run shares with others, passed to the loggers.
+        tags: Words by which the run can be found, passed to the loggers.
     """
 
     hyperparameters: Any = None

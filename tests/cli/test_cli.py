@@ -17,6 +17,7 @@ from memorax.cli.compilation_cache import JAX_SETTING, KEPT_DAYS, SWITCH, cache_
 from memorax.cli.errors import one_line
 from memorax.cli.train import parse
 from memorax.environments import registered
+from memorax.environments.wrappers import WRAPPERS
 from memorax.evaluation import read_metrics
 from memorax.networks import TORSOS
 from memorax.networks.torsos import DESCRIPTIONS
@@ -106,7 +107,7 @@ def test_trains_resumes_evaluates_plots_and_renders(
     ("arguments", "message"),
     [
         (["trian"], "unknown command 'trian': did you mean 'train'?"),
-        (["train", "--algorithm", "pppo"], "unknown algorithm 'pppo': did you mean 'ppo'?"),
+        (["train", "--algorithm", "r2d3"], "unknown algorithm 'r2d3': did you mean 'r2d2'?"),
         (["train", "--torso", "gruu"], "unknown torso 'gruu': did you mean 'gru'?"),
         (["train", "--environment", "popgym::RepeatPreviousEsay"], "did you mean 'popgym::RepeatPreviousEasy'"),
         (["train", "--environment", "nowhere::CartPole"], "unknown suite 'nowhere'"),
@@ -201,11 +202,18 @@ def test_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "torsos", "gru"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         # Three gates, each of 64 x 64 weights for the input and for the state, and four vectors of biases.
-        f"gru                  {6 * 64 * 64 + 4 * 64:,} parameters  gated recurrent unit",
-        "mingru               12,800 parameters  minGRU: a GRU whose gates see only the input, after a convolution",
+        f"gru                  {6 * 64 * 64 + 4 * 64:,} parameters  gated recurrent unit (options: depth=1)",
+        "mingru               12,800 parameters  minGRU: a GRU whose gates see only the input, after a convolution "
+        "(options: kernel_size=4)",
     ]
     assert main(["list", "algorithms", "dqn"]) == 0
     assert capsys.readouterr().out.startswith("dqn   ")
+    assert main(["list", "optimizers", "adamax"]) == 0
+    assert capsys.readouterr().out.split() == ["adamax", "options:", "b1,", "b2,", "eps"]
+    assert main(["list", "wrappers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(WRAPPERS)
+    assert all(len(line.split()) > 3 for line in lines), "each is explained"
 
 
 def test_every_torso_is_explained() -> None:

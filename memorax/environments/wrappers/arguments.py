@@ -73,4 +73,5 @@ def switch(keyword: str, wrapper: Callable[[Environment], Environment]) -> Calla
             raise ValueError(f"{keyword} ({value!r}) must be True or False")
         return wrapper(env) if value else env
 
+    apply.__doc__ = wrapper.__doc__
     return apply
