@@ -105,6 +105,26 @@ def test_the_page_of_sequence_models_names_each_and_its_snippets_run() -> None:
     assert all(hasattr(networks, name) for name in cells)
 
 
+def test_the_page_of_replay_names_each_buffer_and_its_snippets_run() -> None:
+    from memorax import buffers
+
+    page = (ROOT / "docs" / "replay.md").read_text()
+    kinds = [name for name in buffers.__all__ if name.endswith("Buffer") and name != "ReplayBuffer"]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)) == sorted(kinds)
+    zeros = jax.numpy.zeros
+    namespace = {"jax": jax, "key": jax.random.key(0), "params": zeros(()), "step": zeros((2,)), "carry": zeros((2, 3))}
+    namespace |= {"steps": zeros((2, 16)), "carries": zeros((2, 4, 3))}
+    namespace["learn"] = lambda params, batch, weights: (
+        params + weights.sum(),
+        batch.steps[:, 4:-1],
+        batch.valid[:, 4:-1],
+    )
+    for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(snippet, namespace)
+    assert namespace["params"] > 0
+    assert (namespace["state"].priorities.table < 1).any()
+
+
 def test_the_page_of_parts_of_your_own_runs() -> None:
     page = (ROOT / "docs" / "parts_of_your_own.md").read_text()
     namespace: dict = {}
