@@ -22,6 +22,7 @@ from memorax.environments import host
 from memorax.environments.environment import Environment, VectorEnvironment
 from memorax.environments.spaces import policy_space
 from memorax.networks.network import Network
+from memorax.random_keys import key_for
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Key, Metrics, PyTree, Trajectory, Transition
 
@@ -356,12 +357,15 @@ class Algorithm(abc.ABC, Generic[Config, State]):
 
     # The loop -----------------------------------------------------------------------------------------------------
 
+    # `init` and `train` use a key as it is; every other purpose first folds its name in, so that none of them meets the
+    # episodes that were trained on, whatever key it is given.
+
     def _init_all(self, key: Key) -> tuple[Key, State]:
         key, env_key, init_key = jax.random.split(key, 3)
         return key, self._init(init_key, self._start(env_key, self._environments))
 
     def _restart_all(self, key: Key, state: State) -> tuple[Key, State]:
-        key, env_key = jax.random.split(key)
+        key, env_key = jax.random.split(key_for(key, "restart"))
         # What training's environments have learned (running statistics) is kept, as it is in evaluation.
         environments = self._environments.frozen(state.worker.env_state)
         host.close(state.worker.env_state)
@@ -384,14 +388,14 @@ class Algorithm(abc.ABC, Generic[Config, State]):
 
     def _warmup_all(self, key: Key, state: State, donated: dict[str, PyTree], iterations: int) -> tuple[Key, State]:
         def iteration(loop: tuple[Key, State], _: None) -> tuple[tuple[Key, State], None]:
-            key, rollout_key = jax.random.split(loop[0])
+            key, rollout_key = jax.random.split(key_for(loop[0], "warmup"))
             return (key, self._store(*self.act(rollout_key, loop[1]))), None
 
         (key, state), _ = jax.lax.scan(iteration, (key, state.replace(**donated)), length=iterations)
         return key, state
 
     def _evaluate_all(self, key: Key, state: State, steps: int, deterministic: bool) -> tuple[Key, Transition]:
-        key, env_key, rollout_key = jax.random.split(key, 3)
+        key, env_key, rollout_key = jax.random.split(key_for(key, "evaluate"), 3)
         worker = self.enter(env_key, state, self._environments)
         worker, trajectory = self.play(rollout_key, state, self._environments, worker, steps, deterministic)
         host.close(worker.env_state)
@@ -399,7 +403,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
 
     def enter(self, key: Key, state: State, environments: VectorEnvironment) -> Worker:
         """Where the agent stands at the start of an evaluation in `environments`, of any number."""
-        return self._start(key, environments.frozen(state.worker.env_state))
+        return self._start(key_for(key, "enter"), environments.frozen(state.worker.env_state))
 
     def play(
         self,
