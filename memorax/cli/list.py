@@ -138,7 +138,7 @@ def _explained(explanations: Mapping[str, str], name: str) -> Iterator[str]:
 
 
 def _first_line(member: object) -> str:
-    return (inspect.getdoc(member) or "").partition("\n")[0].rstrip(".")
+    return (inspect.getdoc(member) or "").partition("\n")[0].partition(". ")[0].rstrip(".")
 
 
 OVERVIEW: Mapping[str, Callable[[str], Iterator[str]]] = {

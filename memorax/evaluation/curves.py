@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from memorax.evaluation.runs import read_config
+from memorax.evaluation.runs import read_config, read_logged
 
 SAME_SETTING = (
     *("seed", "num_seeds", "loggers", "checkpoint_seconds"),
@@ -27,7 +27,7 @@ class Curve:
         label: what tells the setting from the others.
         environment: id of the environment, empty where a run does not say it.
         steps: environment steps `[N]`, increasing.
-        values: `[seeds, N]`, interpolated between the steps at which a seed was logged.
+        values: `[seeds, N]`, interpolated between the steps at which a seed was logged; NaN where it was NaN.
         cut: whether some seed was logged beyond the last of `steps`, where another one ends.
         unfinished: whether evaluations counted episodes that they did not see the end of.
     """
@@ -42,7 +42,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class _Seed:
-    """What one seed of a run logged: `steps` and `values` `[N]`, without the steps that have no value."""
+    """What one seed of a run logged: `steps` and `values` `[N]`, without the steps at which there was no value."""
 
     seed: int
     folder: Path
@@ -72,9 +72,6 @@ def group_curves(
     if labels and len(labels) != len(folders):
         raise ValueError(f"labels ({len(labels)}) must be one for each of the {len(folders)} runs")
     _check_named_once(folders)
-    for folder, table in zip(folders, tables, strict=True):
-        if metric not in table:
-            raise ValueError(f"{folder} has no metric {metric!r}: choose from {', '.join(table)}")
     configs = [read_config(folder)["config"] for folder in folders]
     environments = [str(config.get("environment", "")) for config in configs]
     settings = [_setting(config, folder) for config, folder in zip(configs, folders, strict=True)]
@@ -95,7 +92,7 @@ def on_one_grid(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.nda
     """Bring curves that were logged at different steps to the steps of all of them, where all of them have values.
 
     The grid starts where the last curve starts and ends where the first one ends, so that a mean never changes because
-    a curve drops out. Between its own steps a curve is interpolated linearly.
+    a curve drops out. Between its own steps a curve is interpolated linearly, and NaN next to a value that is NaN.
 
     Args:
         curves: pairs of steps (increasing) and values, each at least one long.
@@ -139,9 +136,10 @@ def _seeds(folder: Path, table: dict[str, np.ndarray], metric: str) -> list[_See
     """Each seed of a run."""
     evaluated = metric.startswith("evaluation_")
     unfinished = table.get("evaluation_unfinished") if evaluated else None
+    logged = read_logged(folder, metric)
     seeds = []
     for seed in np.unique(table["seed"]):
-        chosen = ~np.isnan(table[metric]) & (table["seed"] == seed)
+        chosen = logged & (table["seed"] == seed)
         cut_off = unfinished is not None and bool((unfinished[chosen] > 0).any())
         seeds.append(_Seed(int(seed), folder, table["step"][chosen], table[metric][chosen], cut_off))
     return seeds

@@ -39,7 +39,8 @@ def plot_runs(
 
     There is a panel for each environment and in it a line for each setting: the mean over its seeds. Each seed is a
     thin line where there are fewer than five; with more, the 95 % confidence interval of the mean (Student's t) is
-    shaded. Seeds that were logged at different steps are interpolated, and a line ends where its shortest seed ends.
+    shaded. Seeds that were logged at different steps are interpolated. A line ends where its shortest seed ends and has
+    a gap where a seed's value is NaN.
 
     Args:
         folders: run folders.
@@ -131,11 +132,13 @@ def _draw(ax: Axes, curves: Sequence[Curve], environment: str, metric: str) -> N
 
 def _draw_curve(ax: Axes, curve: Curve, color: str, style: str | tuple[int, tuple[float, ...]]) -> None:
     seeds = len(curve.values)
-    interval = mean_interval(curve.values)
+    # A mean over the seeds that are left would hide that one was lost: it has a gap instead.
+    lost = np.isnan(curve.values).any(axis=0)
+    mean, low, high = mean_interval(np.where(lost[None], np.nan, curve.values))
     marker = "o" if len(curve.steps) <= FEW_POINTS else ""
-    ax.plot(curve.steps, interval.mean, color=color, linestyle=style, marker=marker, markersize=4, label=_legend(curve))
+    ax.plot(curve.steps, mean, color=color, linestyle=style, marker=marker, markersize=4, label=_legend(curve))
     if seeds >= FEWEST_SEEDS_FOR_AN_INTERVAL:
-        ax.fill_between(curve.steps, interval.low, interval.high, color=color, alpha=0.2, linewidth=0)
+        ax.fill_between(curve.steps, low, high, color=color, alpha=0.2, linewidth=0)
     elif seeds > 1:
         ax.plot(curve.steps, curve.values.T, color=color, alpha=0.45, linewidth=0.7, marker=marker, markersize=2)
 
@@ -145,6 +148,8 @@ def _legend(curve: Curve) -> str:
     notes = [f"{seeds} seed{'s' * (seeds > 1)}"]
     if curve.cut:
         notes.append("cut where one ends")
+    if np.isnan(curve.values).any():
+        notes.append("gaps where one is NaN")
     if curve.unfinished:
         notes.append("evaluations too short")
     return f"{curve.label} ({', '.join(notes)})"

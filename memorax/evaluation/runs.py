@@ -33,12 +33,32 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 
 def read_metrics(folder: str | Path) -> dict[str, np.ndarray]:
-    """The columns of a run's `metrics.csv`, float64, NaN where a field is empty.
+    """The columns of a run's `metrics.csv`, float64: NaN where a field is empty, and where a value was NaN.
 
     Raises:
         ValueError: if there are none.
     """
-    path = Path(folder) / METRICS_FILE
+    return {
+        name: np.array([float(text) if text else np.nan for text in column])
+        for name, column in _read_columns(Path(folder)).items()
+    }
+
+
+def read_logged(folder: str | Path, metric: str) -> np.ndarray:
+    """Whether each row of a run's `metrics.csv` has a value of a metric, bool; a value that was NaN is one.
+
+    Raises:
+        ValueError: if there are no metrics, or not this one.
+    """
+    columns = _read_columns(Path(folder))
+    if metric not in columns:
+        raise ValueError(f"{folder} has no metric {metric!r}: choose from {', '.join(columns)}")
+    return np.array([bool(text) for text in columns[metric]])
+
+
+def _read_columns(folder: Path) -> dict[str, tuple[str, ...]]:
+    """The columns of a run's `metrics.csv` as text."""
+    path = folder / METRICS_FILE
     if not path.is_file():
         raise ValueError(f"{folder} holds no {METRICS_FILE}: name the folder of a run")
     with open(path, newline="") as file:
@@ -48,7 +68,4 @@ def read_metrics(folder: str | Path) -> dict[str, np.ndarray]:
         rows = [row for row in reader if len(row) == len(columns)]
     if not rows:
         raise ValueError(f"{path} holds no metrics yet: let the run reach its first line")
-    return {
-        name: np.array([float(value) if value else np.nan for value in values])
-        for name, values in zip(columns, zip(*rows, strict=True), strict=True)
-    }
+    return dict(zip(columns, zip(*rows, strict=True), strict=True))

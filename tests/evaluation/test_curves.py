@@ -102,6 +102,18 @@ def test_what_has_no_value_yet_is_named(tmp_path: Path) -> None:
         curves([folder], "evaluation_return")
 
 
+def test_a_value_that_is_nan_is_not_a_value_that_is_missing(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "a", (0,), steps=(10, 20, 40, 60))
+    metrics = folder / "metrics.csv"
+    metrics.write_text(metrics.read_text().replace(",40.0,0", ",nan,0"))
+    (curve,) = curves([folder], "evaluation_return")
+    np.testing.assert_array_equal(curve.steps, [20, 40, 60])  # at step 10 there was no evaluation
+    np.testing.assert_array_equal(curve.values, [[20, np.nan, 60]])
+    steps, values = on_one_grid([(curve.steps, curve.values[0]), (np.array([20, 30, 60]), np.array([1.0, 2.0, 5.0]))])
+    np.testing.assert_array_equal(steps, [20, 30, 40, 60])
+    np.testing.assert_allclose(values, [[20, np.nan, np.nan, 60], [1, 2, 3, 5]])
+
+
 def test_evaluations_that_episodes_outlast_are_marked(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "a", (0,))
     metrics = folder / "metrics.csv"

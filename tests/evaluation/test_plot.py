@@ -57,6 +57,17 @@ def test_a_line_that_is_cut_says_so(tmp_path: Path) -> None:
     assert legend(ax)[0] == ["ppo, gru (2 seeds, cut where one ends)"]
 
 
+def test_a_seed_that_is_nan_leaves_a_gap_in_the_mean(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "a", (0, 1))
+    metrics = folder / "metrics.csv"
+    metrics.write_text(metrics.read_text().replace("1,30,1.0,31.0", "1,30,1.0,nan"))
+    ax = make_axes()
+    draw_runs([folder], ax, "return")
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [10.5, 20.5, np.nan, 40.5])
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), [10, 20, 30, 40])
+    assert legend(ax)[0] == ["ppo, gru (2 seeds, gaps where one is NaN)"]
+
+
 def test_equal_curves_are_all_seen(tmp_path: Path) -> None:
     folders = [make_run(tmp_path / torso, (0,), torso=torso) for torso in ("gru", "lstm", "mlp")]
     picture = matplotlib.image.imread(plot_runs(folders, tmp_path / "curve.png"))[..., :3]
