@@ -9,12 +9,13 @@ import tyro
 from memorax.cli.arguments import call_command
 from memorax.cli.train import report
 from memorax.training import resume_run
+from memorax.training.options import Steps
 
 
 def main(arguments: list[str]) -> int:
     """Continue a run."""
 
-    def command(run: tyro.conf.Positional[Path], total_steps: int | None = None) -> None:
+    def command(run: tyro.conf.Positional[Path], total_steps: Steps | None = None) -> None:
         """Continue a run from its last complete checkpoint.
 
         Args:

@@ -18,6 +18,9 @@ SAME_SETTING = (
 )
 """Settings in which the runs of one curve may differ: which seeds, and how they are watched."""
 
+USUAL_RANDOM_KEYS = "threefry2x32"
+"""The kind of random keys of a run that does not say so."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -72,9 +75,10 @@ def group_curves(
     if labels and len(labels) != len(folders):
         raise ValueError(f"labels ({len(labels)}) must be one for each of the {len(folders)} runs")
     _check_named_once(folders)
-    configs = [read_config(folder)["config"] for folder in folders]
+    contents = [read_config(folder) for folder in folders]
+    configs = [content["config"] for content in contents]
     environments = [str(config.get("environment", "")) for config in configs]
-    settings = [_setting(config, folder) for config, folder in zip(configs, folders, strict=True)]
+    settings = [_setting(content, folder) for content, folder in zip(contents, folders, strict=True)]
     names = list(labels) or [json.dumps(setting, sort_keys=True) for setting in settings]
     groups: dict[tuple[str, str], list[int]] = {}
     for index, group in enumerate(zip(environments, names, strict=True)):
@@ -154,9 +158,14 @@ def _check_named_once(folders: Sequence[Path]) -> None:
         seen[path] = folder
 
 
-def _setting(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The settings that tell a run from others, nested ones flat; also its folder where they describe no agent."""
+def _setting(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The settings that tell a run from others, nested ones flat; also its folder where they describe no agent.
+
+    A seed means something else for another kind of random keys, so the kind is a setting too.
+    """
+    config = content["config"]
     flat: dict[str, Any] = {} if "hyperparameters" in config else {"run": str(folder)}
+    flat["random_keys"] = content.get("origin", {}).get("random_keys", USUAL_RANDOM_KEYS)
     for name, value in config.items():
         if name == "hyperparameters":
             flat.update(value)

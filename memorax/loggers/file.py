@@ -22,11 +22,11 @@ class FileLogger(Logger):
     for NaN.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: str | Path | None) -> None:
         super().__init__(folder)
-        if folder is None:
+        if self.folder is None:
             raise ValueError("the file logger needs a folder: pass one, or leave the file logger out")
-        self.path = folder / METRICS_FILE
+        self.path = self.folder / METRICS_FILE
         self._file: BinaryIO | None = None
         self._columns: tuple[str, ...] = ()
         self._unwritten = b""

@@ -50,8 +50,8 @@ class Logger(abc.ABC):
     neither training nor saving, and the logger goes on being called.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | Path | None) -> None:
+        self.folder = None if folder is None else Path(folder)
 
     @abc.abstractmethod
     def start(self, run: RunDescription) -> None:

@@ -39,7 +39,7 @@ class Summary:
 class TerminalLogger(Logger):
     """Shows the progress, steps per second, the time left, and each metric as its mean over seeds."""
 
-    def __init__(self, folder: Path | None = None, console: Console | None = None) -> None:
+    def __init__(self, folder: str | Path | None = None, console: Console | None = None) -> None:
         super().__init__(folder)
         self._console = console or Console()
         self._live: Live | None = None

@@ -38,6 +38,7 @@ from memorax.training.summary import (
     summarize,
 )
 from memorax.types import Array, Key, Metrics, PyTree
+from memorax.validation import whole_number
 
 COLUMNS = ("seed", "step", "seconds", *EPISODE_COLUMNS, *EVALUATION_COLUMNS)
 DEFAULT_EVALUATION_LENGTH = 1024
@@ -70,7 +71,7 @@ class TrainingResult:
 
 def train(
     agent: Agent,
-    total_steps: int,
+    total_steps: float,
     seed: int = 0,
     num_seeds: int = 1,
     folder: str | Path | None = None,
@@ -92,7 +93,8 @@ def train(
 
     Args:
         agent: what learns.
-        total_steps: environment steps in each seed, over all its environments; rounded up to whole iterations.
+        total_steps: environment steps in each seed, over all its environments, such as `1e6`; rounded up to whole
+            iterations.
         seed: random seed of the first agent; agent i uses `seed + i`.
         num_seeds: agents trained side by side in one program.
         folder: where metrics and checkpoints go; nowhere by default. One run at a time owns it.
@@ -116,6 +118,7 @@ def train(
         OSError: if the disk is full; the last checkpoint stays intact.
         Interrupted: after a signal, once everything is saved.
     """
+    total_steps = whole_number("total_steps", total_steps)
     if evaluation_steps is None:
         evaluation_steps = DEFAULT_EVALUATION_LENGTH * agent.cfg.num_envs
     intervals = log_interval, evaluation_interval

@@ -247,6 +247,8 @@ def _train(
         checkpoint_seconds=config.checkpoint_seconds,
         loggers=make_loggers(config.loggers, folder) if loggers is None else loggers,
         config=config_to_json(config),
+        group=config.group,
+        tags=config.tags,
     )
     if (folder / METRICS_FILE).exists():
         plot_runs([folder], folder / LEARNING_CURVE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,17 @@ def test_runs_that_differ_only_in_their_seeds_are_one_line(tmp_path: Path) -> No
     assert (curve.label, curve.environment, curve.cut, curve.unfinished) == ("ppo, gru", "suite::Task", False, False)
     np.testing.assert_array_equal(curve.steps, [20, 40])
     np.testing.assert_array_equal(curve.values, [[20, 40], [21, 41], [22, 42]])
+
+
+def test_runs_of_other_random_keys_are_told_apart(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name, (seed,)) for seed, name in enumerate("abc")]
+    for run, kind in zip(runs[1:], ("threefry2x32", "rbg"), strict=True):
+        content = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps({**content, "origin": {"random_keys": kind}}))
+    assert [(curve.label, len(curve.values)) for curve in curves(runs)] == [
+        ("random keys threefry2x32", 2),
+        ("random keys rbg", 1),
+    ]
 
 
 def test_labels_say_what_differs(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import os
@@ -284,6 +285,7 @@ def test_evaluates_the_agents_of_a_run(whole: tuple[Path, TrainingResult]) -> No
 def test_bad_arguments_are_named(agent: Agent, tmp_path: Path, whole: tuple[Path, TrainingResult]) -> None:
     for arguments, message in (
         ({"total_steps": 0}, r"total_steps \(0\)"),
+        ({"total_steps": 1.5}, r"total_steps \(1.5\) must be a whole number"),
         ({"total_steps": 1, "num_seeds": 0}, r"num_seeds \(0\)"),
         ({"total_steps": 1, "seed": -1}, r"seed \(-1\)"),
         ({"total_steps": 1, "evaluation_steps": 0}, r"evaluation_steps \(0\)"),
@@ -379,9 +381,9 @@ def test_the_agents_of_a_run_by_their_seeds(whole: tuple[Path, TrainingResult]) 
         loaded.seed(5)
 
 
-def test_a_replay_buffer_is_resumed_too(tmp_path: Path) -> None:
+def test_a_replay_buffer_is_resumed_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     hyperparameters = DQNConfig(
-        num_envs=2, num_steps=4, num_updates=1, learning_starts=16, buffer_size=128, batch_size=4, exploration_steps=64
+        num_envs=2, num_steps=4, num_updates=1, learning_starts=40, buffer_size=128, batch_size=4, exploration_steps=64
     )
     config = dataclasses.replace(CONFIG, algorithm="dqn", hyperparameters=hyperparameters, total_steps=8 * STEPS)
     agent = build_agent(config)
@@ -390,4 +392,8 @@ def test_a_replay_buffer_is_resumed_too(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         run(agent, config, folder, [Recorder(6, lambda: os.kill(os.getpid(), signal.SIGTERM))])
     assert_same(run(agent, config, folder, resume=True), whole)
-    assert np.isfinite(read_metrics(folder)["q_loss"]).any()
+    with open(folder / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["updates"], row["q_loss"]) for row in rows[:2]] == [("0", "")] * 2, "nothing yet is not NaN"
+    assert all(np.isfinite(float(row["q_loss"])) for row in rows[2:])
+    assert caplog.records == []
