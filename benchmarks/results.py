@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import tyro
 
-from memorax.algorithms import Algorithm, DQNConfig, PPOConfig
+from memorax.algorithms import Algorithm, DQNConfig, PPOConfig, PQNConfig, R2D2Config
 from memorax.evaluation import mean_return
 from memorax.training import TrainConfig, build_agent
 
@@ -44,6 +44,70 @@ class Experiment:
     num_evaluations: int = 20
     evaluation_length: int = 1000
     build: Callable[[TrainConfig], Algorithm[Any, Any]] = build_agent
+
+
+def _tmaze(algorithm: str, hyperparameters: Any, torso: str = "gru", **settings: Any) -> Experiment:
+    """The T-maze with a corridor of ten steps."""
+    config = TrainConfig(
+        hyperparameters=hyperparameters,
+        environment="memory::TMaze",
+        algorithm=algorithm,
+        torso=torso,
+        **{"learning_rate": 1e-3, "total_steps": 300_000, **settings},
+    )
+    return Experiment(config, 0.95, "0.5 without memory, 1 at best", evaluation_length=200)
+
+
+TMAZE_PPO = PPOConfig(num_envs=16, num_steps=66, gamma=0.98, num_minibatches=4)
+TMAZE_DQN = DQNConfig(
+    num_envs=16,
+    num_steps=12,
+    gamma=0.98,
+    num_updates=6,
+    learning_starts=5_000,
+    target_update_period=100,
+    buffer_size=50_000,
+    sequence_length=24,
+    exploration_steps=60_000,
+)
+TMAZE_R2D2 = R2D2Config(
+    num_envs=16,
+    num_steps=12,
+    gamma=0.98,
+    num_updates=6,
+    learning_starts=5_000,
+    target_update_period=100,
+    buffer_size=50_000,
+    sequence_length=24,
+    burn_in=12,
+    period=12,
+)
+TMAZE_PQN = PQNConfig(num_envs=16, num_steps=33, gamma=0.98, exploration_steps=100_000)
+
+
+def _repeat_previous(torso: str) -> Experiment:
+    """Name the card seen three steps before."""
+    config = TrainConfig(
+        hyperparameters=R2D2Config(
+            num_envs=16,
+            num_steps=20,
+            gamma=0.5,
+            n_steps=1,
+            num_updates=8,
+            learning_starts=5_000,
+            sequence_length=20,
+            burn_in=10,
+            period=10,
+            target_update_period=100,
+        ),
+        environment="popgym::RepeatPreviousEasy",
+        algorithm="r2d2",
+        torso=torso,
+        learning_rate=1e-3,
+        max_grad_norm=10.0,
+        total_steps=400_000,
+    )
+    return Experiment(config, 0.9, "-0.5 by chance, 1 at best", evaluation_length=160)
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -84,6 +148,50 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         bar=475,
         reference="the longest episode has 500 steps",
+    ),
+    "pqn_cartpole": Experiment(
+        TrainConfig(
+            environment="gymnax::CartPole-v1",
+            environment_options={"scale_reward": 0.1},
+            algorithm="pqn",
+            hyperparameters=PQNConfig(num_envs=16, num_steps=64, q_lambda=0.95, exploration_steps=60_000),
+            torso="mlp",
+            features=128,
+            optimizer="radam",
+            learning_rate=1e-3,
+            anneal_lr=True,
+            max_grad_norm=10.0,
+            total_steps=300_000,
+        ),
+        bar=475,
+        reference="495 at 500 000 steps (CleanRL)",
+    ),
+    "ppo_gru_tmaze": _tmaze("ppo", TMAZE_PPO),
+    "ppo_mlp_tmaze": _tmaze("ppo", TMAZE_PPO, "mlp"),
+    "dqn_gru_tmaze": _tmaze("dqn", TMAZE_DQN),
+    "dqn_mlp_tmaze": _tmaze("dqn", TMAZE_DQN, "mlp"),
+    "r2d2_gru_tmaze": _tmaze("r2d2", TMAZE_R2D2),
+    "r2d2_mlp_tmaze": _tmaze("r2d2", TMAZE_R2D2, "mlp"),
+    "pqn_gru_tmaze": _tmaze("pqn", TMAZE_PQN),
+    "pqn_mlp_tmaze": _tmaze("pqn", TMAZE_PQN, "mlp"),
+    "r2d2_lstm_repeat_previous": _repeat_previous("lstm"),
+    "r2d2_lru_repeat_previous": _repeat_previous("lru"),
+    "pqn_gru_memory_chain": Experiment(
+        TrainConfig(
+            environment="gymnax::MemoryChain-bsuite",
+            environment_options={"memory_length": 30},
+            algorithm="pqn",
+            hyperparameters=PQNConfig(num_envs=16, num_steps=64, q_lambda=0.95, exploration_steps=100_000),
+            torso="gru",
+            features=64,
+            optimizer="radam",
+            learning_rate=1e-3,
+            max_grad_norm=10.0,
+            total_steps=500_000,
+        ),
+        bar=0.9,
+        reference="0 by chance, 1 at best",
+        evaluation_length=320,
     ),
 }
 """Every experiment, by its name."""

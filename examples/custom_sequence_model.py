@@ -43,7 +43,7 @@ class OscillatorCell(MemoroidCell):
 
 
 def main(total_steps: int = 200_000) -> float:
-    """Certify the memory, train it to name the card shown three steps before, and return what it reaches (1 is perfect)."""
+    """Certify the memory, train it to name the card shown three steps before, and return its reward (1 is best)."""
     check_sequence_model(Memoroid(OscillatorCell(8)), features=6)
     env, env_params = memorax.make("popgym::RepeatPreviousEasy")
     extractor = FeatureExtractor(observation_encoder(env.observation_space(env_params), features=64))

@@ -38,5 +38,5 @@ def test_no_file_names_the_package_of_the_index() -> None:
 
 
 def test_the_version_is_newer_than_that_package() -> None:
-    assert tuple(map(int, __version__.split("."))) >= (2, 0, 0)
+    assert int(__version__.split(".")[0]) >= 2
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
