@@ -15,7 +15,7 @@ def install_command(extra: str, upgrade: bool = False) -> str:
 
     Args:
         extra: a name under `optional-dependencies` in `pyproject.toml`.
-        upgrade: also bring what is installed already to the newest versions that fit.
+        upgrade: whether packages that are installed already are upgraded, as far as they fit.
     """
     options = "--upgrade -e" if upgrade else "-e"
     if (ROOT / "pyproject.toml").is_file():

@@ -15,8 +15,8 @@ def look_up(kind: str, name: str, members: Mapping[str, Any]) -> Any:
     """Find a part by its name among those there are, or by `module:attribute` anywhere else.
 
     Args:
-        kind: what it is, such as "torso", for messages.
-        name: its name.
+        kind: kind of the part, such as "torso", for messages.
+        name: name of the part.
         members: the parts that have names.
 
     Raises:
@@ -73,8 +73,8 @@ def check_options(what: str, function: Callable[..., Any], given: Mapping[str, A
     """Check options against the keyword parameters of the function that takes them.
 
     Args:
-        what: what has the options, such as "torso 'gru'".
-        function: its first parameter is none of them; those that have a default are.
+        what: name of what has the options, such as "torso 'gru'".
+        function: the function; its parameters with a default are the options, except for the first parameter.
         given: options by name.
 
     Raises:

@@ -80,7 +80,7 @@ def rollout(
         env: the environments.
         params: parameters of the environments.
         policy: function that chooses the actions.
-        worker: where to go on from.
+        worker: place in the environments to continue from.
         key: random key.
         num_steps: steps per environment, `T`.
         sequence_length: the policy's carry is kept before every `sequence_length`-th step, so that the rollout can

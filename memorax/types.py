@@ -72,7 +72,7 @@ class Trajectory(struct.PyTreeNode):
 
     Attributes:
         timesteps: exactly what the policy's network saw.
-        action, reward, terminated, truncated, info: as in `Transition`.
+        action, reward, terminated, truncated, info: action, reward, ends and info of each step, as in `Transition`.
         final_observation: the observation each step led to, before any reset.
         extras: whatever the policy wants recorded.
         carry: the policy's carry before the first step of each of the `C` sequences the rollout consists of,

@@ -44,7 +44,7 @@ class AlgorithmState(struct.PyTreeNode):
 
     Attributes:
         step: environment steps taken, over all environments; int32, and at most `LARGEST_STEP`.
-        worker: where the policy stands in its environments.
+        worker: place of the policy in its environments, with its carry.
     """
 
     step: Array
@@ -115,7 +115,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         Args:
             cfg: hyperparameters.
             env: the environment.
-            env_params: its parameters.
+            env_params: parameters of the environment.
             networks: every network by the name of its constructor argument; the acting one comes first.
 
         Raises:
@@ -166,7 +166,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         Args:
             cfg: hyperparameters.
             env: the environment.
-            env_params: its parameters.
+            env_params: parameters of the environment.
             make_network: builds a network around a head.
             optimizer: trains each network; or one for each name in `optimizers`.
 
@@ -256,7 +256,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
 
         Args:
             key: random key.
-            state: where to go on from. What an algorithm names in `donated` (a replay buffer) is taken over, so that
+            state: state to continue from. What an algorithm names in `donated` (a replay buffer) is taken over, so that
                 it is never copied: go on with the state that is returned.
             num_steps: environment steps over all environments, rounded up to whole iterations.
             keep: what to keep of each iteration. By default its transitions; a long run keeps less. Pass the same
@@ -283,7 +283,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
 
         Args:
             key: random key.
-            state: where to go on from; taken over as in `train`.
+            state: state to continue from; taken over as in `train`.
             num_steps: environment steps over all environments, rounded up to whole rollouts.
 
         Returns:
@@ -303,7 +303,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
 
         Args:
             key: random key.
-            state: whose policy acts.
+            state: state of the agent that acts.
             num_steps: environment steps over all environments, rounded up to a whole step in each.
             deterministic: act greedily; otherwise explore as in training.
 

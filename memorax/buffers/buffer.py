@@ -54,7 +54,7 @@ class Index(NamedTuple):
 
     Attributes:
         slot: place of the window's start among those of all environments, int32 `[N]`.
-        generation: how many times the place had been written, uint32 `[N]`.
+        generation: number of times the place had been written, uint32 `[N]`.
     """
 
     slot: Array
@@ -163,9 +163,9 @@ class ReplayBuffer(ABC):
         """Replace the priorities of windows that were drawn; without priorities, do nothing.
 
         Args:
-            priorities: those of the buffer's state.
-            index: which windows, as in a `ReplayBatch`.
-            priority: what they are now, float `[N]`, greater where there is more to learn.
+            priorities: priorities in the buffer's state.
+            index: indices of the windows, as in a `ReplayBatch`.
+            priority: new priorities, float `[N]`, greater where there is more to learn.
 
         Returns:
             The new priorities.

@@ -22,7 +22,7 @@ class Priorities(struct.PyTreeNode):
 
     Attributes:
         table: the weight each slot is drawn in proportion to, where it is legal, float32 `[num_envs, num_slots]`.
-        generation: how many times each slot has been written, the same for every environment, uint32 `[num_slots]`.
+        generation: number of times each slot has been written, the same for every environment, uint32 `[num_slots]`.
         largest: the greatest weight so far, given to new windows, float32 scalar, 1 at first.
     """
 
@@ -56,8 +56,8 @@ def set_weights(priorities: Priorities, index: Index, weight: Array) -> Prioriti
 
     Args:
         priorities: all of them.
-        index: which slots, `[N]`.
-        weight: their new weights, not negative, `[N]`.
+        index: indices of the slots, `[N]`.
+        weight: new weights of these entries, not negative, `[N]`.
     """
     num_envs, num_slots = priorities.table.shape
     current = priorities.generation[index.slot % num_slots] == index.generation
@@ -81,7 +81,7 @@ def draw(key: Key, weights: Array, num_draws: int) -> tuple[Array, Array]:
     Args:
         key: random key.
         weights: finite and not negative, any shape.
-        num_draws: how many.
+        num_draws: number of draws.
 
     Returns:
         Which entries, numbered along the flattened table, int32 `[num_draws]`, and the probability of each, zero where
@@ -120,7 +120,7 @@ def importance_weights(probability: Array, num_windows: Array, beta: float | Arr
 
     Args:
         probability: with which each window was drawn, `[batch_size]`.
-        num_windows: how many there were to draw from, `N`.
+        num_windows: number of windows to draw from, `N`.
         beta: 0 to leave the bias, 1 to undo it.
 
     Returns:
@@ -135,7 +135,7 @@ def sequence_priority(absolute_td_errors: Array, mask: Array, eta: float | Array
 
     Args:
         absolute_td_errors: absolute values of the n-step TD errors, not weighted, `[N, L]`.
-        mask: which steps have a loss, bool `[N, L]`; whatever the others hold is ignored.
+        mask: whether each step has a loss, bool `[N, L]`; whatever the others hold is ignored.
         eta: the share of the greatest error.
 
     Returns:

@@ -150,8 +150,8 @@ def read_steps(storage: Storage, env: Array, steps: Array) -> PyTree:
 
     Args:
         storage: the ring.
-        env: whose steps, int `[N]`.
-        steps: which ones, counted from the beginning of the ring and going around it, int `[N, window]`.
+        env: environment of each window, int `[N]`.
+        steps: steps of each window, counted from the beginning of the ring and going around it, int `[N, window]`.
 
     Returns:
         Leaves `[N, window, ...]`.

@@ -150,7 +150,7 @@ class VectorEnvironment:
         """These environments as an agent is evaluated in them.
 
         Args:
-            env_state: where training stands; of any number of environments.
+            env_state: the environments' state in training, of any number of environments.
 
         Returns:
             Environments that use what those of training have learned (running statistics) and do not go on learning.

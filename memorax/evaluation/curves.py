@@ -27,7 +27,7 @@ class Curve:
     """The seeds of one setting in one environment.
 
     Attributes:
-        label: what tells the setting from the others.
+        label: text that tells the setting from the others.
         environment: id of the environment, empty where a run does not say it.
         steps: environment steps `[N]`, increasing.
         values: `[seeds, N]`, interpolated between the steps at which a seed was logged; NaN where it was NaN.

@@ -59,7 +59,7 @@ def render_episodes(
     Args:
         agent: the agent.
         key: random key.
-        state: whose policy acts; of one seed.
+        state: state of the agent, of one seed.
         num_episodes: number of episodes.
         num_steps: steps after which to stop, whether they have ended or not.
         deterministic: act greedily; otherwise explore as in training.

@@ -26,7 +26,7 @@ def minibatches(key: Key, tree: PyTree, num_minibatches: int) -> PyTree:
     Args:
         key: random key.
         tree: leaves `[N, ...]`, one sequence (or its carry) per row.
-        num_minibatches: how many; divides `N`.
+        num_minibatches: number of minibatches; divides `N`.
 
     Returns:
         Leaves `[num_minibatches, N / num_minibatches, ...]`.

@@ -24,7 +24,7 @@ def values_along(
 
     Args:
         evaluate: runs the network.
-        params: its variables.
+        params: variables of the network.
         trajectory: the rollout, `[B, T, ...]`.
         carry: the network's carry before the first step.
         sequence_length: the carry is returned before every `sequence_length`-th step; divides `T`.
@@ -62,10 +62,10 @@ def advantages_along(
 
     Args:
         network: a state-value network.
-        params: its variables.
+        params: variables of the network.
         trajectory: the rollout, `[B, T, ...]`.
         carry: the network's carry before the first step.
-        sequence_length: as in `values_along`.
+        sequence_length: steps of a sequence, as in `values_along`.
         gamma: discount.
         lambda_: weight between one-step (0) and Monte Carlo (1) advantages.
 

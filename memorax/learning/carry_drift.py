@@ -21,9 +21,9 @@ def carry_drift(network: Network, params: PyTree, steps: ReplayedSteps, carries:
 
     Args:
         network: an action-value network.
-        params: its variables.
+        params: variables of the network.
         steps: a stretch of the history of environments, leaves `[N, C * period, ...]`.
-        carries: those stored before every `period`-th step, leaves `[N, C, ...]`.
+        carries: carries stored before every `period`-th step, leaves `[N, C, ...]`.
         burn_in: steps between a stored carry and the comparison, at most `period - 1` of them.
 
     Returns:
@@ -60,9 +60,9 @@ def sampled_carry_drift(
     Args:
         key: random key.
         network: an action-value network with a carry.
-        params: its variables.
+        params: variables of the network.
         buffer: the buffer's state, of `ReplayedSteps`.
-        burn_in: as in `carry_drift`.
+        burn_in: steps of the burn-in, as in `carry_drift`.
         num_sequences: stored carries in the stretch, at most as many as the buffer keeps.
     """
     storage, sizes = buffer.storage, layout(buffer.storage)

@@ -21,7 +21,7 @@ def check_minibatches(num_sequences: int, num_minibatches: int, steps_per_sequen
         num_sequences: training sequences in a rollout.
         num_minibatches: minibatches they are dealt into.
         steps_per_sequence: steps in each.
-        why: what the number of sequences is, for the message.
+        why: name of the number of sequences, for the message.
 
     Raises:
         ValueError: if `num_minibatches` does not divide `num_sequences`.
@@ -46,7 +46,7 @@ def epochs(
 
     Args:
         key: random key of the orders.
-        state: what the updates change.
+        state: state that the updates change.
         batch: leaves `[N, ...]`, one sequence per row.
         num_epochs: passes.
         num_minibatches: minibatches in a pass; divides `N`.

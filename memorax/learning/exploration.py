@@ -45,8 +45,8 @@ def epsilon_greedy_policy(network: Network, params: PyTree, epsilon: Callable[[i
     """Act by an action-value network.
 
     Args:
-        network: its head values the actions of a `Discrete` space.
-        params: its variables.
+        network: a network whose head values the actions of a `Discrete` space.
+        params: variables of the network.
         epsilon: given the number of rows in the batch, the probability of a random action, a scalar or `[B]`.
     """
 

@@ -36,8 +36,8 @@ def clipped_surrogate(log_ratio: Array, advantage: Array, clip: Array | float) -
 
     Args:
         log_ratio: logarithm of the action's probability over that while acting.
-        advantage: of the action.
-        clip: how far a ratio may move from 1 before its gradient is cut.
+        advantage: advantage of the action.
+        clip: distance of a ratio from 1 beyond which its gradient is cut.
     """
     ratio = jnp.exp(log_ratio)
     return jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
@@ -57,10 +57,10 @@ def policy_loss(
     Args:
         distribution: the policy over actions, batch shape `[N, L]`.
         action: the actions taken, `[N, L, ...]`.
-        log_prob: their log-probabilities while acting, `[N, L]`.
+        log_prob: log-probabilities of the actions while acting, `[N, L]`.
         advantage: `[N, L]`.
-        active: which steps count, `[N, L]`; None for all.
-        clip: how far a ratio may move from 1 before its gradient is cut.
+        active: whether each step counts, `[N, L]`; None for all.
+        clip: distance of a ratio from 1 beyond which its gradient is cut.
         normalize_advantage: standardise advantages over the steps that count.
 
     Returns:

@@ -58,10 +58,10 @@ def gradient_step(
 
     Args:
         loss_fn: `variables -> (loss, (metrics, auxiliary))`.
-        learner: whose parameters to differentiate by.
+        learner: the learner by whose parameters the loss is differentiated.
         optimizer: turns gradients into updates.
-        prefix: what the names of the metrics added here start with.
-        **extra: what an `optax.GradientTransformationExtraArgs` takes besides gradients, such as `step`.
+        prefix: prefix of the names of the metrics.
+        **extra: arguments of an `optax.GradientTransformationExtraArgs` besides gradients, such as `step`.
 
     Returns:
         `(learner, metrics, auxiliary)`. The metrics are those of the loss, `<prefix>loss` and those of
@@ -86,11 +86,11 @@ def apply_gradients(
     """Let an optimizer take one step along gradients, unless they are not finite.
 
     Args:
-        gradients: of the structure of `learner.params`.
-        learner: what to change.
+        gradients: gradients by `learner.params`, of the same structure.
+        learner: the learner to change.
         optimizer: turns gradients into updates.
-        prefix: what the names of the metrics start with.
-        **extra: what an `optax.GradientTransformationExtraArgs` takes besides gradients.
+        prefix: prefix of the names of the metrics.
+        **extra: arguments of an `optax.GradientTransformationExtraArgs` besides gradients.
 
     Returns:
         `(learner, metrics)`. Where any element of the gradients is NaN or infinite, or their norm overflows, the
@@ -149,9 +149,9 @@ def target_update(
     Args:
         params: the network's parameters after the update.
         target_params: the target network's.
-        num_updates: how many updates have been made, this one included: updates, not environment steps.
+        num_updates: number of updates made, this one included: updates, not environment steps.
         period: updates between two moves.
-        tau: how far to move, from 0 (not at all) to 1 (a copy).
+        tau: fraction of the way to move, from 0 (not at all) to 1 (a copy).
 
     Returns:
         The target network's new parameters.

@@ -18,10 +18,10 @@ class QErrors(NamedTuple):
     """How wrong action values are: leaves `[N, L]` for the `L` steps after the burn-in, the last timestep left out.
 
     Attributes:
-        loss: what the head minimises.
+        loss: loss that the head minimises.
         td_error: target minus value (both rescaled, where targets are).
         known: whether the step has a target; the other two mean nothing elsewhere.
-        value: of the actions taken.
+        value: value of the actions taken.
     """
 
     loss: Array
@@ -48,8 +48,8 @@ def q_errors(
 
     Args:
         network: an action-value network.
-        params: its variables.
-        target_params: those of the target network.
+        params: variables of the network.
+        target_params: variables of the target network.
         batch: windows of `ReplayedSteps`, leaves `[N, burn_in + L + 1, ...]`; the last timestep is only a successor.
         gamma: discount.
         burn_in: steps at the head of a window that only rebuild the carry, of both networks.

@@ -80,7 +80,7 @@ def n_step_targets(rewards: Array, terminated: Array, known: Array, gamma: Array
     known is bootstrapped from, and only the step before the unknown one has no target.
 
     Args:
-        rewards: what each step paid, `[T]`.
+        rewards: reward of each step, `[T]`.
         terminated: whether the return ended with the step, `[T]`.
         known: whether the step's successor is known, `[T]` (see `known_successors`).
         gamma: discount.
@@ -120,9 +120,9 @@ def replayed_updates(
 
     Args:
         key: random key; each update gets one of its own.
-        state: what the updates change. Leave the buffer's storage out of it, or a branch not taken would copy it.
+        state: state that the updates change. Leave the buffer's storage out of it, or a branch not taken would copy it.
         ready: whether there is something to learn from, a bool scalar.
-        num_updates: how many updates.
+        num_updates: number of updates.
         update: `(state, key) -> (state, metrics)`.
 
     Returns:

@@ -29,7 +29,7 @@ def generalized_advantage_estimate(
     """Exponentially weighted sum of TD errors (Schulman et al., 2016, High-Dimensional Continuous Control, eq. 16).
 
     Args:
-        rewards: what each step paid, `[T]`.
+        rewards: reward of each step, `[T]`.
         values: values of the timesteps, `[T]`.
         next_values: values of the steps' successors, `[T]`.
         discounts: zero where a step terminated the episode, gamma elsewhere, `[T]`.
@@ -51,7 +51,7 @@ def lambda_return(rewards: Array, next_values: Array, discounts: Array, done: Ar
     """Mixture of all n-step returns with weights `(1 - lambda) lambda^(n - 1)` (Sutton and Barto, 2018, eq. 12.18).
 
     Args:
-        rewards: what each step paid, `[T]`.
+        rewards: reward of each step, `[T]`.
         next_values: values of the steps' successors, `[T]`.
         discounts: zero where a step terminated the episode, gamma elsewhere, `[T]`.
         done: whether the episode ended with the step, `[T]`.
@@ -75,7 +75,7 @@ def n_step_return(rewards: Array, next_values: Array, discounts: Array, done: Ar
     Fewer than `n` rewards are summed where the episode or the trajectory ends before.
 
     Args:
-        rewards: what each step paid, `[T]`.
+        rewards: reward of each step, `[T]`.
         next_values: values of the steps' successors, `[T]`.
         discounts: zero where a step terminated the episode, gamma elsewhere, `[T]`.
         done: whether the episode ended with the step, `[T]`.
@@ -127,7 +127,7 @@ def vtrace(
     """Off-policy corrected values and advantages (Espeholt et al., 2018, IMPALA, section 4.1 and eq. 1).
 
     Args:
-        rewards: what each step paid, `[T]`.
+        rewards: reward of each step, `[T]`.
         values: values of the timesteps, `[T]`.
         next_values: values of the steps' successors, `[T]`.
         discounts: zero where a step terminated the episode, gamma elsewhere, `[T]`.
@@ -174,7 +174,7 @@ def retrace(
     """Off-policy returns for action values (Munos et al., 2016, Safe and Efficient Off-Policy RL, eqs. 3 and 4).
 
     Args:
-        rewards: what each step paid, `[T]`.
+        rewards: reward of each step, `[T]`.
         action_values: values of the actions taken, `[T]`.
         next_values: expected values of the steps' successors under the policy that is learned, `[T]`.
         discounts: zero where a step terminated the episode, gamma elsewhere, `[T]`.

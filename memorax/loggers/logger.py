@@ -21,12 +21,12 @@ class RunDescription:
 
     Attributes:
         id: tells the run from every other one, and stays the same when it is resumed.
-        name: what it is called.
+        name: name of the run.
         columns: the names of what a row may hold, always the same ones in the same order.
         step: environment steps whose metrics were logged already, where the run is resumed: what was logged after them
             happens again.
         total_steps: environment steps it will take in each seed.
-        num_seeds: how many seeds run side by side.
+        num_seeds: number of seeds that run side by side.
         group: what it has in common with other runs, such as the experiment they belong to.
         tags: words to find it by.
         config: the settings, as JSON would hold them.

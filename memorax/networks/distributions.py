@@ -126,8 +126,8 @@ class MultiCategorical(Distribution):
     """Several independent choices side by side.
 
     Args:
-        logits: those of every choice, one after the other, `[..., sum(action_dims)]`.
-        action_dims: how many actions each choice has.
+        logits: logits of every choice, one after the other, `[..., sum(action_dims)]`.
+        action_dims: number of actions of each choice.
     """
 
     logits: Array

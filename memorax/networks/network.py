@@ -45,7 +45,7 @@ class Network(nn.Module):
             reward: previous rewards `[B, T]`.
             done: `[B, T]` bool, true where the observation is the first of an episode.
             initial_carry: the torso's carry before the first step.
-            *head_inputs: what the head takes besides features (the action, for a continuous Q-network).
+            *head_inputs: inputs of the head besides features (the action, for a continuous Q-network).
 
         Returns:
             `(carry, output)`: the torso's carry after the last step and the head's output, leaves `[B, T, ...]`.
@@ -71,7 +71,7 @@ class Network(nn.Module):
         Args:
             features: the torso's outputs `[B, T, D]`.
             observation: pytree of `[B, T, ...]`, read for its `action_mask` alone.
-            *head_inputs: what the head takes besides features.
+            *head_inputs: inputs of the head besides features.
         """
         output = self.head(features, *head_inputs)
         mask = action_mask(observation)
@@ -123,8 +123,8 @@ def unroll(
         params: variables of the network.
         timesteps: leaves `[B, T, ...]`.
         carry: the torso's carry before the first timestep.
-        burn_in: how many leading steps only rebuild the carry; no gradient flows through them.
-        head_inputs: what the head takes besides features, leaves `[B, T - burn_in, ...]`.
+        burn_in: number of leading steps that only rebuild the carry; no gradient flows through them.
+        head_inputs: inputs of the head besides features, leaves `[B, T - burn_in, ...]`.
 
     Returns:
         `(carry, output)` with output leaves `[B, T - burn_in, ...]`.
@@ -204,8 +204,8 @@ def apply_head(network: Network, params: PyTree, features: Array, observation: P
         network: the network.
         params: variables of the network.
         features: `[B, T, D]`.
-        observation: those of the same steps, leaves `[B, T, ...]`, read for their `action_mask` alone.
-        *head_inputs: what the head takes besides features, leaves `[B, T, ...]`.
+        observation: observations of the same steps, leaves `[B, T, ...]`, read for their `action_mask` alone.
+        *head_inputs: inputs of the head besides features, leaves `[B, T, ...]`.
     """
     return network.apply(params, features, observation, *head_inputs, method="apply_head")
 

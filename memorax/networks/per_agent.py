@@ -28,7 +28,7 @@ class PerAgentNetwork(Network):
     much as `num_agents` of its kind.
 
     Attributes:
-        num_agents: how many agents act in an environment.
+        num_agents: number of agents that act in an environment.
     """
 
     num_agents: int = 1

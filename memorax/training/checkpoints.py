@@ -34,10 +34,10 @@ class Checkpoint:
 
     Attributes:
         step: environment steps taken in each seed.
-        seconds: how long the run had taken.
+        seconds: seconds that the run took so far.
         tree: the pytree that was saved.
         logged: the step up to which metrics were logged.
-        rows: those of `step` where they are not logged yet, because they wait for an evaluation.
+        rows: rows of metrics of `step`, where they are not logged yet, because they wait for an evaluation.
     """
 
     step: int
@@ -78,10 +78,10 @@ class Checkpoints:
 
         Args:
             step: environment steps taken in each seed.
-            seconds: how long the run took so far.
+            seconds: seconds that the run took so far.
             tree: pytree of arrays.
             logged: the step up to which metrics were logged; by default all of them.
-            rows: those of `step` where they are not logged yet.
+            rows: rows of metrics of `step`, where they are not logged yet.
 
         Raises:
             OSError: if the disk is full; the checkpoints before stay as they are.

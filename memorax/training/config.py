@@ -174,7 +174,7 @@ def config_from_json(settings: Mapping[str, Any], origin: str) -> TrainConfig:
 
     Args:
         settings: what `config_to_json` returned.
-        origin: where they were read, for messages.
+        origin: place they were read from, for messages.
 
     Raises:
         ValueError: if there are settings that do not exist, or values that are not valid.

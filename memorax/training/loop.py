@@ -92,7 +92,7 @@ def train(
     the chunk that is running.
 
     Args:
-        agent: what learns.
+        agent: the agent to train.
         total_steps: environment steps in each seed, over all its environments, such as `1e6`; rounded up to whole
             iterations.
         seed: random seed of the first agent; agent i uses `seed + i`.

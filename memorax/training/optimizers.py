@@ -42,7 +42,7 @@ def make_optimizer(
         name: one of `OPTIMIZERS`, or `module:attribute`.
         learning_rate: Learning rate.
         max_grad_norm: Gradients are scaled down to this global norm.
-        options: its other parameters, by name.
+        options: other parameters of the optimizer, by name.
 
     Raises:
         ValueError: if there is no such optimizer or option.

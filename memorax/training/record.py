@@ -26,16 +26,16 @@ class RunRecord:
 
     Attributes:
         id: tells the run from every other one, and stays the same when it is resumed.
-        name: that of its folder, or of its algorithm where it has none.
+        name: name of its folder, or of its algorithm where it has no folder.
         seed: random seed of the first agent.
         num_seeds: agents side by side.
         total_steps: environment steps planned in each seed.
         group: what it has in common with other runs, if that was said.
         tags: words to find it by.
         config: the settings, as JSON holds them; those of `TrainConfig`, or what `train` was given.
-        parameters: how many numbers each network learns, in one seed.
+        parameters: number of parameters of each network, in one seed.
         origin: the surroundings it was begun in; see `describe_origin`.
-        resumed: for each time it was resumed, the step and the surroundings.
+        resumed: step and surroundings of each time the run was resumed.
     """
 
     id: str

@@ -36,9 +36,9 @@ class Run:
     Attributes:
         record: what it says of itself: its id, seeds, settings and surroundings.
         config: the settings its agent was built from; None where the agent was made in Python.
-        agent: what was trained.
+        agent: the agent that was trained.
         step: environment steps taken in each seed.
-        states: of every seed, leaves `[num_seeds, ...]`.
+        states: states of all seeds, leaves `[num_seeds, ...]`.
     """
 
     record: RunRecord
@@ -56,7 +56,7 @@ class Run:
         """The state of one agent.
 
         Args:
-            seed: its random seed.
+            seed: random seed of the agent.
 
         Raises:
             ValueError: if the run has no such seed.
@@ -95,7 +95,7 @@ def run_config(
     Args:
         config: the settings.
         folder: the run folder; by default one in `runs/` named after the settings and the time.
-        loggers: in place of those the config names.
+        loggers: loggers to use in place of those that the config names.
 
     Returns:
         The folder and where the run ended.
@@ -120,7 +120,7 @@ def resume_run(
     Args:
         folder: the run folder.
         total_steps: train for longer than the config says.
-        loggers: in place of those the config names.
+        loggers: loggers to use in place of those that the config names.
 
     Raises:
         ValueError: if there is no run in the folder or it cannot be resumed.
@@ -208,10 +208,10 @@ def render_run(
     Args:
         folder: the run folder.
         output: the animation to write, `.gif` or `.mp4`; by default `episode.gif` in the folder.
-        seed: which of the run's agents, by its seed; by default the first.
-        num_episodes: how many episodes.
+        seed: random seed of the agent to draw; by default the first of the run.
+        num_episodes: number of episodes.
         num_steps: steps after which to stop in any case.
-        frames_per_second: how fast it plays.
+        frames_per_second: frames shown in a second.
         environment_seed: random seed of the environment.
         deterministic: act greedily; otherwise as in training.
         agent: the agent, where it was made in Python.

@@ -21,10 +21,10 @@ class Episodes:
     """Sums over episodes.
 
     Attributes:
-        count: how many episodes.
+        count: number of episodes.
         returns: the sum of their undiscounted returns.
         lengths: the sum of their lengths in steps.
-        unfinished: how many of them had not ended when the evaluation did; 0 in training.
+        unfinished: number of these episodes that had not ended when the evaluation did; 0 in training.
     """
 
     count: Array

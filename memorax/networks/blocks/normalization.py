@@ -29,7 +29,7 @@ class PostNorm(Block):
     """`norm(model(x))`; `PostNorm(Residual(model))` is the layer of Vaswani et al. (2017, Section 3.1).
 
     Attributes:
-        model: whose outputs are normalised.
+        model: module whose outputs are normalised.
         norm: normalises each step by itself.
     """
 

@@ -80,7 +80,7 @@ class Gated(Block):
     """`activation(W x) * model(x)`: a second branch decides what of the model's outputs passes.
 
     Attributes:
-        model: whose outputs are gated.
+        model: module whose outputs are gated.
         activation: activation function of the gate.
         dtype: dtype of the gate's computation.
         param_dtype: dtype of the parameters.

@@ -22,14 +22,14 @@ class DiscreteQNetwork(RepresentedValueHead):
     """The values of all actions of a `Discrete` space.
 
     Attributes:
-        action_dim: how many actions.
-        representation: how a value is represented; by default as itself, with the Huber loss of DQN.
+        action_dim: number of actions.
+        representation: representation of a value; by default the value itself, with the Huber loss of DQN.
         dueling: add a value of the timestep and advantages of the actions, less their mean over the actions (Wang et
             al., 2016, "Dueling Network Architectures for Deep Reinforcement Learning", equation 9). Of a distribution
             that mean is taken at each atom.
         hidden_features: widths of layers before the output, each of the two streams of a dueling network its own.
         layer_norm: normalise each of those layers.
-        dtype: what is computed in.
+        dtype: dtype of the computation.
     """
 
     action_dim: int
@@ -88,10 +88,10 @@ class ContinuousQNetwork(RepresentedValueHead):
     """The value of an action of a `Box` space.
 
     Attributes:
-        representation: how the value is represented; by default as itself, with half the squared error as loss.
+        representation: representation of the value; by default the value itself, with half the squared error as loss.
         hidden_features: widths of the layers in which features and action meet.
         layer_norm: normalise each of those layers.
-        dtype: what is computed in.
+        dtype: dtype of the computation.
     """
 
     representation: Representation = Scalar()

@@ -21,7 +21,7 @@ class C51(Representation):
     and projected onto the atoms (algorithm 1).
 
     Attributes:
-        num_atoms: how many atoms.
+        num_atoms: number of atoms.
         low: the first atom. Values below it count as it.
         high: the last atom, likewise.
     """

@@ -77,8 +77,8 @@ def hidden_layers(
         features: widths of the layers; none returns the inputs.
         layer_norm: normalise before each ReLU (Gallici et al., 2024, "Simplifying Deep Temporal Difference Learning",
             section 4: it keeps off-policy temporal-difference learning from diverging).
-        dtype: what is computed in.
-        prefix: of the layers' names.
+        dtype: dtype of the computation.
+        prefix: prefix of the layers' names.
     """
     for i, width in enumerate(features):
         inputs = linear(width, HIDDEN_SCALE, dtype, f"{prefix}_{i}")(inputs)

@@ -22,9 +22,9 @@ class HLGauss(Representation):
     against a successor is that against its value, discounted, plus the reward.
 
     Attributes:
-        num_bins: how many bins.
-        low: where the first bin begins. Values below it count as it.
-        high: where the last bin ends, likewise.
+        num_bins: number of bins.
+        low: lower end of the first bin. Values below it count as it.
+        high: upper end of the last bin. Values above it count as it.
         sigma: standard deviation of the normal distribution, in bins.
     """
 

@@ -21,8 +21,8 @@ class Categorical(Head):
     """A policy over the actions of a `Discrete` space.
 
     Attributes:
-        action_dim: how many actions.
-        dtype: what is computed in.
+        action_dim: number of actions.
+        dtype: dtype of the computation.
     """
 
     action_dim: int
@@ -48,8 +48,8 @@ class MultiCategorical(Head):
     """A policy over the actions of a `MultiDiscrete` space.
 
     Attributes:
-        action_dims: how many actions each choice has.
-        dtype: what is computed in.
+        action_dims: number of actions of each choice.
+        dtype: dtype of the computation.
     """
 
     action_dims: Sequence[int]
@@ -79,9 +79,9 @@ class Gaussian(Head):
     Its samples are not bounded: environments are given the nearest action in the space.
 
     Attributes:
-        action_dim: how many numbers an action has.
+        action_dim: number of components of an action.
         initial_log_std: logarithm of the standard deviation before training.
-        dtype: what is computed in.
+        dtype: dtype of the computation.
     """
 
     action_dim: int
@@ -107,13 +107,13 @@ class SquashedGaussian(Head):
     Mean and standard deviation both depend on the features.
 
     Attributes:
-        action_dim: how many numbers an action has.
+        action_dim: number of components of an action.
         low: lower bound of the actions, one or one for each number.
         high: upper bound likewise.
         min_log_std: lower limit of the logarithm of the standard deviation before squashing.
         max_log_std: upper limit likewise.
-        initial_log_std: what it is before training, between the two.
-        dtype: what is computed in.
+        initial_log_std: the logarithm before training, between the two bounds.
+        dtype: dtype of the computation.
     """
 
     action_dim: int
@@ -152,10 +152,10 @@ class Beta(Head):
     """A Beta policy over a bounded `Box` space, with one maximum within the bounds (Chou et al., 2017).
 
     Attributes:
-        action_dim: how many numbers an action has.
+        action_dim: number of components of an action.
         low: lower bound of the actions, one or one for each number.
         high: upper bound likewise.
-        dtype: what is computed in.
+        dtype: dtype of the computation.
     """
 
     action_dim: int

@@ -21,8 +21,8 @@ class Quantiles(Representation):
     compared with: one value, or all quantiles of the successor, discounted and shifted by the reward.
 
     Attributes:
-        num_quantiles: how many quantiles; the i-th is that of probability `(i + 1/2) / num_quantiles`.
-        huber: where the Huber loss turns from quadratic to linear.
+        num_quantiles: number of quantiles; the i-th is that of probability `(i + 1/2) / num_quantiles`.
+        huber: error at which the Huber loss turns from quadratic to linear.
     """
 
     num_quantiles: int = 51

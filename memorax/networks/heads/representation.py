@@ -52,7 +52,7 @@ class Scalar(Representation):
     """A value as itself.
 
     Attributes:
-        huber: where the Huber loss turns from quadratic to linear; `None` for half the squared error everywhere.
+        huber: error at which the Huber loss turns from quadratic to linear; `None` for half the squared error.
     """
 
     huber: float | None = None

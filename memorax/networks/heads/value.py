@@ -98,10 +98,10 @@ class VNetwork(RepresentedValueHead):
     """The value of a timestep.
 
     Attributes:
-        representation: how the value is represented; by default as itself, with half the squared error as loss.
+        representation: representation of the value; by default the value itself, with half the squared error as loss.
         hidden_features: widths of layers before the output.
         layer_norm: normalise each of those layers.
-        dtype: what is computed in.
+        dtype: dtype of the computation.
     """
 
     representation: Representation = Scalar()
@@ -127,11 +127,11 @@ class HordeHead(RepresentedValueHead):
     rewards and discounts `[B, T, Q]` and return `[B, T, Q]`, and `value` is `[B, T, Q]`.
 
     Attributes:
-        num_questions: how many questions.
-        representation: how an answer is represented; by default as itself, with half the squared error as loss.
+        num_questions: number of questions.
+        representation: representation of an answer; by default the value itself, with half the squared error as loss.
         hidden_features: widths of layers before the output, which all questions share.
         layer_norm: normalise each of those layers.
-        dtype: what is computed in.
+        dtype: dtype of the computation.
     """
 
     num_questions: int

@@ -19,7 +19,7 @@ def elementwise_recurrence(
 
     Args:
         step: elementwise `(weights, inputs of one step, state) -> state`.
-        weights: the same at every step, leaves that broadcast against those of the state.
+        weights: parameters that are the same at every step, leaves that broadcast against those of the state.
         inputs: leaves `[T, B, ...]`.
         done: `[T, B]` bool; the state becomes zero before that step.
         state: the state before the first step, leaves `[B, ...]`.

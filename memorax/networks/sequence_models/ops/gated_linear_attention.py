@@ -64,7 +64,7 @@ def weighted_linear_attention(
     by it are averages of values.
 
     Args:
-        log_decay: as in `gated_linear_attention`, as are the other arguments not named here.
+        log_decay: `[B, T, H, 1]` or `[B, T, H, N]`, at most 0; see `gated_linear_attention`.
         keys: `[B, T, H, N]`.
         values: `[B, T, H, P]`.
         queries: `[B, T, H, N]`.
