@@ -17,7 +17,7 @@ import tyro
 
 from memorax import testing
 from tests.networks.sequence_models import laws
-from tests.networks.sequence_models.test_laws import FEATURES, LONG_TOLERANCE, MODELS, make_models
+from tests.networks.sequence_models.test_laws import FEATURES, MODELS, make_models
 from tests.networks.sequence_models.test_packages import PACKAGES, check_parity_with_a_package
 from tests.networks.sequence_models.test_parity import PARITY, check_parity
 
@@ -69,7 +69,7 @@ def row(name: str) -> list[str]:
         outcome(lambda: testing.check_sequence_model(model, FEATURES)),
         outcome(lambda: laws.check_gradient(model, FEATURES)),
         outcome(lambda: laws.check_bfloat16(half, FEATURES)),
-        outcome(lambda: laws.check_long_sequence(model, FEATURES, tolerance=LONG_TOLERANCE.get(name, 1e-5))),
+        outcome(lambda: laws.check_long_sequence(model, FEATURES)),
         *paper,
         *package,
     ]

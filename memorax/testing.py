@@ -37,7 +37,7 @@ def check_sequence_model(
         batch_size: B of the check.
         num_steps: T of the check.
         seed: random seed of the inputs and of `done`.
-        tolerance: largest absolute difference allowed in float32.
+        tolerance: largest difference allowed in float32, as a fraction of an array's largest magnitude (`check_close`).
 
     Raises:
         AssertionError: naming the truth that does not hold.
@@ -148,7 +148,8 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) ->
     Args:
         agent: the agent; it is trained for a few iterations.
         seed: random seed of the check.
-        tolerance: largest absolute difference allowed between acting and learning in float32.
+        tolerance: largest difference allowed between acting and learning in float32, as a fraction of an array's
+            largest magnitude (`check_close`).
 
     Raises:
         AssertionError: naming the truth that does not hold.
@@ -204,7 +205,8 @@ def check_acting_equals_learning(agent: Algorithm, seed: int = 0, tolerance: flo
     Args:
         agent: the agent.
         seed: random seed of the check.
-        tolerance: largest absolute difference allowed in float32, of outputs, carries and log-probabilities.
+        tolerance: largest difference of outputs, carries and log-probabilities allowed in float32, as a fraction of an
+            array's largest magnitude (`check_close`).
 
     Raises:
         AssertionError: naming the truth that does not hold.
@@ -243,12 +245,57 @@ def check_acting_equals_learning(agent: Algorithm, seed: int = 0, tolerance: flo
     _close("probability ratios are 1 before the first update", acted, learned, tolerance)
 
 
+def check_close(
+    actual: PyTree,
+    expected: PyTree,
+    tolerance: float = 1e-5,
+    floor: float = 0.1,
+    truth: str = "arrays are close",
+) -> None:
+    """Check that two trees of arrays differ by rounding alone: each leaf by little of its own largest magnitude.
+
+    An entry of a sum is rounded as coarsely as the terms it was summed from, so that the small entries of an array are
+    as inexact as its large ones, and how inexact those are depends on the processor. Entries that are infinite, and
+    integers, must be equal; NaN is close to nothing.
+
+    Args:
+        actual: the tree to check.
+        expected: what it should be; its leaves have the same shapes.
+        tolerance: largest difference allowed, as a fraction of the largest magnitude in the expected leaf.
+        floor: a leaf whose largest magnitude is smaller is compared as if it reached this: terms of this size may have
+            cancelled in it.
+        truth: what does not hold otherwise, for the error.
+
+    Raises:
+        AssertionError: naming the truth, the leaf and its largest difference.
+    """
+    actual_leaves, expected_leaves = (jax.tree_util.tree_leaves_with_path(tree) for tree in (actual, expected))
+    _require(
+        [path for path, _ in actual_leaves] == [path for path, _ in expected_leaves], f"{truth}: trees are built alike"
+    )
+    for (path, x), (_, y) in zip(actual_leaves, expected_leaves, strict=True):
+        leaf = f"{truth} {jax.tree_util.keystr(path)}".rstrip()
+        x, y = np.asarray(x), np.asarray(y)
+        _require(x.shape == y.shape, f"{leaf}: shapes are {x.shape} and {y.shape}")
+        if y.dtype == jax.dtypes.float0 or not y.size:
+            continue
+        if not _is_float(y):
+            _require(np.array_equal(x, y), f"{leaf}: integers are equal")
+            continue
+        x, y = (z.astype(np.complex128 if np.iscomplexobj(z) else np.float64) for z in (x, y))
+        with np.errstate(invalid="ignore"):
+            difference = np.where(x == y, 0.0, np.abs(x - y))
+        bound = tolerance * max(float(np.max(np.abs(y), where=np.isfinite(y), initial=0.0)), floor)
+        error = float(difference.max())
+        _require(error <= bound, f"{leaf}: largest difference {error:.2e} > {bound:.1e}")
+
+
 def _require(holds: bool, truth: str) -> None:
     if not holds:
         raise AssertionError(f"does not hold: {truth}")
 
 
-def _is_float(x: Array) -> bool:
+def _is_float(x: Array | np.ndarray) -> bool:
     return jnp.issubdtype(x.dtype, jnp.inexact)
 
 
@@ -273,10 +320,7 @@ def _same_shapes(truth: str, a: PyTree, b: PyTree) -> None:
 
 def _close(truth: str, a: PyTree, b: PyTree, tolerance: float) -> None:
     _same_shapes(truth, a, b)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        if x.size:
-            error = float(jnp.max(jnp.abs(jnp.asarray(x, y.dtype) - y))) if _is_float(y) else float(jnp.any(x != y))
-            _require(error <= tolerance, f"{truth}: largest difference {error:.2e} > {tolerance:.0e}")
+    check_close(a, b, tolerance, truth=truth)
 
 
 def _equal(truth: str, a: PyTree, b: PyTree) -> None:

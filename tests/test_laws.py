@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,8 +36,18 @@ def test_algorithm(algorithm: str, torso: str) -> None:
     testing.check_algorithm(make_agent(algorithm, CueRecall(delay=3), None, TORSOS[torso](FEATURES)))
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("torso", TORSOS)
+KINDS_OF_TORSO = ("mlp", "gru", "lru", "mamba", "mlstm", "attention")
+"""One of each kind: without memory, a cell, a diagonal recurrence, two matrix states, a window of the past."""
+
+
+def algorithms_and_torsos() -> Iterator[Any]:
+    """The first algorithm with every torso, the others with one torso of each kind; what is left is slow."""
+    for algorithm, torso in itertools.product(ALGORITHMS, TORSOS):
+        fast = algorithm == next(iter(ALGORITHMS)) or torso in KINDS_OF_TORSO
+        yield pytest.param(algorithm, torso, marks=() if fast else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("algorithm", "torso"), algorithms_and_torsos())
 def test_every_algorithm_updates_with_every_torso(algorithm: str, torso: str) -> None:
     agent = make_agent(algorithm, EndlessReward(limit=3), None, TORSOS[torso](FEATURES))
     key, state = agent.init(jax.random.key(0))

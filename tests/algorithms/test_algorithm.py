@@ -14,7 +14,7 @@ import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from memorax.algorithms import ALGORITHMS, PPO, PPOConfig
-from memorax.networks import MLP, RNN, TORSOS, FeatureExtractor, Network, SequenceModelWrapper, heads
+from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, SequenceModelWrapper, heads
 from tests.catalogue import FEATURES, make_agent
 from tests.probes import CueRecall, EndlessReward
 
@@ -83,7 +83,7 @@ def test_a_torso_that_changes_the_shape_of_its_carry_is_an_error() -> None:
 
 
 def test_keep_reduces_each_iteration() -> None:
-    agent = make_agent("ppo", CueRecall(), None, TORSOS["gru"](FEATURES))
+    agent = make_agent("ppo", CueRecall(), None, TORSOS["mlp"](FEATURES))
     key, state = agent.init(jax.random.key(0))
     _, _, transitions = agent.train(key, state, 96)
     _, _, kept = agent.train(key, state, 96, keep=lambda transition, metrics: (transition.reward.sum(), metrics))
@@ -93,7 +93,7 @@ def test_keep_reduces_each_iteration() -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_old_style_keys_work(algorithm: str) -> None:
-    agent = make_agent(algorithm, CueRecall(), None, TORSOS["gru"](FEATURES))
+    agent = make_agent(algorithm, CueRecall(), None, TORSOS["mlp"](FEATURES))
     key, state = agent.init(jax.random.PRNGKey(0))
     key, state, _ = agent.train(key, state, 1)
     key, _ = agent.evaluate(key, state, 8)
@@ -113,8 +113,8 @@ def test_hyperparameters_can_be_mapped_over() -> None:
     """An agent made inside `vmap` learns with the values it was given."""
 
     def critic_loss(gamma: jax.Array) -> jax.Array:
-        cfg = PPOConfig(num_envs=4, num_steps=8, num_minibatches=2, gamma=gamma)
-        agent = make_agent("ppo", EndlessReward(), None, RNN(nn.GRUCell(FEATURES)), cfg)
+        cfg = PPOConfig(num_envs=4, num_steps=8, num_minibatches=1, update_epochs=1, gamma=gamma)
+        agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](FEATURES), cfg)
         _, _, losses = agent.train(*agent.init(jax.random.key(0)), 1, keep=lambda _, metrics: metrics["critic_loss"])
         return losses[0]
 

@@ -15,6 +15,7 @@ from memorax.algorithms.algorithm import Algorithm
 from memorax.environments.wrappers import NormalizeReward
 from memorax.evaluation.rendering import Frame, _action_text, captioned, render_episodes, write_animation
 from memorax.networks import TORSOS
+from memorax.testing import check_close
 from tests.catalogue import make_agent
 from tests.environments.wrappers.track import Track
 from tests.probes import CueRecall
@@ -62,7 +63,7 @@ def test_playing_step_by_step_is_the_whole_evaluation(agent: Algorithm) -> None:
     for t in range(4):  # nothing is drawn before the first end, so that the keys do not matter
         worker, piece = step(jax.random.key(t), state, worker)
         np.testing.assert_array_equal(piece.action[:, 0], whole.action[:, t])
-        np.testing.assert_allclose(piece.reward[:, 0], whole.reward[:, t], rtol=1e-6)
+        check_close(piece.reward[:, 0], whole.reward[:, t], 1e-6)
 
 
 def test_what_cannot_be_drawn_says_so_at_once() -> None:

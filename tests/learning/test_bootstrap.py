@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memorax.learning.bootstrap import values_along
+from memorax.testing import check_close
 from memorax.types import Timestep, Trajectory
 
 DECAY = 0.7
@@ -98,9 +99,9 @@ def test_values_and_successors_equal_stepping_by_hand(ends: float, sequence_leng
         final_carry, carries, values, next_values = evaluate(trajectory, jnp.asarray(carry), sequence_length)
         expected = by_hand(trajectory, carry)
         for got, want in zip((final_carry, values, next_values), expected, strict=True):
-            np.testing.assert_allclose(got, want, atol=1e-5)
+            check_close(got, want)
         before = np.concatenate([carry[:, None], expected[1]], axis=1)[:, :-1:sequence_length]
-        np.testing.assert_allclose(carries, before, atol=1e-5)
+        check_close(carries, before)
 
 
 @settings(max_examples=30, deadline=None)
@@ -111,7 +112,7 @@ def test_any_pattern_of_ends(seed: int, ends: float, num_steps: int) -> None:
     carry = rng.normal(size=2).astype(np.float32)
     final_carry, _, values, next_values = evaluate(trajectory, jnp.asarray(carry), num_steps)
     for got, want in zip((final_carry, values, next_values), by_hand(trajectory, carry), strict=True):
-        np.testing.assert_allclose(got, want, atol=1e-5)
+        check_close(got, want)
 
 
 def test_maps_over_seeds_whose_episodes_end_differently() -> None:
@@ -121,4 +122,4 @@ def test_maps_over_seeds_whose_episodes_end_differently() -> None:
     carry = jnp.ones((3, 2))
     mapped = jax.vmap(lambda t, c: values_along(leaky_sum, (), t, c, 16)[3])(stacked, carry)
     for trajectory, got in zip(trajectories, mapped, strict=True):
-        np.testing.assert_allclose(got, by_hand(trajectory, np.ones(2))[2], atol=1e-5)
+        check_close(got, by_hand(trajectory, np.ones(2))[2])

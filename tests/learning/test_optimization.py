@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from memorax.learning.optimization import Learner, gradient_step, linear_decay, target_update
+from memorax.testing import check_close
 
 PARAMS = {"params": {"weight": jnp.array([1.0, -2.0]), "bias": jnp.array(0.5)}}
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.1))
@@ -34,9 +35,9 @@ def test_a_finite_gradient_is_descended():
     (loss, _), gradients = jax.value_and_grad(loss_fn, has_aux=True)(PARAMS, target)
     updates, expected_state = OPTIMIZER.update(gradients, state, PARAMS)
     expected = (optax.apply_updates(PARAMS, updates), expected_state)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), (params, new_state), expected)
-    np.testing.assert_allclose(metrics["loss"], loss)
-    np.testing.assert_allclose(metrics["error"], 2.5)
+    check_close((params, new_state), expected, 1e-6)
+    check_close(metrics["loss"], loss, 1e-6)
+    check_close(metrics["error"], 2.5, 1e-6)
     np.testing.assert_allclose(metrics["gradient_norm"], optax.tree.norm(gradients), rtol=1e-6)
     np.testing.assert_allclose(error, [1.5, -2.5])
     assert metrics["skipped_updates"] == 0

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from memorax.learning import returns
+from memorax.testing import check_close
 
 GAMMA = 0.9
 NUM_PATTERNS, NUM_STEPS = 1000, 12
@@ -110,10 +111,6 @@ def compiled(function, arguments):
     return jax.jit(jax.vmap(lambda *x: function(*x, *arguments)))
 
 
-def close(actual, desired) -> None:
-    np.testing.assert_allclose(actual, desired, rtol=2e-5, atol=2e-5)
-
-
 GAE = "rewards values next_values discounts done"
 RETURN = "rewards next_values discounts done"
 OFF_POLICY = "rewards values next_values discounts done importance_ratios"
@@ -123,9 +120,9 @@ OFF_POLICY = "rewards values next_values discounts done importance_ratios"
 def test_lambda_return_and_advantage_equal_the_forward_view(lambda_):
     trajectories = make_trajectories(1)
     expected = columns(lambda t: forward_lambda(trajectories, t, lambda_))
-    close(mapped(returns.lambda_return, trajectories, RETURN, lambda_), expected)
+    check_close(mapped(returns.lambda_return, trajectories, RETURN, lambda_), expected)
     advantages = mapped(returns.generalized_advantage_estimate, trajectories, GAE, lambda_)
-    close(advantages, expected - trajectories.values)
+    check_close(advantages, expected - trajectories.values)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, NUM_STEPS, NUM_STEPS + 3])
@@ -135,7 +132,7 @@ def test_n_step_return_equals_the_forward_view(n):
     def expected(t):
         return forward_n_step(trajectories, t, np.minimum(n, steps_left(trajectories, t)))
 
-    close(mapped(returns.n_step_return, trajectories, RETURN, n), columns(expected))
+    check_close(mapped(returns.n_step_return, trajectories, RETURN, n), columns(expected))
 
 
 @pytest.mark.parametrize(("lambda_", "rho_clip", "c_clip"), [(1.0, 1.0, 1.0), (0.7, 2.0, 0.8)])
@@ -149,8 +146,8 @@ def test_vtrace_equals_the_forward_view(lambda_, rho_clip, c_clip):
     next_targets = np.where(ends, trajectories.next_values, np.roll(targets, -1, axis=1))
     advantages = rho * (trajectories.rewards + trajectories.discounts * next_targets - trajectories.values)
     actual = mapped(returns.vtrace, trajectories, OFF_POLICY, lambda_, rho_clip, c_clip)
-    close(actual.targets, targets)
-    close(actual.advantages, advantages)
+    check_close(actual.targets, targets)
+    check_close(actual.advantages, advantages)
 
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.6, 1.0])
@@ -159,7 +156,7 @@ def test_retrace_equals_the_forward_view(lambda_):
     traces = np.roll(lambda_ * np.minimum(1.0, trajectories.importance_ratios), -1, axis=1)
     rho = np.ones_like(traces)
     expected = trajectories.values + columns(lambda t: forward_corrections(trajectories, t, rho, traces))
-    close(mapped(returns.retrace, trajectories, OFF_POLICY, lambda_), expected)
+    check_close(mapped(returns.retrace, trajectories, OFF_POLICY, lambda_), expected)
 
 
 def test_golden_numbers():
@@ -185,12 +182,12 @@ def test_identities():
     on_policy.importance_ratios[:] = 1.0
     lambda_one = mapped(returns.lambda_return, trajectories, RETURN, 1.0)
     lambda_zero = mapped(returns.lambda_return, trajectories, RETURN, 0.0)
-    close(lambda_one, mapped(returns.n_step_return, trajectories, RETURN, NUM_STEPS))
-    close(lambda_zero, mapped(returns.n_step_return, trajectories, RETURN, 1))
+    check_close(lambda_one, mapped(returns.n_step_return, trajectories, RETURN, NUM_STEPS))
+    check_close(lambda_zero, mapped(returns.n_step_return, trajectories, RETURN, 1))
     for lambda_ in (0.0, 0.8, 1.0):
         on_policy_return = mapped(returns.lambda_return, on_policy, RETURN, lambda_)
-        close(mapped(returns.vtrace, on_policy, OFF_POLICY, lambda_).targets, on_policy_return)
-        close(mapped(returns.retrace, on_policy, OFF_POLICY, lambda_), on_policy_return)
+        check_close(mapped(returns.vtrace, on_policy, OFF_POLICY, lambda_).targets, on_policy_return)
+        check_close(mapped(returns.retrace, on_policy, OFF_POLICY, lambda_), on_policy_return)
 
 
 FUNCTIONS = {

@@ -13,6 +13,7 @@ import pytest
 from memorax.networks import architectures
 from memorax.networks.blocks import Stack
 from memorax.networks.sequence_models import SequenceModel
+from memorax.testing import check_close
 from tests.networks.sequence_models import references_attention as reference
 from tests.networks.sequence_models.references import Array, float64
 
@@ -66,7 +67,7 @@ def test_parity(name: str) -> None:
     params = jax.tree.map(lambda x: np.asarray(x) + 0.1 * rng.normal(size=x.shape).astype(np.float32), params)
     _, outputs = jax.jit(model.apply)(params, inputs, done, carry)
     expected = [run(float64(params["params"]), float64(x), d) for x, d in zip(inputs, done, strict=True)]
-    np.testing.assert_allclose(outputs, np.stack(expected), rtol=1e-4, atol=2e-5)
+    check_close(outputs, np.stack(expected), 2e-5)
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from memorax.networks.dense import Dense, project
+from memorax.testing import check_close
 
 
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3), (2, 3, 4)])
 def test_dense_is_that_of_flax(leading: tuple[int, ...]) -> None:
     inputs = jax.random.normal(jax.random.key(0), (*leading, 5))
     params = nn.Dense(7).init(jax.random.key(1), inputs)
-    np.testing.assert_allclose(Dense(7).apply(params, inputs), nn.Dense(7).apply(params, inputs), atol=1e-6)
+    check_close(Dense(7).apply(params, inputs), nn.Dense(7).apply(params, inputs), 1e-6)
 
 
 def test_the_gradient_of_a_kernel_contracts_a_single_axis() -> None:
@@ -40,5 +39,4 @@ def test_gradients_are_those_of_the_product(shape: tuple[int, int]) -> None:
     def gradient(multiply: Callable[..., jax.Array]) -> tuple[jax.Array, jax.Array]:
         return jax.grad(lambda *args: jnp.sum(jnp.sin(multiply(*args))), argnums=(0, 1))(inputs, kernel)
 
-    compare = functools.partial(np.testing.assert_allclose, atol=1e-5)
-    jax.tree.map(compare, gradient(project), gradient(jnp.matmul))
+    check_close(gradient(project), gradient(jnp.matmul))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from memorax.networks.positional_embeddings import RoPE, cosine
+from memorax.testing import check_close
 from tests.networks.sequence_models import references
 
 
@@ -22,7 +23,7 @@ def test_scores_depend_on_distance_alone_however_long_the_episode(start: int) ->
         np.stack([references.rope(np.asarray(x[0, :, t], np.float64), t) for t in range(50)], 1)
         for x in (queries, others)
     )
-    np.testing.assert_allclose(scores[0], np.einsum("hqd,hkd->hqk", *exact), atol=1e-5)
+    check_close(scores[0], np.einsum("hqd,hkd->hqk", *exact))
 
 
 def test_first_position_is_not_rotated() -> None:
@@ -43,7 +44,7 @@ def test_gradient_turns_back() -> None:
 
     gradient = jax.jit(jax.grad(loss))(queries)
     expected, _ = RoPE().apply({}, weights, weights, -positions)
-    np.testing.assert_allclose(gradient, expected, atol=1e-5)
+    check_close(gradient, expected)
 
 
 def test_the_cosine_of_a_fraction_of_a_turn() -> None:

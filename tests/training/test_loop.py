@@ -17,6 +17,7 @@ from memorax.algorithms import DQNConfig
 from memorax.evaluation import read_metrics
 from memorax.evaluation.curves import group_curves
 from memorax.loggers import FileLogger, Logger, Outcome, Row, RunDescription
+from memorax.testing import check_close
 from memorax.training import Interrupted, TrainingResult, build_agent, evaluate_run, load_run, run_config, train
 from memorax.training.checkpoints import Checkpoints, to_arrays
 from memorax.training.folder import owned
@@ -140,7 +141,7 @@ def test_seeds_train_as_they_do_alone(agent: Agent, whole: tuple[Path, TrainingR
     result = train(agent, 8 * STEPS, seed=4, log_interval=STEPS, evaluation_steps=128, loggers=[recorder])
     alone, together = to_arrays(result.state), to_arrays(whole[1].state)
     for name, array in alone.items():
-        np.testing.assert_allclose(array[0], together[name][1], rtol=1e-4, atol=1e-5, err_msg=name)
+        check_close(array[0], together[name][1], 1e-4, truth=name)
 
 
 def test_a_second_run_with_the_same_agent_compiles_nothing(agent: Agent, whole: tuple[Path, TrainingResult]) -> None:

@@ -95,7 +95,7 @@ class CountRecall(Environment):
     def render(self, env_state: CountRecallState, params: None) -> np.ndarray:
         """The card on the table, the smaller one that asks, and beside it the number that is right."""
         left = np.asarray(env_state.value_deck)
-        canvas = card_pictures.table(left.sum() / self.num_cards)
+        canvas = card_pictures.table(float(left.sum()) / self.num_cards)
         value, query = np.asarray(env_state.shown)
         card = card_pictures.CARDS[self.deck_type]
         card(canvas, 60, 70, 100, value)

@@ -93,7 +93,7 @@ class HigherLower(Environment):
     def render(self, env_state: HigherLowerState, params: HigherLowerParams) -> np.ndarray:
         """The card on the table, and a bar for each rank that says how many are left."""
         deck, num_decks = np.asarray(env_state.deck), int(params.num_decks)
-        canvas = card_pictures.table(deck.sum() / (DECK_SIZE * num_decks))
+        canvas = card_pictures.table(float(deck.sum()) / (DECK_SIZE * num_decks))
         card_pictures.rank_card(canvas, 60, 70, 100, int(env_state.rank))
         card_pictures.rank_counts(canvas, 122, 110, deck, NUM_SUITS * num_decks)
         return canvas.pixels

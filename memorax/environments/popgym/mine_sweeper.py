@@ -91,7 +91,7 @@ class MineSweeper(Environment):
             for column in range(self.board_size):
                 left, top = SQUARE * column, SQUARE * row
                 canvas.rectangle(left + 1, top + 1, SQUARE - 2, SQUARE - 2, PAPER if viewed[row, column] else GRAY)
-                around = mines[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].sum()
+                around = int(mines[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].sum())
                 if mines[row, column]:
                     canvas.disc(left + SQUARE / 2, top + SQUARE / 2, SQUARE / 4, RED)
                 elif viewed[row, column]:

@@ -82,8 +82,8 @@ class RetNetCell(MemoroidCell):
         positions = count_positions(done, carry.position)
         turned = self.positional_embedding(queries.swapaxes(1, 2), keys.swapaxes(1, 2), positions)
         queries, keys = (x.swapaxes(1, 2) for x in turned)
-        log_decay = np.log1p(-(2.0 ** (-5.0 - np.arange(self.num_heads)))).astype(np.float32)
-        log_decay = jnp.broadcast_to(log_decay[None, None, :, None], (*queries.shape[:3], 1))
+        log_decays = np.log1p(-(2.0 ** (-5.0 - np.arange(self.num_heads)))).astype(np.float32)
+        log_decay = jnp.broadcast_to(log_decays[None, None, :, None], (*queries.shape[:3], 1))
         keys = keys * keys.shape[-1] ** -0.5
         state, outputs = gated_linear_attention(log_decay, keys, values, queries, done, carry.state, self.chunk_length)
         outputs = nn.LayerNorm(

@@ -14,6 +14,7 @@ from gymnasium.utils.seeding import np_random
 from memorax.environments import popgym
 from memorax.environments.popgym.cartpole import CartPoleState
 from memorax.environments.popgym.pendulum import PendulumState
+from memorax.testing import check_close
 from tests.environments.popgym.reference import LEVELS, Episode, make_reference
 
 NUM_EPISODES = 10  # of random play, and as many of expert play
@@ -155,7 +156,7 @@ def test_steps_equal_the_package(task: str, level: str, num_episodes: int) -> No
     room = 2 * num_episodes * 600
     results = compiled_step(task)(params, *(jnp.asarray(resize(column, room)) for column in inputs))
     observations, state, *ends, _ = jax.tree.map(lambda x: np.asarray(x)[:total], results)
-    np.testing.assert_allclose(observations, np.concatenate([e.observations[1:] for e in episodes]), rtol=0, atol=1e-6)
+    check_close(observations, np.concatenate([e.observations[1:] for e in episodes]), 1e-6)
     assert_same_state(id, values_of(state), np.concatenate([s[1:] for s in states]))
     pieces = (np.split(leaf, np.cumsum(lengths)[:-1]) for leaf in ends)
     for episode, *ours in zip(episodes, *pieces, strict=True):
@@ -179,7 +180,7 @@ def test_episodes_equal_the_package_in_float64(task: str, level: str, num_episod
         replayed = compiled_episode(task)(params, values, noise, actions)
     for episode, observations, *ends in zip(episodes, *map(np.asarray, replayed), strict=True):
         steps = min(episode.length, most)
-        np.testing.assert_allclose(observations[: steps + 1], episode.observations[: steps + 1], rtol=0, atol=1e-6)
+        check_close(observations[: steps + 1], episode.observations[: steps + 1], 1e-6)
         assert_same_ends(episode, steps, *ends)
 
 

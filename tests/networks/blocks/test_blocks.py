@@ -28,6 +28,7 @@ from memorax.networks import (
     Stack,
 )
 from memorax.networks.sequence_models import SequenceModel
+from memorax.testing import check_close
 from tests.networks.sequence_models import references_attention as reference
 from tests.networks.sequence_models.references import float64, sigmoid
 
@@ -47,7 +48,7 @@ def run(model: SequenceModel, num_steps: int = 10) -> tuple:
 
 
 def close(outputs: Any, expected: Any) -> None:
-    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+    check_close(outputs, expected)
 
 
 def test_residuals_and_normalisation_around_layers_without_memory() -> None:
@@ -76,7 +77,7 @@ def test_a_gate_with_a_large_bias_passes_its_inputs() -> None:
     model = GatedResidual(nn.Dense(FEATURES), bias=20.0)
     x = jax.random.normal(jax.random.key(0), (2, 3, FEATURES))
     (_, outputs), _ = jax.jit(model.init_with_output)(jax.random.key(1), x, jnp.zeros((2, 3), bool), ())
-    np.testing.assert_allclose(outputs, x, atol=1e-6)
+    check_close(outputs, x, 1e-6)
 
 
 @pytest.mark.parametrize("top_k", [1, 2])

@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from memorax.networks.sequence_models import DeltaNetCell, Memoroid, memoroid
+from memorax.testing import check_close
 from tests.networks.sequence_models import laws
 
 
@@ -29,7 +29,7 @@ def test_blocks_of_time_change_neither_results_nor_gradients(monkeypatch: pytest
     # 3 sequences of 23 steps: 3 blocks of 7 in a loop, and the 2 steps that are left.
     monkeypatch.setattr(memoroid, "INPUTS_PER_BLOCK", {jax.default_backend(): 20})
     in_blocks = run()
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), in_blocks, at_once)
+    check_close(in_blocks, at_once)
 
 
 @pytest.mark.parametrize("in_blocks", [True, False])

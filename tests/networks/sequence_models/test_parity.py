@@ -42,6 +42,7 @@ from memorax.networks.sequence_models import (
     mLSTMCell,
     sLSTMCell,
 )
+from memorax.testing import check_close
 from tests.networks.sequence_models import (
     references,
     references_attention,
@@ -157,7 +158,7 @@ def check_parity(name: str) -> float:
     model, scope, reference = PARITY[name]
     params, inputs, done, _, outputs = run(model)
     expected = references.batch(reference, params[scope] if scope else params, inputs, done)
-    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=2e-5)
+    check_close(outputs, expected, 2e-5)
     return float(np.abs(outputs - expected).max() / np.abs(expected).max())
 
 
@@ -183,7 +184,7 @@ def test_parity_with_the_cells_of_flax(cell: nn.RNNCellBase) -> None:
         reset = done[:, t, None]
         carry = jax.tree.map(lambda first, x, reset=reset: jnp.where(reset, first, x), start, carry)
         carry, expected = apply({"params": params["cell"]}, carry, inputs[:, t])
-        np.testing.assert_allclose(outputs[:, t], expected, rtol=1e-5, atol=1e-5)
+        check_close(outputs[:, t], expected)
 
 
 def test_a_subclass_of_a_known_cell_computes_what_it_says() -> None:
@@ -195,7 +196,7 @@ def test_a_subclass_of_a_known_cell_computes_what_it_says() -> None:
 
     *_, doubled = run(RNN(Doubled(7)), num_steps=5)
     *_, plain = run(RNN(nn.GRUCell(7)), num_steps=5)
-    np.testing.assert_allclose(doubled, 2 * plain, rtol=1e-5, atol=1e-5)
+    check_close(doubled, 2 * plain)
 
 
 def test_initialization() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from memorax import testing
 from memorax.networks.sequence_models import RNN, RTRL, IndRNNCell, LRUCell, Memoroid, MinGRUCell, RTUCell, S5Cell
+from memorax.testing import check_close
 from tests.networks.sequence_models.laws import initialize, sequence
 
 FEATURES = 4
@@ -39,15 +39,6 @@ def backpropagated(model: Any, params: Any, inputs: jax.Array, done: jax.Array, 
     return jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 0)))(params, jnp.eye(inputs.shape[1]))
 
 
-def close(actual: Any, expected: Any) -> None:
-    """The same within 1e-5 of the largest entry."""
-
-    def compare(actual: jax.Array, expected: jax.Array) -> None:
-        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5 * float(jnp.abs(expected).max()))
-
-    jax.tree.map(compare, actual, expected)
-
-
 @pytest.mark.parametrize("name", CELLS)
 def test_the_gradient_of_every_step_is_that_of_the_whole_episode(name: str) -> None:
     model = Memoroid(CELLS[name])
@@ -71,7 +62,7 @@ def test_the_gradient_of_every_step_is_that_of_the_whole_episode(name: str) -> N
     inner = {"params": params["params"]["model"]}
     expected = backpropagated(model, inner, inputs, done, targets, carry.state)
     assert bool(done[:, 1:].any()), "episodes end within the sequence"
-    close(gradients["params"]["model"], expected["params"])
+    check_close(gradients["params"]["model"], expected["params"])
 
 
 def test_a_call_of_several_steps_knows_what_was_before() -> None:
@@ -91,7 +82,7 @@ def test_a_call_of_several_steps_knows_what_was_before() -> None:
 
     inner = {"params": params["params"]["model"]}
     expected = backpropagated(model, inner, inputs, done, targets, carry.state)
-    close(gradient(params)["params"]["model"], jax.tree.map(lambda x: x[12:].sum(0), expected["params"]))
+    check_close(gradient(params)["params"]["model"], jax.tree.map(lambda x: x[12:].sum(0), expected["params"]))
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from memorax.networks import sequence_models
@@ -40,6 +39,7 @@ from memorax.networks.sequence_models import (
     mLSTMCell,
     sLSTMCell,
 )
+from memorax.testing import check_close
 
 MODELS = {
     "rnn": RNN(nn.GRUCell(4)),
@@ -198,4 +198,4 @@ def test_gates_that_forget_all_at_once_stay_in_range() -> None:
     _, expected = run(params, inputs, done, carry)
     for step in range(40):
         carry, outputs = run(params, inputs[:, step : step + 1], done[:, step : step + 1], carry)
-        np.testing.assert_allclose(outputs[:, 0], expected[:, step], atol=1e-5)
+        check_close(outputs[:, 0], expected[:, step])

@@ -9,6 +9,7 @@ import pytest
 from jax.test_util import check_grads
 
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
+from memorax.testing import check_close
 
 
 def loop(inputs: np.ndarray, kernel: np.ndarray, done: np.ndarray, window: np.ndarray) -> tuple:
@@ -31,7 +32,7 @@ def test_equals_a_loop(width: int, num_steps: int) -> None:
     done, window = jax.random.bernoulli(keys[2], 0.3, (5, num_steps)), jax.random.normal(keys[3], (5, width - 1, 3))
     result = jax.jit(causal_convolution)(inputs, kernel, done, window)
     expected = loop(*(np.asarray(x, np.float64) for x in (inputs, kernel)), np.asarray(done), np.asarray(window))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), result, expected)
+    check_close(result, expected)
 
 
 def test_gradient_is_that_of_finite_differences() -> None:

@@ -6,10 +6,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from memorax.networks.sequence_models.ops.delta_rule import delta_rule
+from memorax.testing import check_close
 from memorax.types import where
 
 B, T, H, P, N = 2, 13, 3, 4, 5
@@ -66,7 +66,7 @@ def test_equals_a_loop_with_its_gradients(num_decays: int, chunk_length: int) ->
         return jax.jit(jax.value_and_grad(total, argnums=(0, 1)))(inputs, state)
 
     chunked, plain = loss(functools.partial(delta_rule, chunk_length=chunk_length)), loss(loop)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), chunked, plain)
+    check_close(chunked, plain)
 
 
 @pytest.mark.parametrize(("num_decays", "strongest"), [(1, -1000.0), (N, -8.0)])
@@ -75,7 +75,7 @@ def test_strong_decays_neither_overflow_nor_cost_digits(num_decays: int, stronge
     log_decay = log_decay.at[:, ::3].set(strongest).at[:, 1::9].set(0.0)
     _, expected = jax.jit(loop)(log_decay, *rest)
     _, outputs = chunks_of_eight(log_decay, *rest)
-    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+    check_close(outputs, expected)
     gradient = jax.jit(jax.grad(lambda x: chunks_of_eight(x, *rest)[1].sum()))(log_decay)
     assert bool(jnp.isfinite(gradient).all())
 
@@ -85,7 +85,7 @@ def test_without_keys_and_decay_it_is_the_delta_rule(time: int) -> None:
     log_decay, query, key, _, *rest = arguments(1, time)
     _, outputs = chunks_of_eight(None, query, key, None, *rest)
     _, expected = jax.jit(loop)(jnp.zeros_like(log_decay), query, key, -key, *rest)
-    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    check_close(outputs, expected)
 
 
 def test_one_key_again_and_again_is_overwritten_exactly() -> None:
@@ -94,7 +94,7 @@ def test_one_key_again_and_again_is_overwritten_exactly() -> None:
     log_decay = jnp.zeros((*key.shape[:3], 1))
     run = jax.jit(functools.partial(delta_rule, chunk_length=32))
     _, outputs = run(log_decay, key, -key, key, values, key, jnp.zeros_like(done), state)
-    np.testing.assert_allclose(outputs, values, atol=1e-5)
+    check_close(outputs, values)
 
 
 @pytest.mark.parametrize("which", range(6))
@@ -104,9 +104,9 @@ def test_a_nan_stays_in_its_episode_and_reaches_the_rest_of_it(which: int) -> No
     final, clean = chunks_of_eight(*inputs, done, state)
     inputs[which] = inputs[which].at[:, 2].set(jnp.nan)
     ended, outputs = chunks_of_eight(*inputs, done, state)
-    np.testing.assert_allclose(ended, final, rtol=1e-6)
-    np.testing.assert_allclose(outputs[:, :2], clean[:, :2], rtol=1e-6)
-    np.testing.assert_allclose(outputs[:, 9:], clean[:, 9:], rtol=1e-6)
+    check_close(ended, final, 1e-6)
+    check_close(outputs[:, :2], clean[:, :2], 1e-6)
+    check_close(outputs[:, 9:], clean[:, 9:], 1e-6)
     hidden = 3 if which == 5 else 9  # a query is read at its own step alone
     assert bool(jnp.isnan(outputs[:, 2:hidden]).all())
 
@@ -116,7 +116,7 @@ def test_a_nan_in_the_state_stays_in_its_episode() -> None:
     done = jnp.zeros_like(done).at[0, 9].set(True)
     _, clean = chunks_of_eight(*inputs, done, state)
     final, outputs = chunks_of_eight(*inputs, done, state.at[:, 0, 0, 0].set(jnp.nan))
-    np.testing.assert_allclose(outputs[0, 9:], clean[0, 9:], rtol=1e-6)
+    check_close(outputs[0, 9:], clean[0, 9:], 1e-6)
     assert bool(jnp.isnan(outputs[0, :9]).all() & jnp.isnan(outputs[1]).all())
     assert bool(jnp.isfinite(final[0]).all() & jnp.isnan(final[1]).all())
 

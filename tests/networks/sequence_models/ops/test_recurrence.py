@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.networks.sequence_models.ops.recurrence import recurrence
+from memorax.testing import check_close
 from memorax.types import where
 
 T, B, H = 9, 3, 4
@@ -46,5 +47,5 @@ def test_equals_a_loop_with_its_gradients() -> None:
 
     fast = loss(lambda *arguments: recurrence(step, *arguments))
     plain = loss(loop)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), fast, plain)
+    check_close(fast, plain)
     assert all(not np.any(leaf[0]) for leaf in fast[1][3])  # the first environment reset at once

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions, windowed_attention
+from memorax.testing import check_close
 
 
 def test_positions_go_on_from_the_carry_and_restart() -> None:
@@ -75,7 +76,7 @@ def test_heads_that_share_keys_are_heads_with_copies_of_them(time: int) -> None:
     keys, values, cached_keys, cached_values = copies
     *_, apart = run(queries, keys, values, positions, cached_keys, cached_values, bias)
     assert shared.shape == (2, 6, time, 5)
-    np.testing.assert_allclose(shared, apart, atol=1e-6)
+    check_close(shared, apart, 1e-6)
 
 
 def test_gradient_is_that_of_a_plain_softmax() -> None:
@@ -102,5 +103,4 @@ def test_gradient_is_that_of_a_plain_softmax() -> None:
         return jnp.sum(weights * (jax.nn.softmax(scores) @ values))
 
     inputs = queries, keys, values, cached_keys, cached_values, bias
-    gradients = (jax.jit(jax.grad(loss, argnums=range(6)))(*inputs) for loss in (ring, plain))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), *gradients)
+    check_close(*(jax.jit(jax.grad(loss, argnums=range(6)))(*inputs) for loss in (ring, plain)))
