@@ -1,10 +1,10 @@
 # Everything runs from a virtual environment that the first target makes.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13; do $$name -c "" 2>/dev/null && echo $$name && exit; done; echo python3)
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help demo test test-slow test-parity test-environments check benchmark lock clean
+.PHONY: help demo test smoke-test test-slow test-parity test-environments check benchmark lock clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,13 @@ demo: $(VENV)/installed  ## Install, train with and without memory, draw the dif
 
 test: $(VENV)/installed-dev  ## Install with the test extras and run the fast tests.
 	$(RUN) pytest -n 2 --dist worksteal
+
+# What is likely to notice other versions of Python, JAX and NumPy, in a few minutes.
+SMOKE_TESTS := tests/algorithms tests/buffers tests/learning tests/training tests/networks/sequence_models/ops \
+	tests/environments/popgym tests/test_laws.py::test_algorithm tests/test_testing.py
+
+smoke-test: $(VENV)/installed-dev  ## Run a part of the fast tests: what depends on versions most.
+	$(RUN) pytest -n 2 --dist worksteal $(SMOKE_TESTS)
 
 test-slow: $(VENV)/installed-dev  ## Run the learning tests, and the laws of algorithms by the compiler's own emitters.
 	XLA_FLAGS= $(RUN) pytest -m slow
@@ -63,4 +70,4 @@ lock: $(VENV)/installed-dev  ## Resolve the versions everyone installs.
 	$(RUN) uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:  ## Remove the virtual environment and caches.
-	rm -rf $(VENV) .venv-environments .venv-parity .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .venv-newest .venv-environments .venv-parity .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis
