@@ -33,7 +33,7 @@ def describe_origin() -> dict[str, Any]:
         },
         "device": f"{len(devices)} x {devices[0].device_kind}",
         "random_keys": random_keys(),
-        "x64": bool(jax.config.jax_enable_x64),  # type: ignore[attr-defined]
+        "x64": jax.dtypes.canonicalize_dtype("float64") == "float64",
     }
 
 
