@@ -96,6 +96,7 @@ def rollout(
     def step(worker: Worker, key: Key) -> tuple[Worker, dict[str, Any]]:
         policy_key, env_key = jax.random.split(key)
         carry, action, extras = policy(policy_key, worker.timestep, worker.carry)
+        action = jax.tree.map(lambda new, old: new.astype(old.dtype), action, worker.timestep.action)
         observation, env_state, reward, terminated, truncated, info = env.step(
             env_key, worker.env_state, environment_action(space, action), params
         )

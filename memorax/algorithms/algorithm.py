@@ -17,6 +17,7 @@ import optax
 from flax import struct
 
 from memorax import rollout as rollouts
+from memorax.algorithms.environment_checks import check_environment_types
 from memorax.algorithms.network_checks import check_networks
 from memorax.environments import host
 from memorax.environments.environment import Environment, VectorEnvironment
@@ -131,6 +132,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         self.env = env
         self.env_params = env_params
         self.networks = networks
+        check_environment_types(env, env_params)
         self._environments = env.vectorize(cfg.num_envs)
         self._kept_by: dict[types.CodeType, Keep] = {}
         self.has_memory = bool(jax.tree.leaves(check_networks(networks, env, env_params)))
@@ -337,6 +339,11 @@ class Algorithm(abc.ABC, Generic[Config, State]):
     @functools.cached_property
     def _evaluate_compiled(self) -> Any:
         return jax.jit(self._evaluate_all, static_argnums=(2, 3))
+
+    @functools.cached_property
+    def others_compiled(self) -> dict[str, Any]:
+        """Programs around this agent that others compiled and that are to be gone with it, by whose they are."""
+        return {}
 
     def _compiled_before(self, keep: Keep) -> Keep:
         """The function in place of which `keep` may stand: one of the same code, as a loop makes of a lambda.

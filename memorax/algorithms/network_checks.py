@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import flax.errors
 import jax
 
 from memorax import rollout as rollouts
@@ -34,10 +37,12 @@ def check_networks(networks: dict[str, Network], env: Environment, env_params: P
         def first_step(network: Network = network) -> tuple[Carry, Carry]:
             timestep = first_timestep()
             params, carry = initialize(network, key, timestep)
+            if "batch_stats" in params:
+                raise ValueError(STATE.format(name, "batch_stats"))
             head_inputs = (timestep.action,) if takes_action(network.head) else ()
             return carry, unroll_step(network, params, timestep, carry, head_inputs)[0]
 
-        before, after = jax.eval_shape(first_step)
+        before, after = _without_state_or_noise(name, first_step)
         if jax.tree.map(_describe, before) != jax.tree.map(_describe, after):
             raise ValueError(
                 f"the torso of {name} must keep the shapes and types of its carry, but it starts from "
@@ -45,6 +50,30 @@ def check_networks(networks: dict[str, Network], env: Environment, env_params: P
             )
         carries[name] = before
     return carries
+
+
+STATE = (
+    "{} has a layer that changes its own variables ({}), such as BatchNorm: a network must compute the same whenever it "
+    "is called. Use LayerNorm, or the normalize_observation wrapper"
+)
+NOISE = (
+    "{} has a layer that draws random numbers ({}), such as Dropout: a network must compute the same in acting and in "
+    "learning. Leave it out"
+)
+
+
+def _without_state_or_noise(name: str, first_step: Callable[[], tuple[Carry, Carry]]) -> tuple[Carry, Carry]:
+    try:
+        return jax.eval_shape(first_step)
+    except flax.errors.ModifyScopeVariableError as error:
+        raise ValueError(STATE.format(name, _said(error))) from error
+    except flax.errors.InvalidRngError as error:
+        raise ValueError(NOISE.format(name, _said(error))) from error
+
+
+def _said(error: Exception) -> str:
+    """What an error of Flax says, in one line, without the address of its explanation."""
+    return " ".join(str(error).split()).partition(" (https")[0]
 
 
 def _describe(array: Array) -> str:

@@ -62,6 +62,7 @@ class Environment(abc.ABC):
         final_observation, state, reward, terminated, truncated, info = self.step_env(
             step_key, env_state, action, params
         )
+        terminated, truncated = jnp.asarray(terminated, bool), jnp.asarray(truncated, bool)
         fresh = self.reset(reset_key, params)
         observation, state = where(terminated | truncated, fresh, (final_observation, state))
         return observation, state, reward, terminated, truncated, {**info, "final_observation": final_observation}

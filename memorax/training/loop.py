@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import math
 import time
@@ -416,7 +415,8 @@ class _Programs:
         return jax.vmap(evaluate)(seeds, states)
 
 
-@functools.lru_cache(maxsize=4)
 def _programs(agent: Agent) -> _Programs:
-    """Kept for the next run with the same agent, which then starts at once."""
-    return _Programs(agent)
+    """Kept with the agent for its next run, which then starts at once, and gone with it."""
+    if "training" not in agent.others_compiled:
+        agent.others_compiled["training"] = _Programs(agent)
+    return agent.others_compiled["training"]

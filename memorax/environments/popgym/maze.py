@@ -161,13 +161,13 @@ def carve(key: Key, num_rooms: tuple[int, int]) -> Array:
         hunts = hunts + jnp.where(stuck, _tries(bits[1], num_useful / useful.size), 0)
         goes_on = (num_useful > 0) & (hunts <= max_hunts)
         _, turn = choose(bits[2], fresh[:, here[0], here[1]][None])
-        there = here + jnp.asarray(MOVES)[turn]
+        there = here + jnp.asarray(MOVES, jnp.int32)[turn]
         entered = jnp.where(goes_on & (rows == there[0]) & (columns == there[1]), turn, entered)
         return (entered, jnp.where(goes_on, there, here), hunts), None
 
     bits = jax.random.bits(key, (height * width, 3), jnp.uint32)
     begin = jnp.stack(choose(bits[0, 0], jnp.ones(num_rooms, bool)))
-    entered = jnp.where((rows == begin[0]) & (columns == begin[1]), FIRST, UNVISITED)
+    entered = jnp.where((rows == begin[0]) & (columns == begin[1]), FIRST, UNVISITED).astype(jnp.int32)
     (entered, _, _), _ = jax.lax.scan(step, (entered, begin, jnp.zeros((), jnp.int32)), bits[1:])
     return entered
 

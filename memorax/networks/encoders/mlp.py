@@ -67,5 +67,6 @@ def flatten(inputs: Array) -> Array:
 
 
 def as_float(inputs: Array) -> Array:
-    """Floats as they are, anything else as float32."""
-    return inputs if jnp.issubdtype(inputs.dtype, jnp.floating) else inputs.astype(jnp.float32)
+    """Floats of at most 32 bits as they are, anything else as float32."""
+    narrow = jnp.issubdtype(inputs.dtype, jnp.floating) and inputs.dtype.itemsize <= 4
+    return inputs if narrow else inputs.astype(jnp.float32)

@@ -1,0 +1,84 @@
+"""Whether an environment keeps its shapes and types, found out before anything is compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from memorax.environments.environment import Environment
+from memorax.environments.spaces import Space, environment_action, policy_space
+from memorax.types import PyTree
+
+
+def check_environment_types(env: Environment, env_params: PyTree) -> None:
+    """Check, without computing anything, that an environment's steps return what its reset did.
+
+    Raises:
+        ValueError: in one line, if the observation or the state after a step is of another structure, shape or type than
+            after a reset, or the observation is of floats where the space has integers.
+    """
+    space = env.action_space(env_params)
+    batch = env.vectorize(1)
+    batch_size = batch.batch_size if env.batch_only else None
+
+    def reset(key: Any) -> tuple[PyTree, PyTree]:
+        return batch.reset(key, env_params) if env.batch_only else env.reset(key, env_params)
+
+    def step(key: Any, state: PyTree) -> tuple[PyTree, PyTree]:
+        action = environment_action(space, policy_space(space).sample(key))
+        if batch_size is None:
+            return env.step_env(key, state, action, env_params)[:2]
+        action = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size, *x.shape)), action)
+        return batch.step(key, state, action, env_params)[:2]
+
+    key = jax.random.key(0)
+    try:
+        first, state = jax.eval_shape(reset, key)
+        observation, next_state = jax.eval_shape(step, key, state)
+    except TypeError as error:
+        if not jax.config.jax_enable_x64:
+            raise
+        raise ValueError(
+            f"{env.name} does not run where JAX has 64-bit numbers: set JAX_ENABLE_X64=0 ({_in_one_line(error)})"
+        ) from error
+    _require_alike(f"the observation of {env.name}", first, observation)
+    _require_alike(f"the state of {env.name}", state, next_state)
+    _require_kind(env.name, env.observation_space(env_params), first)
+
+
+def _require_alike(what: str, before: PyTree, after: PyTree) -> None:
+    if jax.tree.structure(before) != jax.tree.structure(after):
+        raise ValueError(
+            f"{what} has another structure after a step, {jax.tree.structure(after)}, than after a reset, "
+            f"{jax.tree.structure(before)}: both must be the same"
+        )
+    for (path, old), new in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
+        # Numbers of Python take the type of what they meet.
+        alike = old.shape == new.shape and (old.dtype == new.dtype or old.weak_type or new.weak_type)
+        if not alike:
+            raise ValueError(
+                f"{what}{jax.tree_util.keystr(path)} is {_describe(old)} after a reset and {_describe(new)} after a "
+                "step: both must have the same shape and type"
+            )
+
+
+def _require_kind(name: str, space: Space, observation: PyTree) -> None:
+    declared = jax.eval_shape(space.sample, jax.random.key(0))
+    if jax.tree.structure(declared) != jax.tree.structure(observation):
+        return
+    for (path, wanted), found in zip(jax.tree.leaves_with_path(declared), jax.tree.leaves(observation), strict=True):
+        if jnp.issubdtype(found.dtype, jnp.floating) and not jnp.issubdtype(wanted.dtype, jnp.floating):
+            raise ValueError(
+                f"the observation of {name}{jax.tree_util.keystr(path)} is {found.dtype} where its space says "
+                f"{wanted.dtype}: networks scale it by what its space says"
+            )
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _describe(array: Any) -> str:
+    return f"{array.dtype}{list(array.shape)}"
