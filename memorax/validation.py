@@ -2,13 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import typing
+from numbers import Real
+from typing import Any, TypeVar
+
+import numpy as np
+
+Config = TypeVar("Config")
 
 
-def _concrete(config: Any, name: str) -> float | None:
-    """A field's value if it is a Python number; arrays (a hyperparameter that is mapped over) are not checked."""
+def python_numbers(config: Config) -> Config:
+    """A config, a dataclass, with Python's numbers in place of NumPy's, and whole numbers where they are asked for.
+
+    Sweeps draw NumPy's numbers, and steps are often written as `1e6`. Arrays (hyperparameters that are mapped over) are
+    left as they are.
+
+    Raises:
+        ValueError: if a field is to be a whole number, a number or a bool and holds something else.
+    """
+    hints = typing.get_type_hints(type(config))
+    fields = dataclasses.fields(config)  # type: ignore[arg-type]
+    changed = {}
+    for name in (field.name for field in fields if field.init):
+        value = getattr(config, name)
+        plain = _python_number(name, value, set(typing.get_args(hints[name])) or {hints[name]})
+        if plain is not value:
+            changed[name] = plain
+    return dataclasses.replace(config, **changed) if changed else config  # type: ignore[type-var]
+
+
+def plain_value(value: Any) -> Any:
+    """A value in Python's types in place of NumPy's: numbers, and arrays as nested tuples."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return tuple(plain_value(part) for part in value) if value.ndim else value.item()
+    return value
+
+
+def _python_number(name: str, value: Any, kinds: set[Any]) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not kinds <= {int, float, bool, type(None)} or (value is None and type(None) in kinds):
+        return value
+    if kinds <= {bool, type(None)}:
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} ({value!r}) must be True or False")
+        return value
+    if value is None or isinstance(value, bool | str):
+        raise ValueError(f"{name} ({value!r}) must be a number")
+    return whole_number(name, value) if isinstance(value, float) and float not in kinds else value
+
+
+def _concrete(config: Any, name: str) -> Any:
+    """A field's value if it is a number; arrays (a hyperparameter that is mapped over) are not checked."""
     value = getattr(config, name)
-    return value if isinstance(value, int | float) else None
+    return value if isinstance(value, Real) else None
 
 
 def whole_number(name: str, value: Any) -> int:

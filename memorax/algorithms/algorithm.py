@@ -26,6 +26,7 @@ from memorax.networks.network import Network
 from memorax.random_keys import key_for
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Key, Metrics, PyTree, Trajectory, Transition
+from memorax.validation import python_numbers
 
 Keep = Callable[[Transition, Metrics], PyTree]
 """What `train` keeps of an iteration, given its transitions `[B, T, ...]` and its scalar metrics."""
@@ -128,12 +129,12 @@ class Algorithm(abc.ABC, Generic[Config, State]):
                 f"{type(self).__name__} cannot learn from observations or rewards normalized by running statistics: "
                 "what its buffer holds would keep the scale of the moment it was stored. Use scale_reward, or PPO"
             )
-        self.cfg = cfg
+        self.cfg = python_numbers(cfg)
         self.env = env
         self.env_params = env_params
         self.networks = networks
         check_environment_types(env, env_params)
-        self._environments = env.vectorize(cfg.num_envs)
+        self._environments = env.vectorize(self.cfg.num_envs)
         self._kept_by: dict[types.CodeType, Keep] = {}
         self.has_memory = bool(jax.tree.leaves(check_networks(networks, env, env_params)))
         self._sealed = True
@@ -180,7 +181,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         for name in networks.keys() - set(cls.privileged):
             networks[name] = networks[name].clone(hidden=(PRIVILEGED,))
         constructor: Any = cls
-        return constructor(cfg, env, env_params, **networks, **cls._optimizers_by_name(optimizer))
+        return constructor(python_numbers(cfg), env, env_params, **networks, **cls._optimizers_by_name(optimizer))
 
     @classmethod
     def _optimizers_by_name(

@@ -16,8 +16,8 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     """Check, without computing anything, that an environment's steps return what its reset did.
 
     Raises:
-        ValueError: in one line, if the observation or the state after a step is of another structure, shape or type than
-            after a reset, or the observation is of floats where the space has integers.
+        ValueError: if the observation or the state after a step is of another structure, shape or type than after a
+            reset, or the observation is of floats where the space has integers.
     """
     space = env.action_space(env_params)
     batch = env.vectorize(1)
@@ -38,7 +38,7 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
         first, state = jax.eval_shape(reset, key)
         observation, next_state = jax.eval_shape(step, key, state)
     except TypeError as error:
-        if not jax.config.jax_enable_x64:
+        if jax.dtypes.canonicalize_dtype(jnp.float64) != jnp.float64:
             raise
         raise ValueError(
             f"{env.name} does not run where JAX has 64-bit numbers: set JAX_ENABLE_X64=0 ({_in_one_line(error)})"
@@ -49,10 +49,11 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
 
 
 def _require_alike(what: str, before: PyTree, after: PyTree) -> None:
-    if jax.tree.structure(before) != jax.tree.structure(after):
+    structure: Any = jax.tree.structure(before)
+    if structure != jax.tree.structure(after):
         raise ValueError(
-            f"{what} has another structure after a step, {jax.tree.structure(after)}, than after a reset, "
-            f"{jax.tree.structure(before)}: both must be the same"
+            f"{what} has another structure after a step, {jax.tree.structure(after)}, than after a reset, {structure}: "
+            "both must be the same"
         )
     for (path, old), new in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
         # Numbers of Python take the type of what they meet.
@@ -66,7 +67,8 @@ def _require_alike(what: str, before: PyTree, after: PyTree) -> None:
 
 def _require_kind(name: str, space: Space, observation: PyTree) -> None:
     declared = jax.eval_shape(space.sample, jax.random.key(0))
-    if jax.tree.structure(declared) != jax.tree.structure(observation):
+    structure: Any = jax.tree.structure(declared)
+    if structure != jax.tree.structure(observation):
         return
     for (path, wanted), found in zip(jax.tree.leaves_with_path(declared), jax.tree.leaves(observation), strict=True):
         if jnp.issubdtype(found.dtype, jnp.floating) and not jnp.issubdtype(wanted.dtype, jnp.floating):

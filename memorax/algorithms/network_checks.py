@@ -38,7 +38,7 @@ def check_networks(networks: dict[str, Network], env: Environment, env_params: P
             timestep = first_timestep()
             params, carry = initialize(network, key, timestep)
             if "batch_stats" in params:
-                raise ValueError(STATE.format(name, "batch_stats"))
+                raise flax.errors.ModifyScopeVariableError("batch_stats", "mean", "")
             head_inputs = (timestep.action,) if takes_action(network.head) else ()
             return carry, unroll_step(network, params, timestep, carry, head_inputs)[0]
 
@@ -53,12 +53,12 @@ def check_networks(networks: dict[str, Network], env: Environment, env_params: P
 
 
 STATE = (
-    "{} has a layer that changes its own variables ({}), such as BatchNorm: a network must compute the same whenever it "
-    "is called. Use LayerNorm, or the normalize_observation wrapper"
+    "{} has a layer that changes its own variables, such as BatchNorm: a network must compute the same whenever it is "
+    "called. Use LayerNorm, or the normalize_observation wrapper ({})"
 )
 NOISE = (
-    "{} has a layer that draws random numbers ({}), such as Dropout: a network must compute the same in acting and in "
-    "learning. Leave it out"
+    "{} has a layer that draws random numbers, such as Dropout: a network must compute the same in acting and in "
+    "learning. Leave it out ({})"
 )
 
 

@@ -124,7 +124,7 @@ def append(storage: Storage, steps: PyTree, carries: Carry) -> Storage:
             f"carries ({min(num_carries)} per environment) must be one for every {period} of the {num_steps} steps: "
             f"{num_steps // period}"
         )
-    chunks = jax.tree.map(lambda x: x.reshape(x.shape[0], -1, period, *x.shape[2:]), steps)
+    chunks = jax.tree.map(lambda x: x.reshape(x.shape[0], x.shape[1] // period, period, *x.shape[2:]), steps)
     return trajectory_buffer.add(storage, Chunk(chunks, carries))
 
 

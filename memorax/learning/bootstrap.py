@@ -124,7 +124,7 @@ def _values_at_time_limits(
     room = max(1, num_steps // 8)
     number = jnp.cumsum(truncated, axis=1)  # (B, T), counted from one
     rows = jnp.arange(batch_size)[:, None]
-    time = jnp.broadcast_to(jnp.arange(num_steps)[None], truncated.shape)
+    time = jnp.broadcast_to(jnp.arange(num_steps, dtype=jnp.int32)[None], truncated.shape)
     finals = Timestep(trajectory.final_observation, trajectory.action, trajectory.reward, jnp.zeros_like(truncated))
 
     def one_pass(state: tuple[Array, PyTree]) -> tuple[Array, PyTree]:

@@ -32,10 +32,10 @@ def carry_drift(network: Network, params: PyTree, steps: ReplayedSteps, carries:
     num_sequences = jax.tree.leaves(carries)[0].shape[1]
 
     def flat(x: Array) -> Array:
-        return x.reshape(-1, *x.shape[2:])
+        return jax.lax.collapse(x, 0, 2)
 
     def cut(x: Array) -> Array:
-        return x.reshape(x.shape[0] * num_sequences, -1, *x.shape[2:])
+        return x.reshape(x.shape[0] * num_sequences, x.shape[1] // num_sequences, *x.shape[2:])
 
     first = jax.tree.map(lambda x: x[:, 0], carries)
     _, whole = unroll(network, params, steps.timesteps, first)

@@ -154,7 +154,11 @@ def target_update(
         tau: fraction of the way to move, from 0 (not at all) to 1 (a copy).
 
     Returns:
-        The target network's new parameters.
+        The target network's new parameters. What is the same in both, as constants are, stays exactly as it is.
     """
     due = jnp.asarray(num_updates % period == 0)
-    return where(due, optax.incremental_update(params, target_params, tau), target_params)
+
+    def move(new: Array, old: Array) -> Array:
+        return jnp.where(due & (new != old), tau * new + (1.0 - tau) * old, old).astype(old.dtype)
+
+    return jax.tree.map(move, params, target_params)

@@ -25,9 +25,10 @@ from memorax.parts import check_options, import_own, is_own, load_own, look_up, 
 from memorax.training.optimizers import OPTIMIZERS, make_optimizer
 from memorax.training.options import Options, Steps
 from memorax.types import PyTree
-from memorax.validation import require_positive, whole_number
+from memorax.validation import plain_value, python_numbers, require_positive, whole_number
 
 COUNTS_OF_STEPS = ("total_steps", "log_interval", "evaluation_interval", "evaluation_steps")
+OPTIONS = ("environment_options", "torso_options", "optimizer_options")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +121,12 @@ class TrainConfig:
         if not isinstance(self.hyperparameters, config_class):
             given = type(self.hyperparameters).__name__
             raise ValueError(f"hyperparameters ({given}) must be a {config_class.__name__} for {self.algorithm!r}")
+        object.__setattr__(self, "hyperparameters", python_numbers(self.hyperparameters))
+        for name in OPTIONS:
+            options = {option: plain_value(value) for option, value in getattr(self, name).items()}
+            object.__setattr__(self, name, options)
+        for name, value in vars(python_numbers(self)).items():
+            object.__setattr__(self, name, value)
         check_options(f"torso {self.torso!r}", look_up("torso", self.torso, TORSOS), self.torso_options)
         optimizer = look_up("optimizer", self.optimizer, OPTIMIZERS)
         check_options(f"optimizer {self.optimizer!r}", optimizer, self.optimizer_options)

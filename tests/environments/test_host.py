@@ -238,10 +238,16 @@ def test_a_run_is_trained_evaluated_and_resumed(tmp_path: Any, caplog: pytest.Lo
         "bit for bit as if it had never stopped"
     ]
     assert result.step == 128 and still_open() == 4
-    loop._programs.cache_clear()
 
 
 def test_an_exception_in_a_run_reaches_the_user_as_it_is(tmp_path: Any) -> None:
     with pytest.raises(Broken, match=r"^the countdown broke$"):
         loop.train(agent(length=9, broken_at=4), 64, folder=tmp_path / "run", loggers=[])
-    loop._programs.cache_clear()
+
+
+def test_environments_are_closed_when_an_agent_that_was_trained_and_evaluated_is_gone() -> None:
+    learner = agent(length=5)
+    loop.train(learner, total_steps=32, evaluation_steps=16, loggers=[])
+    del learner
+    gc.collect()
+    assert countdown.opened and still_open() == 0

@@ -97,7 +97,9 @@ def initial_state(grid: Array, start: Array) -> MazeState:
 
 def move(state: MazeState, action: Array) -> MazeState:
     """The state after a step to the left (0), right (1), up (2) or down (3); a wall leaves the agent where it is."""
-    target = jnp.clip(state.position + jnp.asarray(MOVES)[action], 0, jnp.asarray(state.grid.shape) - 1)
+    target = jnp.clip(
+        state.position + jnp.asarray(MOVES, jnp.int32)[action], 0, jnp.asarray(state.grid.shape, jnp.int32) - 1
+    )
     blocked = state.grid[target[0], target[1]] == WALL
     position = jnp.where(blocked, state.position, target)
     return MazeState(

@@ -23,6 +23,7 @@ from memorax.environments.wrappers.normalize_reward import NormalizeReward
 from memorax.environments.wrappers.optimistic_resets import OptimisticResets
 from memorax.environments.wrappers.periodic_observation import PeriodicObservation
 from memorax.environments.wrappers.previous_action_and_reward import PreviousActionAndReward
+from memorax.environments.wrappers.rescale_action import RescaleAction, rescale_action
 from memorax.environments.wrappers.scale_reward import ScaleReward
 from memorax.environments.wrappers.sticky_actions import StickyActions
 from memorax.environments.wrappers.time_limit import TimeLimit
@@ -37,6 +38,7 @@ WRAPPERS: Mapping[str, Callable[[Environment, Any], Environment]] = {
     "time_limit": TimeLimit,
     "optimistic_resets": OptimisticResets,
     "sticky_actions": StickyActions,
+    "rescale_action": rescale_action,
     "clip_action": switch("clip_action", ClipAction),
     "flatten_action": switch("flatten_action", FlattenAction),
     "scale_reward": ScaleReward,
@@ -71,6 +73,7 @@ __all__ = [
     "OptimisticResets",
     "PeriodicObservation",
     "PreviousActionAndReward",
+    "RescaleAction",
     "ScaleReward",
     "StickyActions",
     "TimeLimit",

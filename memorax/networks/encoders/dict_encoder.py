@@ -15,7 +15,8 @@ class DictEncoder(nn.Module):
     """Encodes the entries of a dictionary and concatenates what comes out, in the order of their sorted names.
 
     Attributes:
-        encoders: an encoder for each entry by its name; an entry without one is not seen.
+        encoders: an encoder for each entry by its name; an entry without one is not seen, and one that a
+            network hides is left out.
     """
 
     encoders: Mapping[str, nn.Module]
@@ -23,5 +24,6 @@ class DictEncoder(nn.Module):
     @nn.compact
     def __call__(self, element: Mapping[str, PyTree]) -> Array:
         """Features `[B, T, F]` of a dictionary whose leaves are `[B, T, ...]`."""
-        features = [flatten(self.encoders[name](element[name])) for name in sorted(self.encoders)]
+        seen = [name for name in sorted(self.encoders) if name in element]
+        features = [flatten(self.encoders[name](element[name])) for name in seen]
         return jnp.concatenate(features, axis=-1)

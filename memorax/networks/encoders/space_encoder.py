@@ -40,7 +40,8 @@ class SpaceEncoder(nn.Module):
 
     Discrete choices become one-hot vectors, and numbers are flattened: floats as they are, integers scaled to `0 ... 1`
     where their bounds are at most 65 535 apart and as they are where they are not, since wider bounds say what the type
-    can hold and not what is seen. Dictionaries are concatenated in the order of their sorted keys.
+    can hold and not what is seen. Dictionaries are concatenated in the order of their sorted keys; an entry that a
+    network hides is left out.
 
     Attributes:
         space: the space.
@@ -67,7 +68,7 @@ def _encode(space: Space, element: PyTree) -> Array:
         case Box():
             return flatten(element if jnp.issubdtype(space.dtype, jnp.floating) else scale(space, element))
         case Dict():
-            parts = [_encode(space.spaces[name], element[name]) for name in sorted(space.spaces)]
+            parts = [_encode(space.spaces[name], element[name]) for name in sorted(space.spaces) if name in element]
             return jnp.concatenate(parts, axis=-1)
         case _:
             raise ValueError(

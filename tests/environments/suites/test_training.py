@@ -10,7 +10,6 @@ import pytest
 from benchmarks.environments import EXAMPLES, Example
 from benchmarks.training import NUM_ENVS, arguments, read
 from memorax.cli import main
-from memorax.training import loop
 
 NUM_STEPS = 8
 NOT_INSTALLED = ("pufferlib",)
@@ -31,5 +30,4 @@ def test_an_agent_is_trained_and_evaluated(run: str, tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == [NUM_ENVS * NUM_STEPS, 2 * NUM_ENVS * NUM_STEPS]
     assert all(abs(row[name]) < float("inf") for row in rows for name in ("policy_loss", "critic_loss", "entropy"))
     assert all(row["actor_skipped_updates"] == 0 for row in rows)
-    loop._programs.cache_clear()
     jax.clear_caches()

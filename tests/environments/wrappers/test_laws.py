@@ -23,6 +23,7 @@ CASES: dict[str, tuple[Environment, Any]] = {
     "time_limit": (Track(), 3),
     "optimistic_resets": (Track(), 2),
     "sticky_actions": (Track(), 0.5),
+    "rescale_action": (Track(Box(-1.0, 3.0, (2,))), True),
     "clip_action": (Track(Box(-1.0, 1.0, (2,))), True),
     "flatten_action": (Track(MultiDiscrete((2, 3))), True),
     "scale_reward": (Track(), 0.5),
@@ -55,7 +56,7 @@ def test_a_wrapper_keeps_the_protocol(keyword: str) -> None:
 def test_all_wrappers_together_keep_the_protocol_and_are_drawn() -> None:
     env: Environment = Track(MultiDiscrete((2, 3)))
     for keyword, (_, value) in CASES.items():
-        if keyword not in ("global_state", "agent_id", "clip_action", "sticky_actions"):
+        if keyword not in ("global_state", "agent_id", "rescale_action", "clip_action", "sticky_actions"):
             env = WRAPPERS[keyword](env, value)
     testing.check_environment(env, None, num_steps=40, num_envs=3)
     _, state = jax.jit(env.vectorize(3).reset)(jax.random.key(0), None)
@@ -89,6 +90,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "time_limit": (2.5, "time_limit (2.5) must be a positive integer: the longest an episode lasts, in steps"),
     "optimistic_resets": (-1, "optimistic_resets (-1) must be how many first states to draw per step"),
     "sticky_actions": (2, "sticky_actions (2) must be a probability from 0 to 1"),
+    "rescale_action": ((1, -1), "rescale_action ((1, -1)) must be True or two finite numbers, the smaller first"),
     "clip_action": ("yes", "clip_action ('yes') must be True or False"),
     "flatten_action": (1, "flatten_action (1) must be True or False"),
     "scale_reward": (0, "scale_reward (0) must be a finite number other than 0"),
@@ -142,6 +144,7 @@ UNFIT: dict[str, tuple[Environment, str]] = {
     "action_repeat": (WRAPPERS["normalize_reward"](Track(), 0.9), IN_BATCHES.format("action_repeat")),
     "time_limit": (WRAPPERS["normalize_reward"](Track(), 0.9), IN_BATCHES.format("time_limit")),
     "optimistic_resets": (WRAPPERS["normalize_reward"](Track(), 0.9), IN_BATCHES.format("optimistic_resets")),
+    "rescale_action": (Track(), "rescale_action ((-1.0, 1.0)) needs a Box of actions: Track has a Discrete"),
     "clip_action": (Track(), "clip_action (True) needs a Box of actions: Track has a Discrete"),
     "flatten_action": (Track(), "flatten_action (True) needs MultiDiscrete actions: Track has a Discrete"),
     "mask_observation": (Named(), "mask_observation needs a Box observation of one axis: Named has a Discrete"),

@@ -20,6 +20,7 @@ from memorax.environments.wrappers import (
     NoisyObservation,
     PeriodicObservation,
     PreviousActionAndReward,
+    RescaleAction,
     ScaleReward,
     StickyActions,
 )
@@ -208,6 +209,29 @@ def test_clip_action() -> None:
     steps = play(env, np.asarray([[[-3.0, 9.0]], [[0.1, 0.2]]], np.float32))
     np.testing.assert_array_equal(steps.info["action"][:, 0], np.asarray([[-1, 0.5], [0.1, 0.2]], np.float32))
     assert env.action_space(None).shape == (2,)
+
+
+@pytest.mark.parametrize("bounds", [(-1.0, 1.0), (0, 10)])
+def test_rescale_action_maps_bounds_to_bounds(bounds: tuple[float, float]) -> None:
+    low, high = np.asarray([-1.0, -4.0], np.float32), np.asarray([0.1, 9.0], np.float32)
+    env = RescaleAction(Track(Box(low, high, (2,))), bounds)
+    space = env.action_space(None)
+    assert (space.low, space.high, space.shape) == (*bounds, (2,))
+    middle, beyond = (bounds[0] + bounds[1]) / 2, 2 * bounds[1]
+    actions = np.asarray([bounds, [middle] * 2, [beyond, middle]], np.float32)[:, None]
+    taken = play(env, actions).info["action"][:, 0]
+    np.testing.assert_array_equal(taken[0], [low[0], high[1]])  # exactly the bounds, whatever they are
+    np.testing.assert_allclose(taken[1:], [(low + high) / 2, [high[0], (low + high)[1] / 2]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "space", [Box(-np.inf, 1.0, (2,)), Box(np.asarray([0.0, -np.inf]), 1.0, (2,)), Box(0, 9, (2,), np.int32)]
+)
+def test_rescale_action_needs_floats_between_bounds(space: Box) -> None:
+    with pytest.raises(
+        ValueError, match=r"^rescale_action \(\(-1.0, 1.0\)\) needs floats between bounds: the actions of"
+    ):
+        RescaleAction(Track(space))
 
 
 def test_flatten_action_numbers_every_combination() -> None:

@@ -1,0 +1,195 @@
+"""Odd environments, layers and settings: an agent learns with them, or they are refused in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from memorax.algorithms import ALGORITHMS
+from memorax.algorithms.environment_checks import check_environment_types
+from memorax.environments import make, registered
+from memorax.environments.environment import Environment
+from memorax.environments.spaces import Box, Dict, Discrete, Space
+from memorax.networks import MLP, FeatureExtractor, Network, SequenceModelWrapper, observation_encoder
+from tests.catalogue import CONFIGS
+
+KEY = jax.random.key(0)
+ALONE = [name for name in ALGORITHMS if name != "mappo"]
+"""The algorithms that need no state of several agents."""
+
+
+@dataclass(frozen=True)
+class Game(Environment):
+    """Observes elements of a space; ends after four steps, said in the types of Python."""
+
+    space: Space = Box(0.0, 1.0, (2,))  # noqa: RUF009 - frozen, as the other spaces
+
+    def reset(self, key: Any, params: Any) -> Any:
+        return self.space.sample(key), jnp.zeros((), jnp.int32)
+
+    def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        return self.space.sample(key), env_state + 1, 1.0, env_state >= 3, False, {}
+
+    def observation_space(self, params: Any) -> Space:
+        return self.space
+
+    def action_space(self, params: Any) -> Space:
+        return Discrete(2)
+
+
+def build(algorithm: str, env: Environment, encoder: nn.Module | None = None, **hyperparameters: Any) -> Any:
+    encoder = encoder or observation_encoder(env.observation_space(None), 4)
+
+    def make_network(head: nn.Module) -> Network:
+        return Network(FeatureExtractor(encoder), SequenceModelWrapper(MLP(4)), head)
+
+    cfg = replace(CONFIGS[algorithm], **hyperparameters)
+    return ALGORITHMS[algorithm][0].build(cfg, env, None, make_network, optax.adam(1e-3))
+
+
+def shapes_of_training(agent: Any) -> Any:
+    return jax.eval_shape(lambda key: agent.train(*agent.init(key), 1), KEY)
+
+
+OBSERVATIONS = {
+    "a part without elements": Dict({"self": Box(0.0, 1.0, (2,)), "others": Box(0.0, 1.0, (0, 3))}),
+    "a small image in a dictionary": Dict({"map": Box(0, 3, (5, 5), jnp.int32), "goal": Discrete(3)}),
+    "half precision": Box(-np.inf, np.inf, (2,), jnp.float16),
+    "one number": Box(-1.0, 1.0),
+}
+
+
+@pytest.mark.parametrize("algorithm", ALONE)
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_observations_of_any_kind_are_learned_from(algorithm: str, name: str) -> None:
+    shapes_of_training(build(algorithm, Game(OBSERVATIONS[name])))
+
+
+class Careless(Game):
+    """Observes integers at first and floats later."""
+
+    def reset(self, key: Any, params: Any) -> Any:
+        return jnp.zeros((2,), jnp.int32), jnp.zeros((), jnp.int32)
+
+
+class Growing(Game):
+    """Its state gains a part with the first step."""
+
+    def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        return self.space.sample(key), (env_state, 1), 1.0, False, False, {}
+
+
+class Widening(Game):
+    """Its state becomes a vector with the first step."""
+
+    def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        return self.space.sample(key), env_state + jnp.zeros((3,), jnp.int32), 1.0, False, False, {}
+
+
+class Scaled(Game):
+    """Says that it observes bytes, and observes fractions."""
+
+    def reset(self, key: Any, params: Any) -> Any:
+        return jnp.zeros((2,)), jnp.zeros((), jnp.int32)
+
+    def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        return jnp.zeros((2,)), env_state + 1, 1.0, False, False, {}
+
+    def observation_space(self, params: Any) -> Space:
+        return Box(0, 255, (2,), jnp.uint8)
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (
+            Careless(),
+            r"^the observation of Careless is int32\[2\] after a reset and float32\[2\] after a step: both must",
+        ),
+        (Growing(), r"^the state of Growing has another structure after a step, PyTreeDef.* than after a reset"),
+        (Widening(), r"^the state of Widening is int32\[\] after a reset and int32\[3\] after a step"),
+        (Scaled(), r"^the observation of Scaled is float32 where its space says uint8: networks scale it by what"),
+    ],
+)
+def test_an_environment_that_changes_its_types_is_refused_when_the_agent_is_made(env: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        build("ppo", env)
+    assert "\n" not in str(raised.value)
+
+
+class Layered(nn.Module):
+    """A dense layer around which others are set."""
+
+    layer: nn.Module
+
+    @nn.compact
+    def __call__(self, inputs: Any) -> Any:
+        return self.layer(nn.Dense(4)(inputs))
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (nn.BatchNorm(use_running_average=False), "has a layer that changes its own variables, such as BatchNorm"),
+        (nn.BatchNorm(use_running_average=True), "has a layer that changes its own variables, such as BatchNorm"),
+        (nn.Dropout(0.5, deterministic=False), "has a layer that draws random numbers, such as Dropout"),
+    ],
+)
+def test_layers_with_state_or_noise_are_refused_when_the_agent_is_made(layer: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^actor_network {message}") as raised:
+        build("ppo", Game(), Layered(layer))
+    assert "\n" not in str(raised.value)
+
+
+class Projection(nn.Module):
+    """A fixed random projection, numbered by a fixed integer."""
+
+    @nn.compact
+    def __call__(self, inputs: Any) -> Any:
+        weights = self.variable("constants", "weights", lambda: jax.random.normal(jax.random.key(7), (2, 8)))
+        number = self.variable("constants", "number", lambda: jnp.asarray(3, jnp.int32))
+        return nn.tanh(inputs @ weights.value) * number.value
+
+
+@pytest.mark.parametrize("algorithm", ALONE)
+def test_constants_are_not_trained(algorithm: str) -> None:
+    agent = build(algorithm, Game(), Projection())
+    key, state = agent.init(KEY)
+    before = jax.device_get(agent.acting_params(state))
+    for _ in range(4):
+        key, state, _ = agent.train(key, state, 64)
+    after = jax.device_get(agent.acting_params(state))
+    jax.tree.map(np.testing.assert_array_equal, before["constants"], after["constants"])
+    changed = jax.tree.map(lambda x, y: (x != y).any(), before["params"], after["params"])
+    assert any(jax.tree.leaves(changed))
+
+
+@pytest.mark.parametrize("algorithm", ALONE)
+def test_numbers_of_numpy_and_whole_floats_are_settings_like_any_other(algorithm: str) -> None:
+    agent = build(algorithm, Game(), gamma=np.float32(0.5), num_envs=np.int64(CONFIGS[algorithm].num_envs))
+    assert type(agent.cfg.num_envs) is int and type(agent.cfg.gamma) is float
+    assert type(build(algorithm, Game(), num_envs=float(CONFIGS[algorithm].num_envs)).cfg.num_envs) is int
+    with pytest.raises(ValueError, match=r"^num_envs \(\d.5\) must be a whole number"):
+        build(algorithm, Game(), num_envs=CONFIGS[algorithm].num_envs + 0.5)
+
+
+BUILT_IN = [f"{suite}::{id}" for suite in ("memory", "popgym") for id in registered()[suite] if "Medium" not in id]
+
+
+@pytest.mark.parametrize("id", [id for id in BUILT_IN if "Hard" not in id])
+def test_built_in_environments_keep_their_types_where_numbers_have_64_bits(id: str) -> None:
+    with jax.enable_x64(True):
+        check_environment_types(*make(id))
+
+
+@pytest.mark.parametrize("algorithm", ALONE)
+def test_agents_train_where_numbers_have_64_bits(algorithm: str) -> None:
+    with jax.enable_x64(True):
+        shapes_of_training(build(algorithm, Game(Box(-np.inf, np.inf, (2,), jnp.float64))))

@@ -1,0 +1,86 @@
+"""Settings: numbers of any kind become Python's, and what is none is refused in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from memorax.algorithms import ALGORITHMS
+from memorax.training import TrainConfig
+from memorax.training.config import config_from_json, config_to_json
+from memorax.validation import plain_value, python_numbers, require_positive
+
+
+@dataclass(frozen=True)
+class Settings:
+    steps: int = 4
+    limit: int | None = None
+    rate: float = 0.1
+    switch: bool = False
+    names: tuple[str, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "expected"),
+    [
+        ({"steps": np.int64(3)}, "steps", 3),
+        ({"steps": 1e6}, "steps", 1_000_000),
+        ({"limit": np.float64(8.0)}, "limit", 8),
+        ({"limit": None}, "limit", None),
+        ({"rate": np.float32(0.5)}, "rate", 0.5),
+        ({"rate": 1}, "rate", 1),
+        ({"switch": np.bool_(True)}, "switch", True),
+    ],
+)
+def test_numbers_become_those_of_python(given: dict[str, Any], field: str, expected: Any) -> None:
+    found = getattr(python_numbers(Settings(**given)), field)
+    assert found == expected and type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"steps": 2.5}, r"^steps \(2.5\) must be a whole number"),
+        ({"steps": "4"}, r"^steps \('4'\) must be a number$"),
+        ({"steps": None}, r"^steps \(None\) must be a number$"),
+        ({"rate": True}, r"^rate \(True\) must be a number$"),
+        ({"switch": 1}, r"^switch \(1\) must be True or False$"),
+    ],
+)
+def test_what_is_no_number_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        python_numbers(Settings(**given))
+
+
+def test_arrays_are_left_as_they_are() -> None:
+    settings = Settings(rate=jnp.asarray([0.1, 0.2]))  # type: ignore[arg-type]
+    assert python_numbers(settings) is settings
+
+
+def test_numbers_of_numpy_are_checked_as_those_of_python_are() -> None:
+    with pytest.raises(ValueError, match=r"^steps \(-1\) must be greater than 0"):
+        require_positive(Settings(steps=np.int64(-1)), "steps")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_config_of_numpy_numbers_is_written_and_read_as_json(algorithm: str) -> None:
+    _, config_class = ALGORITHMS[algorithm]
+    numbers = {"learning_rate": np.float32(0.5), "total_steps": 1e6, "seed": np.int32(3), "features": np.int64(8)}
+    options = {"time_limit": np.int64(5), "mask_observation": np.asarray([0, 2])}
+    config = TrainConfig(
+        config_class(gamma=np.float32(0.5)), algorithm=algorithm, environment_options=options, **numbers
+    )
+    settings = config_to_json(config)
+    assert (settings["learning_rate"], settings["total_steps"], settings["seed"]) == (0.5, 1_000_000, 3)
+    assert settings["environment_options"] == {"time_limit": 5, "mask_observation": (0, 2)}
+    assert config_from_json(settings, "here") == config
+
+
+def test_values_of_numpy_are_values_of_python() -> None:
+    assert plain_value(np.asarray([[1, 2]])) == ((1, 2),)
+    assert plain_value(np.asarray(3.0)) == 3.0
+    assert plain_value("text") == "text"
