@@ -118,7 +118,7 @@ class Bounded(Counter):
         return Box(-1.0, jnp.asarray([1.0, 0.5]), (2,))
 
 
-def test_continuous_actions_are_clipped_for_the_environment_only() -> None:
+def test_continuous_actions_are_brought_into_their_range_for_the_environment_only() -> None:
     env = Bounded().vectorize(4)
     worker = start(jax.random.key(0), env, None, lambda timestep: ())
     wild = jnp.asarray([3.0, -0.25])
@@ -127,7 +127,7 @@ def test_continuous_actions_are_clipped_for_the_environment_only() -> None:
         return carry, jnp.broadcast_to(wild, (4, 2)), {}
 
     _, trajectory = rollout(env, None, policy, worker, jax.random.key(1), 5)
-    np.testing.assert_array_equal(trajectory.reward, 0.75)
+    np.testing.assert_array_equal(trajectory.reward, 1.0 + (-1.0 + 0.375 * 1.5))  # 0.375 of the way from -1 to 0.5
     np.testing.assert_array_equal(trajectory.action, np.broadcast_to(wild, (4, 5, 2)))
     np.testing.assert_array_equal(trajectory.timesteps.action[:, 1], np.broadcast_to(wild, (4, 2)))
 

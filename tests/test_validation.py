@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +76,11 @@ def test_a_config_of_numpy_numbers_is_written_and_read_as_json(algorithm: str) -
     config = TrainConfig(
         config_class(gamma=np.float32(0.5)), algorithm=algorithm, environment_options=options, **numbers
     )
-    settings = config_to_json(config)
+    settings = json.loads(json.dumps(config_to_json(config)))
     assert (settings["learning_rate"], settings["total_steps"], settings["seed"]) == (0.5, 1_000_000, 3)
-    assert settings["environment_options"] == {"time_limit": 5, "mask_observation": (0, 2)}
-    assert config_from_json(settings, "here") == config
+    assert settings["environment_options"] == {"time_limit": 5, "mask_observation": [0, 2]}
+    restored = dataclasses.replace(config, environment_options=settings["environment_options"])
+    assert config_from_json(settings, "here") == restored
 
 
 def test_values_of_numpy_are_values_of_python() -> None:
