@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 import memorax
-from memorax.algorithms import ALGORITHMS, Algorithm, DQNConfig, PPOConfig, PQNConfig, R2D2Config
+from memorax.algorithms import ALGORITHMS, Algorithm, DQNConfig, PPOConfig, PQNConfig, R2D2Config, SACConfig
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from memorax.environments.wrappers.wrapper import Wrapper
@@ -93,6 +93,9 @@ CONFIGS: dict[str, Any] = {
         learning_starts=32,
     ),
     "pqn": PQNConfig(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=2, exploration_steps=100),
+    "sac": SACConfig(
+        num_envs=4, num_steps=4, num_updates=2, buffer_size=512, batch_size=4, sequence_length=6, learning_starts=32
+    ),
 }
 """A small config of every algorithm."""
 

@@ -6,6 +6,7 @@ from memorax.algorithms.mappo import IPPO, MAPPO
 from memorax.algorithms.ppo import PPO, PPOConfig, PPOState
 from memorax.algorithms.pqn import PQN, PQNConfig, PQNState
 from memorax.algorithms.r2d2 import R2D2, R2D2Config, R2D2State
+from memorax.algorithms.sac import SAC, SACConfig, SACState
 from memorax.algorithms.shared_ppo import SharedPPO, SharedPPOState
 
 ALGORITHMS: dict[str, tuple[type[Algorithm], type]] = {
@@ -16,6 +17,7 @@ ALGORITHMS: dict[str, tuple[type[Algorithm], type]] = {
     "dqn": (DQN, DQNConfig),
     "r2d2": (R2D2, R2D2Config),
     "pqn": (PQN, PQNConfig),
+    "sac": (SAC, SACConfig),
 }
 """Every algorithm and its config, by the name the command line knows it by."""
 
@@ -27,6 +29,7 @@ __all__ = [
     "PPO",
     "PQN",
     "R2D2",
+    "SAC",
     "Algorithm",
     "AlgorithmState",
     "DQNConfig",
@@ -37,6 +40,8 @@ __all__ = [
     "PQNState",
     "R2D2Config",
     "R2D2State",
+    "SACConfig",
+    "SACState",
     "SharedPPO",
     "SharedPPOState",
 ]

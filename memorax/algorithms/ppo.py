@@ -15,10 +15,11 @@ from memorax.environments.environment import Environment
 from memorax.learning.batching import flatten_carries, to_sequences
 from memorax.learning.bootstrap import advantages_along
 from memorax.learning.epochs import check_minibatches, epochs
+from memorax.learning.exploration import stochastic_policy
 from memorax.learning.losses import clipped_value_loss, explained_variance, masked_mean, policy_loss
 from memorax.learning.optimization import Learner, gradient_step
 from memorax.networks import heads
-from memorax.networks.network import Network, initialize, unroll_step, unroll_truncated
+from memorax.networks.network import Network, initialize, unroll_truncated
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
 from memorax.validation import require_fraction, require_not_negative, require_positive
@@ -170,12 +171,7 @@ class PPO(Algorithm[PPOConfig, PPOState]):
         return state.actor_params
 
     def _policy(self, state: PPOState, explore: bool) -> Policy:
-        def policy(key: Key, timestep: Timestep, carry: Carry) -> tuple[Carry, PyTree, PyTree]:
-            carry, distribution = unroll_step(self.actor_network, state.actor_params, timestep, carry)
-            action = distribution.sample(key) if explore else distribution.mode
-            return carry, action[:, 0], {"log_prob": distribution.log_prob(action)[:, 0]}
-
-        return policy
+        return stochastic_policy(self.actor_network, state.actor_params, explore)
 
     def _learn(self, key: Key, state: PPOState, trajectory: Trajectory) -> tuple[PPOState, Metrics]:
         state, batch = self._prepare(state, trajectory)

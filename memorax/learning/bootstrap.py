@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from memorax.learning.returns import generalized_advantage_estimate
-from memorax.networks.network import Network, unroll
+from memorax.networks.network import Network, encode_with_losses, unroll
 from memorax.types import Array, Carry, PyTree, Timestep, Trajectory, where
 
 Evaluate = Callable[[PyTree, Timestep, Carry], tuple[Carry, Any]]
@@ -87,6 +87,28 @@ def advantages_along(
     if "active" in trajectory.info:
         advantages = jnp.where(trajectory.info["active"], advantages, 0.0)
     return carry, carries, values, advantages
+
+
+def carries_along(
+    network: Network, params: PyTree, timesteps: Timestep, carry: Carry, sequence_length: int
+) -> tuple[Carry, Carry]:
+    """The carries that a rollout records of the network that acts, for one that does not.
+
+    Args:
+        network: the network.
+        params: its variables.
+        timesteps: those of the rollout, `[B, T, ...]`.
+        carry: the network's carry before the first step.
+        sequence_length: the carry is returned before every `sequence_length`-th step; divides `T`.
+
+    Returns:
+        `(carry, carries)`: the carry after the last step, and the carries `[B, T / sequence_length, ...]`.
+    """
+
+    def encode(timesteps: Timestep, carry: Carry) -> tuple[Carry, Array]:
+        return encode_with_losses(network, params, timesteps, carry)[:2]
+
+    return _values_of_sequences(encode, timesteps, carry, sequence_length)[:2]
 
 
 def _values_of_sequences(

@@ -58,6 +58,23 @@ def epsilon_greedy_policy(network: Network, params: PyTree, epsilon: Callable[[i
     return policy
 
 
+def stochastic_policy(network: Network, params: PyTree, explore: bool) -> Policy:
+    """Act by a policy network, and record the log-probability of each action as `log_prob`.
+
+    Args:
+        network: its head returns a distribution over actions.
+        params: its variables.
+        explore: draw actions from the distribution; otherwise take its mode.
+    """
+
+    def policy(key: Key, timestep: Timestep, carry: Carry) -> tuple[Carry, PyTree, PyTree]:
+        carry, distribution = unroll_step(network, params, timestep, carry)
+        action = distribution.sample(key) if explore else distribution.mode
+        return carry, action[:, 0], {"log_prob": distribution.log_prob(action)[:, 0]}
+
+    return policy
+
+
 def epsilon_ladder(num_envs: int, base: float = 0.4, exponent: float = 7.0) -> Array:
     """One epsilon for each environment, `base^(1 + exponent i / (num_envs - 1))` (Horgan et al., 2018, section 4.1).
 

@@ -76,6 +76,41 @@ def gradient_step(
     return learner, {**metrics, f"{prefix}loss": loss, **own_metrics}, auxiliary
 
 
+def joint_gradient_step(
+    loss_fn: Callable[[dict[str, PyTree]], tuple[dict[str, Array], tuple[Metrics, Any]]],
+    learners: dict[str, Learner],
+    optimizers: dict[str, optax.GradientTransformation],
+    **extra: Any,
+) -> tuple[dict[str, Learner], Metrics, Any]:
+    """`gradient_step` for several learners whose losses share what is computed for them.
+
+    Args:
+        loss_fn: given the variables of each learner by its name, `(losses, (metrics, auxiliary))` with a loss for each
+            name. The gradient that is descended is that of their sum, so that each loss must depend on the parameters
+            of its own learner alone: stop the gradients by all others.
+        learners: whose parameters to differentiate by.
+        optimizers: for each name, what turns gradients into updates.
+        **extra: as in `gradient_step`.
+
+    Returns:
+        `(learners, metrics, auxiliary)`, the metrics as `gradient_step` has them, prefixed with the learner's name. A
+        gradient that is not finite leaves its own learner as it was.
+    """
+
+    def loss_of(params: dict[str, PyTree]) -> tuple[Array, tuple[dict[str, Array], tuple[Metrics, Any]]]:
+        losses, rest = loss_fn({name: {**learners[name].constants, **params[name]} for name in params})
+        return sum(losses.values(), jnp.zeros(())), (losses, rest)
+
+    params = {name: learner.params for name, learner in learners.items()}
+    gradients, (losses, (metrics, auxiliary)) = jax.grad(loss_of, has_aux=True)(params)
+    metrics = {**metrics, **{f"{name}_loss": loss for name, loss in losses.items()}}
+    stepped = {}
+    for name, learner in learners.items():
+        stepped[name], own = apply_gradients(gradients[name], learner, optimizers[name], f"{name}_", **extra)
+        metrics |= own
+    return stepped, metrics, auxiliary
+
+
 def apply_gradients(
     gradients: PyTree,
     learner: Learner,

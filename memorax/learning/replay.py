@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from memorax.types import Array, Key, Metrics, PyTree, Timestep, Trajectory
+from memorax.buffers import ReplayBatch
+from memorax.networks.network import Network
+from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
 
 State = TypeVar("State")
 
@@ -55,6 +57,50 @@ def known_successors(timesteps: Timestep, terminated: Array, valid: Array) -> Ar
         bool `[N, L]`.
     """
     return valid[:, :-1] & ((valid[:, 1:] & ~timesteps.done[:, 1:]) | terminated)
+
+
+class ReplayedTransitions(NamedTuple):
+    """The steps of windows that are learned from, and what each led to: leaves `[N, L, ...]`.
+
+    Attributes:
+        observation: that was acted upon.
+        next_observation: of the timestep that follows in the window.
+        action: the action taken.
+        reward: the reward that followed.
+        terminated: whether the return ended with the step.
+        valid: whether the step belongs to the window and is not padding.
+        known: whether the timestep that follows is what the step led to, or nothing is, as the return ended: see
+            `known_successors`.
+    """
+
+    observation: PyTree
+    next_observation: PyTree
+    action: PyTree
+    reward: Array
+    terminated: Array
+    valid: Array
+    known: Array
+
+
+def transitions_after(batch: ReplayBatch, burn_in: int) -> ReplayedTransitions:
+    """The steps of a batch of `ReplayedSteps` `[N, burn_in + L + 1, ...]` behind the burn-in."""
+    steps, valid = jax.tree.map(lambda x: x[:, burn_in:], (batch.steps, batch.valid))
+    now, successor = (jax.tree.map(lambda x, part=part: x[:, part], steps) for part in (slice(-1), slice(1, None)))
+    return ReplayedTransitions(
+        observation=now.timesteps.observation,
+        next_observation=successor.timesteps.observation,
+        action=now.action,
+        reward=now.reward,
+        terminated=now.terminated,
+        valid=valid[:, :-1],
+        known=known_successors(steps.timesteps, now.terminated, valid),
+    )
+
+
+def initial_carries(networks: Sequence[Network], timesteps: Timestep) -> tuple[Carry, ...]:
+    """The carry of each network at the start of an episode, leaves `[N, ...]`; of `timesteps` only shapes are used."""
+    first = jax.tree.map(lambda x: x[:, 0], timesteps)
+    return tuple(network.initialize_carry(jax.random.key(0), first) for network in networks)
 
 
 class NStepTargets(NamedTuple):

@@ -7,7 +7,16 @@ arrays that the head itself reads (see `ValueHead`). A head computes in `dtype` 
 from memorax.networks.heads.action_value import ContinuousQNetwork, DiscreteQNetwork, DuelingQNetwork
 from memorax.networks.heads.actor_critic import ActorCritic
 from memorax.networks.heads.c51 import C51
-from memorax.networks.heads.defaults import POLICY_HEADS, Q_HEADS, V_HEADS, policy_head, q_head, v_head
+from memorax.networks.heads.defaults import (
+    POLICY_HEADS,
+    Q_HEADS,
+    V_HEADS,
+    bounded_policy_head,
+    policy_head,
+    q_head,
+    twin_q_head,
+    v_head,
+)
 from memorax.networks.heads.distributional import (
     C51QNetwork,
     C51VNetwork,
@@ -55,7 +64,9 @@ __all__ = [
     "Twin",
     "VNetwork",
     "ValueHead",
+    "bounded_policy_head",
     "policy_head",
     "q_head",
+    "twin_q_head",
     "v_head",
 ]

@@ -14,7 +14,8 @@ from memorax.networks.heads.head import Head
 from memorax.networks.heads.hl_gauss import HLGauss
 from memorax.networks.heads.policy import Beta, Categorical, Gaussian, MultiCategorical, SquashedGaussian
 from memorax.networks.heads.quantiles import Quantiles
-from memorax.networks.heads.representation import Representation
+from memorax.networks.heads.representation import Representation, Scalar
+from memorax.networks.heads.twin import Twin
 from memorax.networks.heads.value import ValueHead, VNetwork
 
 HeadT = TypeVar("HeadT", bound=Head)
@@ -91,6 +92,16 @@ def q_head(space: Space, name: str | None = None) -> ValueHead:
     """
     default = "continuous" if isinstance(space, Box) else "discrete"
     return _named("action-value", Q_HEADS, space, name or default)
+
+
+def bounded_policy_head(space: Space) -> Head:
+    """The default policy head of an action space, squashed into the bounds of a `Box` that has any."""
+    return policy_head(space, "squashed_gaussian" if isinstance(space, Box) and space.bounded else None)
+
+
+def twin_q_head(space: Space) -> Twin:
+    """The default action-value head of an action space twice, each with two hidden layers and the squared error."""
+    return Twin(q_head(space).clone(hidden_features=(256, 256), representation=Scalar()))
 
 
 def v_head(name: str = "scalar") -> ValueHead:

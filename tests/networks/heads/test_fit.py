@@ -172,3 +172,14 @@ def test_a_name_that_is_no_head_says_which_are():
         heads.q_head(Discrete(2), "beta")
     with pytest.raises(ValueError, match="there is no state-value head 'dueling': choose one of scalar, c51, "):
         heads.v_head("dueling")
+
+
+def test_policies_keep_within_the_bounds_of_a_box_that_has_any() -> None:
+    assert isinstance(heads.bounded_policy_head(Box(-1.0, 1.0, (2,))), heads.SquashedGaussian)
+    assert isinstance(heads.bounded_policy_head(Box(-np.inf, np.inf, (2,))), heads.Gaussian)
+    assert isinstance(heads.bounded_policy_head(Discrete(3)), heads.Categorical)
+
+
+def test_twin_heads_follow_the_action_space() -> None:
+    assert heads.twin_q_head(Box(-1.0, 1.0, (2,))).takes_action
+    assert heads.twin_q_head(Discrete(3)).head.action_dim == 3
