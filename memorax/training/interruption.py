@@ -23,10 +23,13 @@ class Interrupted(KeyboardInterrupt):
         signal: the signal's number.
         folder: the run folder, if there is one.
         step: environment steps taken in each seed.
+
+    The message names the command that goes on with the run, by default `memorax resume`.
     """
 
-    def __init__(self, signal_number: int, folder: Path | None, step: int) -> None:
-        remedy = "nothing is saved without a folder" if folder is None else f"go on with `memorax resume {folder}`"
+    def __init__(self, signal_number: int, folder: Path | None, step: int, command: str | None = None) -> None:
+        command = f"memorax resume {folder}" if command is None else command
+        remedy = "nothing is saved without a folder" if folder is None else f"go on with `{command}`"
         super().__init__(f"stopped after {step} steps: {remedy}")
         self.signal = signal_number
         self.folder = folder

@@ -254,7 +254,9 @@ class _Run:
         waiting = rows if logged < step else []
         self._save(key, state, step, begun.seconds + time.monotonic() - started, logged, waiting)
         if self.interruption.signal is not None:
-            raise Interrupted(self.interruption.signal, self.folder, step)
+            in_python = f"train(agent, ..., folder={str(self.folder)!r}, resume=True)"
+            command = None if "hyperparameters" in self.record.config else in_python
+            raise Interrupted(self.interruption.signal, self.folder, step, command)
         return TrainingResult(key, state, step, rows)
 
     @property

@@ -211,7 +211,7 @@ def test_loggers_hear_how_a_run_ended_and_which_it_is(agent: Agent, tmp_path: Pa
         raise KeyboardInterrupt
 
     stop = Recorder(2, lambda: os.kill(os.getpid(), signal.SIGUSR1))
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match=r"go on with `train\(agent, \.\.\., folder='.*mine', resume=True\)`"):
         train(agent, 8 * STEPS, folder=tmp_path / "mine", loggers=[stop], log_interval=STEPS, group="ours", tags=["a"])
     failed = Recorder(1, fail)
     again = {"folder": tmp_path / "mine", "resume": True, "log_interval": STEPS, "evaluation_steps": 128}
