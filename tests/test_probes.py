@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,13 +12,93 @@ import numpy as np
 import optax
 import pytest
 
-from memorax.algorithms import DQN, PPO, Algorithm, DQNConfig, PPOConfig
+from memorax.algorithms import ALGORITHMS, PPO, Algorithm, DQNConfig, PPOConfig, PQNConfig, R2D2Config
 from memorax.environments.environment import Environment
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, OneHot, heads
 from memorax.networks.network import unroll
 from tests import probes
 
 GAMMA = 0.9
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an algorithm learns the probes quickly.
+
+    Attributes:
+        cfg: its hyperparameters.
+        optimizer: trains each network.
+        patience: how many times the steps it is given that a probe names.
+        fast: whether all probes belong to the fast tests, or only those in `ESSENTIAL`.
+    """
+
+    cfg: Any
+    optimizer: optax.GradientTransformation
+    patience: float = 1.0
+    fast: bool = False
+
+
+SETTINGS: dict[str, Settings] = {
+    "ppo": Settings(
+        PPOConfig(num_envs=16, num_steps=16, gamma=GAMMA, num_minibatches=2, ent_coef=0.003),
+        optax.chain(optax.clip_by_global_norm(0.5), optax.adam(3e-3)),
+        fast=True,
+    ),
+    "shared_ppo": Settings(
+        PPOConfig(num_envs=16, num_steps=16, gamma=GAMMA, num_minibatches=2, ent_coef=0.003),
+        optax.chain(optax.clip_by_global_norm(0.5), optax.adam(3e-3)),
+        patience=1.5,
+    ),
+    "dqn": Settings(
+        DQNConfig(
+            num_envs=8,
+            num_steps=8,
+            gamma=GAMMA,
+            num_updates=4,
+            learning_starts=500,
+            target_update_period=50,
+            sequence_length=16,
+            exploration_steps=10_000,
+        ),
+        optax.adam(2e-3),
+        fast=True,
+    ),
+    "r2d2": Settings(
+        R2D2Config(
+            num_envs=8,
+            num_steps=8,
+            gamma=GAMMA,
+            n_steps=2,
+            rescale=False,
+            num_updates=4,
+            learning_starts=500,
+            target_update_period=50,
+            sequence_length=16,
+            burn_in=8,
+            period=8,
+        ),
+        optax.adam(2e-3),
+        patience=1.5,
+    ),
+    "pqn": Settings(
+        PQNConfig(num_envs=16, num_steps=16, gamma=GAMMA, num_minibatches=2, exploration_steps=8_000),
+        optax.adam(2e-3),
+    ),
+}
+"""Every algorithm of discrete actions that learns a value for one agent."""
+
+ESSENTIAL = ("discounting", "time_limit", "cue_recall")
+"""The probes in the fast tests of every algorithm: what makes a value, what ends it, and memory."""
+
+
+def over_algorithms(probe: str, leave_out: Sequence[str] = ()) -> pytest.MarkDecorator:
+    """Run a probe for every algorithm but some."""
+    cases = []
+    for name, settings in SETTINGS.items():
+        marks = () if settings.fast or probe in ESSENTIAL else (pytest.mark.slow,)
+        if name not in leave_out:
+            cases.append(pytest.param(name, marks=marks))
+    return pytest.mark.parametrize("algorithm", cases)
 
 
 def make(algorithm: str, env: Environment, torso: str, previous_action: bool = False) -> Algorithm:
@@ -26,26 +108,14 @@ def make(algorithm: str, env: Environment, torso: str, previous_action: bool = F
         )
         return Network(extractor, TORSOS[torso](32), head)
 
-    if algorithm == "ppo":
-        optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(3e-3))
-        cfg = PPOConfig(num_envs=16, num_steps=16, gamma=GAMMA, num_minibatches=2, ent_coef=0.003)
-        return PPO.build(cfg, env, None, network, optimizer)
-    cfg = DQNConfig(
-        num_envs=8,
-        num_steps=8,
-        gamma=GAMMA,
-        num_updates=4,
-        learning_starts=500,
-        target_update_period=50,
-        sequence_length=16,
-        exploration_steps=10_000,
-    )
-    return DQN.build(cfg, env, None, network, optax.adam(2e-3))
+    settings = SETTINGS[algorithm]
+    return ALGORITHMS[algorithm][0].build(settings.cfg, env, None, network, settings.optimizer)
 
 
 def train(agent: Algorithm, num_steps: int) -> tuple[jax.Array, Any]:
+    patience = next((settings.patience for settings in SETTINGS.values() if settings.cfg is agent.cfg), 1.0)
     key, state = agent.init(jax.random.key(0))
-    key, state, _ = agent.train(key, state, num_steps, keep=lambda transition, metrics: ())
+    key, state, _ = agent.train(key, state, int(patience * num_steps), keep=lambda transition, metrics: ())
     return key, state
 
 
@@ -58,9 +128,10 @@ def values(agent: Algorithm, key: jax.Array, state: Any) -> tuple[Any, np.ndarra
         if isinstance(agent, PPO):
             network, params, carry = agent.critic_network, state.critic_params, state.critic_carry
         else:
-            network, params, carry = agent.q_network, state.params, state.worker.carry
+            network, params, carry = agent.q_network, agent.acting_params(state), state.worker.carry
         _, output = unroll(network, params, trajectory.timesteps, carry)
-        return trajectory, output if output.ndim == 2 else output.max(axis=-1)
+        value = network.head.value(output)
+        return trajectory, value if value.ndim == 2 else value.max(axis=-1)
 
     return jax.device_get(along(key, state))
 
@@ -71,50 +142,48 @@ def mean_return(agent: Algorithm, key: jax.Array, state: Any) -> float:
     return float((info["returned_episode_returns"] * info["returned_episode"]).sum() / info["returned_episode"].sum())
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+@over_algorithms("constant_value")
 def test_constant_value(algorithm: str) -> None:
     agent = make(algorithm, probes.ConstantValue(), "mlp")
     _, value = values(agent, *train(agent, 10_000))
     np.testing.assert_allclose(value, 1.0, atol=0.02)
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+@over_algorithms("value_of_the_observation")
 def test_value_of_the_observation(algorithm: str) -> None:
     agent = make(algorithm, probes.ObservationValue(), "mlp")
     trajectory, value = values(agent, *train(agent, 10_000))
     np.testing.assert_allclose(value, trajectory.timesteps.observation[..., 0], atol=0.05)
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+@over_algorithms("discounting")
 def test_discounting(algorithm: str) -> None:
     agent = make(algorithm, probes.Discounting(), "mlp")
     trajectory, value = values(agent, *train(agent, 15_000))
     np.testing.assert_allclose(value, np.where(trajectory.timesteps.observation[..., 0] > 0, 1.0, GAMMA), atol=0.05)
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+@over_algorithms("action_matters")
 def test_action_matters(algorithm: str) -> None:
     agent = make(algorithm, probes.ActionMatters(), "mlp")
     assert mean_return(agent, *train(agent, 10_000)) == 1.0
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+@over_algorithms("action_depends_on_the_observation")
 def test_action_depends_on_the_observation(algorithm: str) -> None:
     agent = make(algorithm, probes.ActionTimesObservation(), "mlp")
     assert mean_return(agent, *train(agent, 10_000)) == 1.0
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "torso"),
-    [("ppo", "mlp"), ("ppo", "gru"), pytest.param("dqn", "mlp", marks=pytest.mark.slow), ("dqn", "gru")],
-)
+@over_algorithms("time_limit")
+@pytest.mark.parametrize("torso", [pytest.param("mlp", marks=pytest.mark.slow), "gru"])
 def test_a_time_limit_is_not_a_failure(algorithm: str, torso: str) -> None:
     agent = make(algorithm, probes.EndlessReward(), torso)
     _, value = values(agent, *train(agent, 40_000))
     np.testing.assert_allclose(value, 1 / (1 - GAMMA), rtol=0.03)
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+@over_algorithms("two_episodes")
 def test_two_episodes_back_to_back(algorithm: str) -> None:
     agent = make(algorithm, probes.TwoEpisodes(), "gru")
     trajectory, value = values(agent, *train(agent, 40_000))
@@ -124,19 +193,19 @@ def test_two_episodes_back_to_back(algorithm: str) -> None:
     np.testing.assert_allclose(value, expected, atol=0.1)
 
 
-@pytest.mark.parametrize(("algorithm", "num_steps"), [("ppo", 40_000), ("dqn", 60_000)])
-def test_cue_recall_takes_a_memory(algorithm: str, num_steps: int) -> None:
+@over_algorithms("cue_recall")
+def test_cue_recall_takes_a_memory(algorithm: str) -> None:
     agent = make(algorithm, probes.CueRecall(), "gru")
-    assert mean_return(agent, *train(agent, num_steps)) >= 0.9
+    assert mean_return(agent, *train(agent, 60_000)) >= 0.9
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", pytest.param("dqn", marks=pytest.mark.slow)])
+@over_algorithms("cue_recall_without_memory")
 def test_cue_recall_is_beyond_the_memoryless(algorithm: str) -> None:
     agent = make(algorithm, probes.CueRecall(), "mlp")
     assert mean_return(agent, *train(agent, 20_000)) < 0.5
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+@over_algorithms("previous_action_needed")
 def test_previous_action_needed(algorithm: str) -> None:
     agent = make(algorithm, probes.PreviousActionNeeded(), "mlp", previous_action=True)
     assert mean_return(agent, *train(agent, 60_000)) >= 7.5

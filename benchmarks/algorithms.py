@@ -1,0 +1,109 @@
+"""Training speed and memory of every algorithm: `python -m benchmarks.algorithms [--algorithms dqn r2d2] [--torso gru]`.
+
+CartPole (Pendulum where an algorithm has continuous actions alone), the algorithm's default hyperparameters, 64
+features. Prints the training steps per second once replay has begun; how much longer an iteration of `--num-seeds`
+seeds side by side takes than one seed's, per seed; and, for replay, the peak of resident memory above what the process
+held before, over the size of the buffer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import resource
+import time
+from typing import Any
+
+import jax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from memorax.algorithms import ALGORITHMS
+from memorax.training import TrainConfig, build_agent
+
+LEFT_OUT = ("ippo", "mappo")
+"""They are PPO where one agent acts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    algorithms: list[str] = dataclasses.field(default_factory=lambda: [n for n in ALGORITHMS if n not in LEFT_OUT])
+    torso: str = "gru"
+    num_seeds: int = 16
+    seconds: float = 5.0
+
+
+def nothing(transition: Any, metrics: Any) -> tuple[()]:
+    """Keep nothing of an iteration."""
+    return ()
+
+
+def measure(algorithm: str, options: Options) -> dict[str, str]:
+    """The row of an algorithm."""
+    config = TrainConfig(environment="gymnax::CartPole-v1", algorithm=algorithm, torso=options.torso)
+    agent = build_agent(config)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    alone = iteration_seconds(agent, 1, options.seconds)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    shapes = jax.eval_shape(agent.init, jax.random.key(0))[1]
+    row = {"steps/s": f"{agent.steps_per_iteration / alone:,.0f}", "iteration, ms": f"{1e3 * alone:.2f}"}
+    many = iteration_seconds(agent, options.num_seeds, options.seconds)
+    row[f"per seed of {options.num_seeds}"] = f"{many / options.num_seeds / alone:.2f}"
+    if agent.replays:
+        size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes.buffer))
+        row["buffer, MB"] = f"{size / 1e6:.1f}"
+        row["memory / buffer"] = f"{(peak - before) / size:.2f}"
+    return row
+
+
+def iteration_seconds(agent: Any, num_seeds: int, seconds: float) -> float:
+    """Shortest mean time of an iteration, over calls of `train` of about half a second, after replay has begun."""
+    starts = getattr(agent.cfg, "learning_starts", 0)
+    calls = max(1, 2048 // agent.steps_per_iteration)
+    num_steps = calls * agent.steps_per_iteration
+
+    def init(key: Any) -> Any:
+        key, state = agent.init(key)
+        return agent.warmup(key, state, starts) if starts else (key, state)
+
+    def train(key: Any, state: Any) -> Any:
+        return agent.train(key, state, num_steps, nothing)[:2]
+
+    if num_seeds == 1:
+        key, state = init(jax.random.key(0))
+        step = train
+    else:
+        key, state = jax.jit(jax.vmap(init))(jax.random.split(jax.random.key(0), num_seeds))
+        step = jax.jit(jax.vmap(train), donate_argnums=1)
+    key, state = jax.block_until_ready(step(key, state))
+    best, begin = float("inf"), time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        start = time.perf_counter()
+        key, state = jax.block_until_ready(step(key, state))
+        best = min(best, time.perf_counter() - start)
+    return best / calls
+
+
+def main() -> None:
+    """Print the table; each algorithm is measured in a process of its own, whose memory is its own."""
+    options = tyro.cli(Options, description=__doc__)
+    rows = {}
+    for algorithm in options.algorithms:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            rows[algorithm] = pool.apply(measure, (algorithm, options))
+        print(algorithm, rows[algorithm], flush=True)
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    table = Table(title=f"CartPole, {options.torso}, jax {jax.__version__} on {jax.default_backend()}")
+    table.add_column("algorithm")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for algorithm, row in rows.items():
+        table.add_row(algorithm, *(row.get(column, "") for column in columns))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
