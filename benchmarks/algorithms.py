@@ -1,4 +1,4 @@
-"""Training speed and memory of every algorithm: `python -m benchmarks.algorithms [--algorithms dqn r2d2] [--torso gru]`.
+"""Training speed and memory of algorithms: `python -m benchmarks.algorithms [--algorithms dqn r2d2] [--torso gru]`.
 
 CartPole (Pendulum where an algorithm has continuous actions alone), the algorithm's default hyperparameters, 64
 features. Prints the training steps per second once replay has begun; how much longer an iteration of `--num-seeds`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import typing
 from collections.abc import Callable, Mapping
@@ -17,9 +18,9 @@ import tyro
 import memorax
 from memorax.algorithms import ALGORITHMS, Algorithm
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Box
+from memorax.environments.spaces import Box, policy_space
 from memorax.learning.optimization import linear_decay
-from memorax.networks import TORSOS, FeatureExtractor, Network, observation_encoder
+from memorax.networks import TORSOS, FeatureExtractor, Network, PerAgentNetwork, heads, observation_encoder
 from memorax.networks.encoders import SpaceEncoder
 from memorax.parts import check_options, import_own, is_own, load_own, look_up, suggest
 from memorax.training.optimizers import OPTIMIZERS, make_optimizer
@@ -50,7 +51,10 @@ class TrainConfig:
         torso_options: Options of the torso, each as NAME=VALUE.
         features: Width of the observation encoder and of the torso.
         encoder: Function of your own that makes the observation encoder from the observation space and `features`.
-        head: Function of your own that is given each head the algorithm chose and returns the one to use.
+        head: Name of the head for the networks it fits: gaussian, squashed_gaussian or beta for a policy, dueling, c51,
+            quantile or hl_gauss for values. One of your own is a function that is given each head the algorithm chose
+            and returns the one to use.
+        separate_parameters: Give each agent of an environment parameters of its own, instead of sharing them.
         imports: Modules to import first, which may add parts of their own.
         previous_action: Show the network its previous action.
         previous_reward: Show the network its previous reward.
@@ -86,6 +90,7 @@ class TrainConfig:
     features: int = 64
     encoder: str | None = None
     head: str | None = None
+    separate_parameters: bool = False
     imports: Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE")] = ()
     previous_action: bool = False
     previous_reward: bool = False
@@ -130,9 +135,10 @@ class TrainConfig:
         check_options(f"torso {self.torso!r}", look_up("torso", self.torso, TORSOS), self.torso_options)
         optimizer = look_up("optimizer", self.optimizer, OPTIMIZERS)
         check_options(f"optimizer {self.optimizer!r}", optimizer, self.optimizer_options)
-        for name in ("encoder", "head"):
-            if getattr(self, name) is not None and not is_own(getattr(self, name)):
-                raise ValueError(f"{name} ({getattr(self, name)}) must be MODULE:ATTRIBUTE")
+        if self.encoder is not None and not is_own(self.encoder):
+            raise ValueError(f"encoder ({self.encoder}) must be MODULE:ATTRIBUTE")
+        if self.head is not None and not is_own(self.head):
+            look_up("head", self.head, dict.fromkeys(heads.HEAD_NAMES))
         require_positive(self, "features", "learning_rate", "critic_learning_rate", "max_grad_norm", "num_seeds")
         require_positive(self, *COUNTS_OF_STEPS)
 
@@ -161,14 +167,33 @@ def build_agent(config: TrainConfig) -> Algorithm[Any, Any]:
     """
     env, env_params = memorax.make(config.environment, **_environment_options(config))
     make_torso = look_up("torso", config.torso, TORSOS)
-    choose_head: Callable[[nn.Module], nn.Module] = _same if config.head is None else load_own("head", config.head)
+    choose_head = _head_chooser(config, env, env_params)
+    replaced = []
 
     def make_network(head: nn.Module) -> Network:
         extractor = _feature_extractor(config, env, env_params)
-        return Network(extractor, make_torso(config.features, **config.torso_options), choose_head(head))
+        torso = make_torso(config.features, **config.torso_options)
+        chosen = choose_head(head)
+        replaced.append(chosen != head)
+        if config.separate_parameters:
+            return PerAgentNetwork(extractor, torso, chosen, num_agents=env.num_agents)
+        return Network(extractor, torso, chosen)
 
     algorithm, _ = find_algorithm(config.algorithm)
-    return algorithm.build(config.hyperparameters, env, env_params, make_network, _optimizers(config, algorithm))
+    agent = algorithm.build(config.hyperparameters, env, env_params, make_network, _optimizers(config, algorithm))
+    if config.head is not None and not is_own(config.head) and not any(replaced):
+        raise ValueError(f"head ({config.head}) fits none of the networks of {config.algorithm}, or is theirs already")
+    return agent
+
+
+def _head_chooser(config: TrainConfig, env: Environment, env_params: PyTree) -> Callable[[nn.Module], nn.Module]:
+    """What takes the place of each head an algorithm chose."""
+    if config.head is None:
+        return lambda head: head
+    if is_own(config.head):
+        return load_own("head", config.head)
+    space = policy_space(env.action_space(env_params))
+    return functools.partial(heads.head_by_name, space=space, name=config.head)
 
 
 def config_to_json(config: TrainConfig) -> dict[str, Any]:
@@ -250,13 +275,9 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _same(head: nn.Module) -> nn.Module:
-    return head
-
-
 def _environment_options(config: TrainConfig) -> dict[str, Any]:
     """The environment's options and the wrappers that have settings of their own."""
-    wrappers: dict[str, Any] = {}
+    wrappers: dict[str, Any] = {"agent_id": True} if config.separate_parameters else {}
     if config.normalize_observation:
         wrappers["normalize_observation"] = True
     if config.normalize_reward:

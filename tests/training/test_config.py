@@ -14,7 +14,7 @@ import pytest
 from memorax.algorithms import DQN, PPO, DQNConfig, PPOConfig
 from memorax.cli.train import parse
 from memorax.environments.wrappers import NormalizeObservation, NormalizeReward
-from memorax.networks import TORSOS
+from memorax.networks import TORSOS, heads
 from memorax.training import TrainConfig, build_agent, load_run, run_config
 from memorax.training.config import config_from_json, config_to_json, read_config_file
 from memorax.training.optimizers import OPTIMIZERS, make_optimizer
@@ -250,3 +250,42 @@ def test_modules_are_imported_that_add_parts(own_parts: Callable[[], None]) -> N
     assert config.imports == ("own_parts",)
     own_parts()
     assert config_from_json(config_to_json(config), "here") == config
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name", "expected"),
+    [
+        ("dqn", "c51", ["C51"]),
+        ("r2d2", "quantile", ["Quantiles"]),
+        ("ppo", "hl_gauss", ["Categorical", "HLGauss"]),
+        ("shared_ppo", "hl_gauss", ["Categorical", "HLGauss"]),
+    ],
+)
+def test_a_head_is_chosen_by_name(algorithm: str, name: str, expected: list[str]) -> None:
+    agent = build_agent(TrainConfig(environment="memory::TMaze", algorithm=algorithm, torso="mlp", head=name))
+    found = []
+    for network in agent.networks.values():
+        for part in (network.head, *(getattr(network.head, field, None) for field in ("policy_head", "value_head"))):
+            if part is not None and type(part).__name__ in ("Categorical", "DiscreteQNetwork", "VNetwork"):
+                representation = getattr(part, "representation", part)
+                found.append(type(representation).__name__)
+    assert sorted(found) == sorted(expected)
+
+
+def test_a_policy_head_is_chosen_by_name() -> None:
+    settings = {"environment": "gymnax::Pendulum-v1", "algorithm": "ppo", "torso": "mlp"}
+    agent = build_agent(TrainConfig(head="beta", **settings))
+    assert isinstance(agent.networks["actor_network"].head, heads.Beta)
+    assert isinstance(agent.networks["critic_network"].head, heads.VNetwork)
+
+
+def test_a_head_that_does_not_exist_or_fits_nowhere_is_an_error() -> None:
+    with pytest.raises(ValueError, match="unknown head 'c52'"):
+        TrainConfig(head="c52")
+    with pytest.raises(ValueError, match=r"head \(beta\) fits none of the networks of dqn"):
+        build_agent(TrainConfig(environment="memory::TMaze", algorithm="dqn", torso="mlp", head="beta"))
+
+
+def test_parameters_of_a_single_agent_cannot_be_separate() -> None:
+    with pytest.raises(ValueError, match="agent_id"):
+        build_agent(TrainConfig(environment="memory::TMaze", algorithm="ippo", separate_parameters=True))

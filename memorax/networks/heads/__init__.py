@@ -8,10 +8,12 @@ from memorax.networks.heads.action_value import ContinuousQNetwork, DiscreteQNet
 from memorax.networks.heads.actor_critic import ActorCritic
 from memorax.networks.heads.c51 import C51
 from memorax.networks.heads.defaults import (
+    HEAD_NAMES,
     POLICY_HEADS,
     Q_HEADS,
     V_HEADS,
     bounded_policy_head,
+    head_by_name,
     policy_head,
     q_head,
     twin_q_head,
@@ -36,6 +38,7 @@ from memorax.networks.heads.value import HordeHead, ValueHead, VNetwork
 
 __all__ = [
     "C51",
+    "HEAD_NAMES",
     "POLICY_HEADS",
     "Q_HEADS",
     "V_HEADS",
@@ -65,6 +68,7 @@ __all__ = [
     "VNetwork",
     "ValueHead",
     "bounded_policy_head",
+    "head_by_name",
     "policy_head",
     "q_head",
     "twin_q_head",

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+import flax.linen as nn
+
 from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space
 from memorax.networks.heads.action_value import ContinuousQNetwork, DiscreteQNetwork, DuelingQNetwork
+from memorax.networks.heads.actor_critic import ActorCritic
 from memorax.networks.heads.c51 import C51
 from memorax.networks.heads.distributional import C51VNetwork, HLGaussVNetwork, QuantileVNetwork
 from memorax.networks.heads.fit import KINDS, has_default, no_head
@@ -16,7 +19,7 @@ from memorax.networks.heads.policy import Beta, Categorical, Gaussian, MultiCate
 from memorax.networks.heads.quantiles import Quantiles
 from memorax.networks.heads.representation import Representation, Scalar
 from memorax.networks.heads.twin import Twin
-from memorax.networks.heads.value import ValueHead, VNetwork
+from memorax.networks.heads.value import RepresentedValueHead, ValueHead, VNetwork
 
 HeadT = TypeVar("HeadT", bound=Head)
 
@@ -114,6 +117,51 @@ def v_head(name: str = "scalar") -> ValueHead:
         ValueError: if there is no such head.
     """
     return _find("state-value", V_HEADS, name)()
+
+
+REPRESENTATIONS: dict[str, Callable[[], Representation]] = {
+    "scalar": Scalar,
+    "c51": C51,
+    "quantile": Quantiles,
+    "hl_gauss": HLGauss,
+}
+"""How values are represented, by name."""
+
+HEAD_NAMES = tuple(dict.fromkeys((*POLICY_HEADS, "dueling", *REPRESENTATIONS)))
+"""Names that `head_by_name` knows."""
+
+
+def head_by_name(head: nn.Module, space: Space, name: str) -> nn.Module:
+    """The head of a name in the place of one that an algorithm chose.
+
+    Args:
+        head: what the algorithm chose.
+        space: the action space.
+        name: of a policy head, for the place of a policy head; "dueling" or the name of a representation, for that of
+            a head of values, which keeps everything else.
+
+    Returns:
+        The other head, or `head` itself where the name is for another kind of head.
+
+    Raises:
+        ValueError: if there is no such name, or the policy head does not fit the action space.
+    """
+    if name not in HEAD_NAMES:
+        raise ValueError(f"there is no head {name!r}: choose one of {', '.join(HEAD_NAMES)}")
+    match head:
+        case Twin():
+            return head.clone(head=head_by_name(head.head, space, name))
+        case ActorCritic():
+            policy, value = (head_by_name(part, space, name) for part in (head.policy_head, head.value_head))
+            return head.clone(policy_head=policy, value_head=value)
+        case DiscreteQNetwork() if name == "dueling":
+            return head.clone(dueling=True)
+        case RepresentedValueHead() if name in REPRESENTATIONS:
+            return head.clone(representation=REPRESENTATIONS[name]())
+        case ValueHead():
+            return head
+        case _:
+            return policy_head(space, name) if name in POLICY_HEADS else head
 
 
 def _named(values: str, table: dict[str, Callable[[Space], HeadT]], space: Space, name: str) -> HeadT:
