@@ -119,7 +119,7 @@ def _spread(algorithm: str, hyperparameters: PPOConfig, learning_rate: float, **
         algorithm=algorithm,
         learning_rate=learning_rate,
         anneal_lr=True,
-        total_steps=2_000_000,
+        total_steps=600_000,
     )
     return Experiment(
         config, -70 / 3, "-66 / 3 at 2 000 000 steps (JaxMARL); by chance -28.4", 10, evaluation_length=104

@@ -21,17 +21,17 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     """
     space = env.action_space(env_params)
     batch = env.vectorize(1)
-    batch_size = batch.batch_size if env.batch_only else None
+    # How many actions a step takes: one for each row of a batch, or for each of several agents.
+    num_actions = (batch.batch_size,) if env.batch_only or env.num_agents > 1 else ()
 
     def reset(key: Any) -> tuple[PyTree, PyTree]:
         return batch.reset(key, env_params) if env.batch_only else env.reset(key, env_params)
 
     def step(key: Any, state: PyTree) -> tuple[PyTree, PyTree]:
         action = environment_action(space, policy_space(space).sample(key))
-        if batch_size is None:
-            return env.step_env(key, state, action, env_params)[:2]
-        action = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size, *x.shape)), action)
-        return batch.step(key, state, action, env_params)[:2]
+        action = jax.tree.map(lambda x: jnp.broadcast_to(x, (*num_actions, *x.shape)), action)
+        step = batch.step if env.batch_only else env.step_env
+        return step(key, state, action, env_params)[:2]
 
     key = jax.random.key(0)
     try:

@@ -77,3 +77,14 @@ def test_a_critic_without_a_global_state_is_an_error() -> None:
         "MAPPO needs observations of CueRecall with an entry 'global_state' for its critic: make it with "
         "global_state=True, or use IPPO"
     )
+
+
+class TakesAnActionOfEach(OthersCue):
+    """Reads the agents' actions one by one."""
+
+    def step_agents(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        return super().step_agents(key, env_state, jnp.stack([action[0], action[1]]), params)
+
+
+def test_the_check_of_types_gives_an_action_for_each_agent() -> None:
+    IPPO.build(CFG, TakesAnActionOfEach(), None, network, optax.adam(1e-2))
