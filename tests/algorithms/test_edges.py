@@ -16,7 +16,7 @@ from memorax.algorithms import ALGORITHMS
 from memorax.algorithms.environment_checks import check_environment_types
 from memorax.environments import make, registered
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Box, Dict, Discrete, Space
+from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from memorax.networks import MLP, FeatureExtractor, Network, SequenceModelWrapper, observation_encoder
 from tests.catalogue import CONFIGS
 
@@ -70,6 +70,39 @@ OBSERVATIONS = {
 @pytest.mark.parametrize("name", OBSERVATIONS)
 def test_observations_of_any_kind_are_learned_from(algorithm: str, name: str) -> None:
     shapes_of_training(build(algorithm, Game(OBSERVATIONS[name])))
+
+
+@dataclass(frozen=True)
+class Played(Game):
+    """Takes actions of any space, in the type of that space."""
+
+    actions: Space = Discrete(2)  # noqa: RUF009
+
+    def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        assert action.dtype == self.actions.dtype
+        return super().step_env(key, env_state, action, params)
+
+    def action_space(self, params: Any) -> Space:
+        return self.actions
+
+
+ACTIONS = {
+    "integers": Box(0, 10, (2,), jnp.int32),
+    "half precision": Box(-1.0, 1.0, (2,), jnp.float16),
+    "one choice in 8 bits": Discrete(2, jnp.int8),
+    "choices in 8 bits": MultiDiscrete((2, 3), jnp.uint8),
+}
+
+
+@pytest.mark.parametrize("algorithm", ALONE)
+@pytest.mark.parametrize("name", ACTIONS)
+def test_actions_of_any_type_are_learned_or_refused(algorithm: str, name: str) -> None:
+    try:
+        agent = build(algorithm, Played(actions=ACTIONS[name]))
+    except ValueError as error:
+        assert "\n" not in str(error) and algorithm != "ppo"
+    else:
+        shapes_of_training(agent)
 
 
 class Careless(Game):
@@ -193,3 +226,13 @@ def test_built_in_environments_keep_their_types_where_numbers_have_64_bits(id: s
 def test_agents_train_where_numbers_have_64_bits(algorithm: str) -> None:
     with jax.enable_x64(True):
         shapes_of_training(build(algorithm, Game(Box(-np.inf, np.inf, (2,), jnp.float64))))
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_agents_train_where_jax_looks_for_nan(algorithm: str) -> None:
+    with jax.debug_nans(True):
+        agent = build(algorithm, Game())
+        key, state = agent.init(KEY)
+        for _ in range(2):
+            key, state, _ = agent.train(key, state, 64)
+        agent.evaluate(key, state, 8)
