@@ -92,6 +92,14 @@ def require_not_negative(config: Any, *names: str) -> None:
             raise ValueError(f"{name} ({value}) must not be negative")
 
 
+def require_one(config: Any, *names: str, why: str) -> None:
+    """Raise a `ValueError` naming the first of the fields that is not 1, and `why` it has to be."""
+    for name in names:
+        value = getattr(config, name)
+        if value != 1:
+            raise ValueError(f"{name} ({value}) must be 1: {why}")
+
+
 def require_fraction(config: Any, *names: str) -> None:
     """Raise a `ValueError` naming the first of the fields outside `[0, 1]`."""
     for name in names:

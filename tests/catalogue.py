@@ -11,7 +11,17 @@ import jax.numpy as jnp
 import optax
 
 import memorax
-from memorax.algorithms import ALGORITHMS, Algorithm, DQNConfig, PPOConfig, PQNConfig, R2D2Config, SACConfig
+from memorax.algorithms import (
+    ALGORITHMS,
+    ACLambdaConfig,
+    Algorithm,
+    DQNConfig,
+    PPOConfig,
+    PQNConfig,
+    QLambdaConfig,
+    R2D2Config,
+    SACConfig,
+)
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from memorax.environments.wrappers.wrapper import Wrapper
@@ -96,6 +106,8 @@ CONFIGS: dict[str, Any] = {
     "sac": SACConfig(
         num_envs=4, num_steps=4, num_updates=2, buffer_size=512, batch_size=4, sequence_length=6, learning_starts=32
     ),
+    "ac_lambda": ACLambdaConfig(),
+    "q_lambda": QLambdaConfig(exploration_steps=100),
 }
 """A small config of every algorithm."""
 

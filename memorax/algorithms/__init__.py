@@ -1,10 +1,12 @@
 """Algorithms: each a config, a state and a class with `init`, `train`, `warmup`, `evaluate`."""
 
+from memorax.algorithms.ac_lambda import ACLambda, ACLambdaConfig, ACLambdaState
 from memorax.algorithms.algorithm import Algorithm, AlgorithmState
 from memorax.algorithms.dqn import DQN, DQNConfig, DQNState
 from memorax.algorithms.mappo import IPPO, MAPPO
 from memorax.algorithms.ppo import PPO, PPOConfig, PPOState
 from memorax.algorithms.pqn import PQN, PQNConfig, PQNState
+from memorax.algorithms.q_lambda import QLambda, QLambdaConfig, QLambdaState
 from memorax.algorithms.r2d2 import R2D2, R2D2Config, R2D2State
 from memorax.algorithms.sac import SAC, SACConfig, SACState
 from memorax.algorithms.shared_ppo import SharedPPO, SharedPPOState
@@ -18,6 +20,8 @@ ALGORITHMS: dict[str, tuple[type[Algorithm], type]] = {
     "r2d2": (R2D2, R2D2Config),
     "pqn": (PQN, PQNConfig),
     "sac": (SAC, SACConfig),
+    "ac_lambda": (ACLambda, ACLambdaConfig),
+    "q_lambda": (QLambda, QLambdaConfig),
 }
 """Every algorithm and its config, by the name the command line knows it by."""
 
@@ -30,6 +34,9 @@ __all__ = [
     "PQN",
     "R2D2",
     "SAC",
+    "ACLambda",
+    "ACLambdaConfig",
+    "ACLambdaState",
     "Algorithm",
     "AlgorithmState",
     "DQNConfig",
@@ -38,6 +45,9 @@ __all__ = [
     "PPOState",
     "PQNConfig",
     "PQNState",
+    "QLambda",
+    "QLambdaConfig",
+    "QLambdaState",
     "R2D2Config",
     "R2D2State",
     "SACConfig",

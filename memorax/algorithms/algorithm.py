@@ -102,6 +102,10 @@ class Algorithm(abc.ABC, Generic[Config, State]):
     optimizers: ClassVar[tuple[str, ...]]
     """Names of the constructor's arguments that are optimizers."""
 
+    default_optimizers: ClassVar[Mapping[str, Callable[..., optax.GradientTransformation]]] = {}
+    """For each of `optimizers` that is not Adam unless a run names another, what makes it: a function of the learning
+    rate, which has a default of its own."""
+
     privileged: ClassVar[tuple[str, ...]] = ()
     """Names of the networks that see `observation["global_state"]`, where there is one."""
 

@@ -10,8 +10,10 @@ import flax.linen as nn
 from memorax.networks.architectures import gpt2, griffin, gtrxl, mamba, transformer_xl, xlstm
 from memorax.networks.blocks import GLU, Gated, PreNorm, Projection, Residual, Stack
 from memorax.networks.encoders import MLP
+from memorax.networks.initializers import sparse
 from memorax.networks.sequence_models import (
     RNN,
+    RTRL,
     CausalConvolution,
     DeltaNetCell,
     FFMCell,
@@ -42,8 +44,11 @@ from memorax.networks.sequence_models import (
 )
 
 
-def _mlp(features: int, depth: int = 1) -> nn.Module:
-    return SequenceModelWrapper(MLP((features,) * _at_least_one(depth)))
+def _mlp(features: int, depth: int = 1, layer_norm: bool = False, sparsity: float = 0.0) -> nn.Module:
+    widths = (features,) * _at_least_one(depth)
+    if not sparsity:
+        return SequenceModelWrapper(MLP(widths, layer_norm=layer_norm))
+    return SequenceModelWrapper(MLP(widths, kernel_init=sparse(sparsity), layer_norm=layer_norm))
 
 
 def _rnn(features: int, depth: int = 1) -> nn.Module:
@@ -66,12 +71,19 @@ def _shm(features: int, memory_size: int = 32, num_thetas: int = 128) -> nn.Modu
     return Memoroid(SHMCell(features, memory_size=memory_size, num_thetas=num_thetas))
 
 
-def _rtu(features: int, r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * math.pi) -> nn.Module:
-    return _block(features, Memoroid(RTUCell(features, r_min=r_min, r_max=r_max, max_phase=max_phase)))
+def _rtu(
+    features: int, r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * math.pi, rtrl: bool = False
+) -> nn.Module:
+    memory = Memoroid(RTUCell(features, r_min=r_min, r_max=r_max, max_phase=max_phase))
+    return _block(features, RTRL(memory) if rtrl else memory)
 
 
-def _indrnn(features: int, depth: int = 2, recurrent_max: float = 1.0) -> nn.Module:
-    return _layers(depth, lambda: Memoroid(IndRNNCell(features, recurrent_max=recurrent_max)))
+def _indrnn(features: int, depth: int = 2, recurrent_max: float = 1.0, rtrl: bool = False) -> nn.Module:
+    def layer() -> nn.Module:
+        memory = Memoroid(IndRNNCell(features, recurrent_max=recurrent_max))
+        return RTRL(memory) if rtrl else memory
+
+    return _layers(depth, layer)
 
 
 def _lmu(features: int, order: int = 16, theta: float = 32.0, memory_d: int = 1) -> nn.Module:
@@ -84,16 +96,22 @@ def _lru(
     r_min: float = 0.0,
     r_max: float = 1.0,
     max_phase: float = 2 * math.pi,
+    rtrl: bool = False,
 ) -> nn.Module:
-    cell = LRUCell(features, state_dim=state_dim, r_min=r_min, r_max=r_max, max_phase=max_phase)
-    return _block(features, Memoroid(cell))
+    memory = Memoroid(LRUCell(features, state_dim=state_dim, r_min=r_min, r_max=r_max, max_phase=max_phase))
+    return _block(features, RTRL(memory) if rtrl else memory)
 
 
 def _s5(
-    features: int, state_dim: int | None = None, blocks: int = 1, dt_min: float = 1e-3, dt_max: float = 1e-1
+    features: int,
+    state_dim: int | None = None,
+    blocks: int = 1,
+    dt_min: float = 1e-3,
+    dt_max: float = 1e-1,
+    rtrl: bool = False,
 ) -> nn.Module:
-    cell = S5Cell(features, state_dim=state_dim, blocks=blocks, dt_min=dt_min, dt_max=dt_max)
-    return _block(features, Memoroid(cell))
+    memory = Memoroid(S5Cell(features, state_dim=state_dim, blocks=blocks, dt_min=dt_min, dt_max=dt_max))
+    return _block(features, RTRL(memory) if rtrl else memory)
 
 
 def _s4d(

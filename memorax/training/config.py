@@ -28,6 +28,8 @@ from memorax.training.options import Options, Steps
 from memorax.types import PyTree
 from memorax.validation import plain_value, python_numbers, require_positive, whole_number
 
+DEFAULT_OPTIMIZER, DEFAULT_LEARNING_RATE = "adam", 3e-4
+
 COUNTS_OF_STEPS = ("total_steps", "log_interval", "evaluation_interval", "evaluation_steps")
 OPTIONS = ("environment_options", "torso_options", "optimizer_options")
 
@@ -62,12 +64,14 @@ class TrainConfig:
             of POPGym (package `popgym` 1.0.7) does.
         normalize_observation: Shift and scale observations to a running mean of 0 and variance of 1.
         normalize_reward: Divide rewards by the running standard deviation of their discounted sum.
-        optimizer: Name of the optimizer; `memorax list optimizers` shows them.
+        optimizer: Name of the optimizer; `memorax list optimizers` shows them. Default: adam, or the algorithm's own
+            (streaming algorithms have ObGD).
         optimizer_options: Options of the optimizer, each as NAME=VALUE.
-        learning_rate: Learning rate of every network.
+        learning_rate: Learning rate of every network. Default: 3e-4, or that of the algorithm's own optimizer.
         critic_learning_rate: Learning rate of the critic. Default: that of every network.
         anneal_lr: Lower the learning rates linearly to zero over the run.
-        max_grad_norm: Largest global norm of a gradient; a larger gradient is scaled down to it.
+        max_grad_norm: Largest global norm of a gradient; a larger gradient is scaled down to it. An algorithm's
+            own optimizer limits its steps itself.
         total_steps: Environment steps that each agent is trained for, counted over all its environments.
         num_seeds: Number of agents that are trained side by side in one program, each with its own seed.
         seed: Random seed of the first agent; agent i uses seed + i.
@@ -97,9 +101,9 @@ class TrainConfig:
     episode_start: bool = False
     normalize_observation: bool = False
     normalize_reward: bool = False
-    optimizer: str = "adam"
+    optimizer: str | None = None
     optimizer_options: Options = dataclasses.field(default_factory=dict)
-    learning_rate: float = 3e-4
+    learning_rate: float | None = None
     critic_learning_rate: float | None = None
     anneal_lr: bool = False
     max_grad_norm: float = 0.5
@@ -120,7 +124,7 @@ class TrainConfig:
         for name in COUNTS_OF_STEPS:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, whole_number(name, getattr(self, name)))
-        _, config_class = find_algorithm(self.algorithm)
+        algorithm, config_class = find_algorithm(self.algorithm)
         if self.hyperparameters is None:
             object.__setattr__(self, "hyperparameters", config_class())
         if not isinstance(self.hyperparameters, config_class):
@@ -133,8 +137,10 @@ class TrainConfig:
         for name, value in vars(python_numbers(self)).items():
             object.__setattr__(self, name, value)
         check_options(f"torso {self.torso!r}", look_up("torso", self.torso, TORSOS), self.torso_options)
-        optimizer = look_up("optimizer", self.optimizer, OPTIMIZERS)
-        check_options(f"optimizer {self.optimizer!r}", optimizer, self.optimizer_options)
+        if self.optimizer is None and algorithm.default_optimizers and self.optimizer_options:
+            raise ValueError(f"optimizer_options {self.optimizer_options} need the name of an optimizer")
+        optimizer = look_up("optimizer", self.optimizer or DEFAULT_OPTIMIZER, OPTIMIZERS)
+        check_options(f"optimizer {self.optimizer or DEFAULT_OPTIMIZER!r}", optimizer, self.optimizer_options)
         if self.encoder is not None and not is_own(self.encoder):
             raise ValueError(f"encoder ({self.encoder}) must be MODULE:ATTRIBUTE")
         if self.head is not None and not is_own(self.head):
@@ -287,21 +293,28 @@ def _environment_options(config: TrainConfig) -> dict[str, Any]:
 
 def _optimizers(config: TrainConfig, algorithm: type[Algorithm[Any, Any]]) -> Any:
     """An optimizer for each of the algorithm's networks."""
+    own = {} if config.optimizer else algorithm.default_optimizers
 
-    def make(learning_rate: float) -> optax.GradientTransformation:
-        optimizer = make_optimizer(config.optimizer, learning_rate, config.max_grad_norm, config.optimizer_options)
+    def make(name: str, learning_rate: float | None) -> optax.GradientTransformation:
+        if name in own:
+            optimizer = own[name]() if learning_rate is None else own[name](learning_rate)
+        else:
+            optimizer = make_optimizer(
+                config.optimizer or DEFAULT_OPTIMIZER,
+                DEFAULT_LEARNING_RATE if learning_rate is None else learning_rate,
+                config.max_grad_norm,
+                config.optimizer_options,
+            )
         return optax.chain(optimizer, linear_decay(config.total_steps)) if config.anneal_lr else optimizer
 
-    if config.critic_learning_rate is None:
-        return make(config.learning_rate)
     rates = dict.fromkeys(algorithm.optimizers, config.learning_rate)
     critics = [name for name in rates if name.startswith("critic")]
-    if not critics:
-        raise ValueError(
-            f"critic_learning_rate ({config.critic_learning_rate}) must be left out: {config.algorithm} has no critic"
-        )
-    rates.update(dict.fromkeys(critics, config.critic_learning_rate))
-    return {name: make(rate) for name, rate in rates.items()}
+    critic_rate = config.critic_learning_rate
+    if critic_rate is not None:
+        if not critics:
+            raise ValueError(f"critic_learning_rate ({critic_rate}) must be left out: {config.algorithm} has no critic")
+        rates.update(dict.fromkeys(critics, critic_rate))
+    return {name: make(name, rate) for name, rate in rates.items()}
 
 
 def _feature_extractor(config: TrainConfig, env: Environment, env_params: PyTree) -> FeatureExtractor:

@@ -9,9 +9,10 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 
-from memorax.algorithms import DQN, PPO, DQNConfig, PPOConfig
+from memorax.algorithms import DQN, PPO, ACLambdaConfig, DQNConfig, PPOConfig
 from memorax.cli.train import parse
 from memorax.environments.wrappers import NormalizeObservation, NormalizeReward
 from memorax.networks import TORSOS, heads
@@ -157,6 +158,25 @@ def test_the_critic_may_have_a_rate_of_its_own() -> None:
     np.testing.assert_allclose(np.ravel(steps), [-0.05, -0.025], rtol=1e-6)
     with pytest.raises(ValueError, match=r"critic_learning_rate \(0.1\) must be left out: dqn has no critic"):
         build_agent(TrainConfig(algorithm="dqn", critic_learning_rate=0.1))
+
+
+def test_an_algorithm_may_have_optimizers_of_its_own() -> None:
+    """By default, at a rate of their own unless one is given; another optimizer stands in by its name."""
+    config = dataclasses.replace(CONFIG, algorithm="ac_lambda", hyperparameters=ACLambdaConfig())
+
+    def moved(**settings: Any) -> list[float]:
+        agent, params = build_agent(dataclasses.replace(config, **settings)), {"w": jax.numpy.array([8.0])}
+        return [
+            float(optimizer.update(params, optimizer.init(params), params, td_error=jax.numpy.ones(()))[0]["w"][0])
+            for optimizer in map(optax.with_extra_args_support, (agent.actor_optimizer, agent.critic_optimizer))
+        ]
+
+    np.testing.assert_allclose(moved(), [-1 / 3, -1 / 2], rtol=1e-6)
+    np.testing.assert_allclose(moved(learning_rate=0.01), [-0.08, -0.08], rtol=1e-6)
+    np.testing.assert_allclose(moved(critic_learning_rate=0.01), [-1 / 3, -0.08], rtol=1e-6)
+    np.testing.assert_allclose(moved(optimizer="sgd", learning_rate=0.5), [-0.25, -0.25], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"optimizer_options \{'eps': 1\} need the name of an optimizer"):
+        dataclasses.replace(config, optimizer_options={"eps": 1})
 
 
 def test_the_rate_may_be_annealed_over_the_run() -> None:

@@ -8,6 +8,7 @@ from memorax.networks.encoders.mlp import MLP
 from memorax.networks.encoders.observation_encoder import observation_encoder
 from memorax.networks.encoders.space_encoder import OneHot, SpaceEncoder
 from memorax.networks.encoders.space_image import SpaceImage
+from memorax.networks.encoders.sparse_encoder import sparse_encoder
 from memorax.networks.encoders.vit import PatchEmbedding, ViT
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "SpaceImage",
     "ViT",
     "observation_encoder",
+    "sparse_encoder",
 ]

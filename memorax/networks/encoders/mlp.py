@@ -13,6 +13,7 @@ from memorax.networks.dense import Dense
 from memorax.types import Array
 
 Activation = Callable[[Array], Array]
+Initializer = Callable[..., Array]
 
 # Keeps the scale of activations through a rectifier (He et al., 2015).
 SCALE = math.sqrt(2.0)
@@ -24,11 +25,15 @@ class MLP(nn.Module):
     Attributes:
         features: width of each layer, or of the only one.
         activation: function applied after each layer.
+        kernel_init: initializer of the kernels.
+        layer_norm: normalise before each activation, without a scale or shift that is learned.
         dtype: dtype of the computation; None promotes those of inputs and parameters.
     """
 
     features: int | Sequence[int]
     activation: Activation = nn.relu
+    kernel_init: Initializer = nn.initializers.orthogonal(SCALE)
+    layer_norm: bool = False
     dtype: Any = None
 
     def __post_init__(self) -> None:
@@ -56,8 +61,10 @@ class MLP(nn.Module):
             )
         hidden = flatten(inputs)
         for width in self.widths:
-            layer = Dense(width, kernel_init=nn.initializers.orthogonal(SCALE), dtype=self.dtype)
-            hidden = self.activation(layer(hidden))
+            hidden = Dense(width, kernel_init=self.kernel_init, dtype=self.dtype)(hidden)
+            if self.layer_norm:
+                hidden = nn.LayerNorm(use_scale=False, use_bias=False, dtype=self.dtype)(hidden)
+            hidden = self.activation(hidden)
         return hidden
 
 
