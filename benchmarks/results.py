@@ -58,7 +58,7 @@ def _tmaze(algorithm: str, hyperparameters: Any, torso: str = "gru", **settings:
     return Experiment(config, 0.95, "0.5 without memory, 1 at best", evaluation_length=200)
 
 
-TMAZE_PPO = PPOConfig(num_envs=16, num_steps=66, gamma=0.98, num_minibatches=4)
+TMAZE_PPO = PPOConfig(num_envs=16, num_steps=66, gamma=0.98, num_minibatches=4, ent_coef=0.03)
 TMAZE_DQN = DQNConfig(
     num_envs=16,
     num_steps=12,

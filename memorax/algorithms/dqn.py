@@ -7,22 +7,21 @@ of the network's head.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import optax
 
-from memorax.algorithms.algorithm import Algorithm, ReplayState
+from memorax.algorithms.algorithm import Algorithm
+from memorax.algorithms.q_learning import QLearningState, require_discrete
 from memorax.buffers import ReplayBatch, ReplayBuffer, SequenceBuffer
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Discrete
 from memorax.learning.exploration import epsilon_greedy_policy
 from memorax.learning.losses import masked_mean
-from memorax.learning.optimization import Learner, gradient_step, target_update
 from memorax.learning.q_learning import q_errors, q_metrics
-from memorax.learning.replay import ReplayedSteps, replayed_updates
+from memorax.learning.replay import replayed_updates
 from memorax.networks import heads
-from memorax.networks.network import Network, initialize
+from memorax.networks.network import Network
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Key, Metrics, PyTree, Trajectory
 from memorax.validation import require_fraction, require_not_negative, require_positive
@@ -78,16 +77,8 @@ class DQNConfig:
         require_not_negative(self, "learning_starts", "burn_in")
 
 
-class DQNState(ReplayState):
-    """State of DQN: the online network with its optimizer's state, and the target network's variables."""
-
-    learner: Learner
-    target_params: PyTree
-
-    @property
-    def params(self) -> PyTree:
-        """The online network's variables."""
-        return self.learner.variables
+class DQNState(QLearningState):
+    """State of DQN."""
 
 
 class DQN(Algorithm[DQNConfig, DQNState]):
@@ -108,11 +99,7 @@ class DQN(Algorithm[DQNConfig, DQNState]):
         buffer: ReplayBuffer | None = None,
         epsilon_schedule: optax.Schedule | None = None,
     ) -> None:
-        space = env.action_space(env_params)
-        if not isinstance(space, Discrete):
-            raise ValueError(
-                f"DQN needs a Discrete action space, but that of {env.name} is {type(space).__name__}: use PPO"
-            )
+        require_discrete("DQN", env, env_params, instead="PPO or SAC")
         self.q_network = q_network
         self.optimizer = optimizer
         self.buffer = buffer or SequenceBuffer(
@@ -127,16 +114,8 @@ class DQN(Algorithm[DQNConfig, DQNState]):
         super().__init__(cfg, env, env_params, {"q_network": q_network})
 
     def _init(self, key: Key, worker: Worker) -> DQNState:
-        params, carry = initialize(self.q_network, key, worker.timestep)
-        return DQNState(
-            step=jnp.zeros((), jnp.int32),
-            worker=worker,
-            buffer=self.buffer.init(ReplayedSteps.like(worker.timestep), carry, self.cfg.num_steps),
-            updates=jnp.zeros((), jnp.int32),
-            targets=jnp.zeros((), jnp.float32),
-            learner=Learner.create(params, self.optimizer),
-            target_params=params,
-        )
+        steps = self.cfg.num_steps
+        return DQNState.create(key, worker, self.q_network, self.optimizer, self.buffer, steps, period=steps)
 
     def acting_params(self, state: DQNState) -> PyTree:
         return state.params
@@ -146,33 +125,23 @@ class DQN(Algorithm[DQNConfig, DQNState]):
         return epsilon_greedy_policy(self.q_network, state.params, lambda batch_size: epsilon)
 
     def _store(self, state: DQNState, trajectory: Trajectory) -> DQNState:
-        return state.replace(buffer=self.buffer.add(state.buffer, ReplayedSteps.of(trajectory), trajectory.carry))
+        return state.with_rollout(self.buffer, trajectory)
 
     def _learn(self, key: Key, state: DQNState, trajectory: Trajectory) -> tuple[DQNState, Metrics]:
-        buffer, step = state.buffer, self.steps_before(state)
+        cfg, buffer, step = self.cfg, state.buffer, self.steps_before(state)
 
         def update(state: DQNState, key: Key) -> tuple[DQNState, Metrics]:
             batch = self.buffer.sample(key, buffer)
-            learner, metrics, targets = gradient_step(
-                lambda params: self._loss(params, state.target_params, batch),
-                state.learner,
-                self.optimizer,
-                step=step,
-            )
-            updates = state.updates + 1
-            target_params = target_update(
-                learner.variables, state.target_params, updates, self.cfg.target_update_period, self.cfg.tau
-            )
-            state = state.replace(
-                learner=learner, target_params=target_params, updates=updates, targets=state.targets + targets
-            )
-            return state, metrics
+            loss_fn = functools.partial(self._loss, target_params=state.target_params, batch=batch)
+            return state.updated(loss_fn, self.optimizer, step, cfg.target_update_period, cfg.tau)[:2]
 
-        ready = self.buffer.can_sample(buffer) & (state.step >= self.cfg.learning_starts)
-        state, metrics = replayed_updates(key, state.replace(buffer=None), ready, self.cfg.num_updates, update)
+        ready = self.buffer.can_sample(buffer) & (state.step >= cfg.learning_starts)
+        state, metrics = replayed_updates(key, state.replace(buffer=None), ready, cfg.num_updates, update)
         return state.replace(buffer=buffer), metrics
 
-    def _loss(self, params: PyTree, target_params: PyTree, batch: ReplayBatch) -> tuple[Array, tuple[Metrics, Array]]:
+    def _loss(
+        self, params: PyTree, target_params: PyTree, batch: ReplayBatch
+    ) -> tuple[Array, tuple[Metrics, tuple[Array, None]]]:
         """Mean loss over the steps that have a target, and how many these are."""
         cfg = self.cfg
         errors, losses = q_errors(
@@ -180,4 +149,4 @@ class DQN(Algorithm[DQNConfig, DQNState]):
         )
         loss = masked_mean(errors.loss, errors.known)
         metrics = {**losses, "q_loss": loss, **q_metrics(errors)}
-        return sum(losses.values(), loss), (metrics, errors.known.sum().astype(jnp.float32))
+        return sum(losses.values(), loss), (metrics, (errors.known.sum(), None))

@@ -16,8 +16,8 @@ import optax
 from flax import struct
 
 from memorax.algorithms.algorithm import Algorithm, AlgorithmState
+from memorax.algorithms.q_learning import require_discrete
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Discrete
 from memorax.learning.batching import flatten_carries, to_sequences
 from memorax.learning.bootstrap import values_along
 from memorax.learning.epochs import check_minibatches, epochs
@@ -105,8 +105,7 @@ class PQN(Algorithm[PQNConfig, PQNState]):
         q_network: Network,
         optimizer: optax.GradientTransformation,
     ) -> None:
-        if not isinstance(env.action_space(env_params), Discrete):
-            raise ValueError(f"PQN needs a Discrete action space, which {env.name} has not: use PPO or SAC")
+        require_discrete("PQN", env, env_params, instead="PPO or SAC")
         self.q_network = q_network
         self.optimizer = optimizer
         self.epsilon_schedule = optax.linear_schedule(cfg.epsilon_start, cfg.epsilon_end, cfg.exploration_steps)

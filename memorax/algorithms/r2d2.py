@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from memorax.algorithms.algorithm import Algorithm, ReplayState
+from memorax.algorithms.algorithm import Algorithm
+from memorax.algorithms.q_learning import QLearningState, require_discrete
 from memorax.buffers import (
     Priorities,
     PrioritisedEpisodeBuffer,
@@ -25,14 +26,12 @@ from memorax.buffers import (
     sequence_priority,
 )
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Discrete
 from memorax.learning.carry_drift import sampled_carry_drift
 from memorax.learning.exploration import epsilon_greedy_policy, epsilon_ladder
-from memorax.learning.optimization import Learner, gradient_step, target_update
 from memorax.learning.q_learning import q_errors, q_metrics
-from memorax.learning.replay import ReplayedSteps, replayed_updates
+from memorax.learning.replay import replayed_updates
 from memorax.networks import heads
-from memorax.networks.network import Network, initialize
+from memorax.networks.network import Network
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Key, Metrics, PyTree, Trajectory
 from memorax.validation import require_fraction, require_not_negative, require_positive
@@ -97,11 +96,8 @@ class R2D2Config:
             raise ValueError(f"carry ({self.carry!r}) must be 'stored', 'zeros' or 'recomputed'")
 
 
-class R2D2State(ReplayState):
-    """State of R2D2: the online network with its optimizer's state, and the target network's variables."""
-
-    learner: Learner
-    target_params: PyTree
+class R2D2State(QLearningState):
+    """State of R2D2; the priorities are in the buffer's."""
 
 
 class R2D2(Algorithm[R2D2Config, R2D2State]):
@@ -121,8 +117,7 @@ class R2D2(Algorithm[R2D2Config, R2D2State]):
         optimizer: optax.GradientTransformation,
         buffer: ReplayBuffer | None = None,
     ) -> None:
-        if not isinstance(env.action_space(env_params), Discrete):
-            raise ValueError(f"R2D2 needs a Discrete action space, which {env.name} has not: use PPO or SAC")
+        require_discrete("R2D2", env, env_params, instead="PPO or SAC")
         self.q_network = q_network
         self.optimizer = optimizer
         kind = PrioritisedEpisodeBuffer if cfg.carry == "recomputed" else PrioritisedSequenceBuffer
@@ -140,20 +135,11 @@ class R2D2(Algorithm[R2D2Config, R2D2State]):
         return self.cfg.period
 
     def _init(self, key: Key, worker: Worker) -> R2D2State:
-        params, carry = initialize(self.q_network, key, worker.timestep)
-        step = ReplayedSteps.like(worker.timestep)
-        return R2D2State(
-            step=jnp.zeros((), jnp.int32),
-            worker=worker,
-            buffer=self.buffer.init(step, carry, self.cfg.num_steps, self.cfg.period),
-            updates=jnp.zeros((), jnp.int32),
-            targets=jnp.zeros((), jnp.float32),
-            learner=Learner.create(params, self.optimizer),
-            target_params=params,
-        )
+        network, cfg = self.q_network, self.cfg
+        return R2D2State.create(key, worker, network, self.optimizer, self.buffer, cfg.num_steps, cfg.period)
 
     def acting_params(self, state: R2D2State) -> PyTree:
-        return state.learner.variables
+        return state.params
 
     def _policy(self, state: R2D2State, explore: bool) -> Policy:
         def epsilons(batch_size: int) -> Array | float:
@@ -163,44 +149,35 @@ class R2D2(Algorithm[R2D2Config, R2D2State]):
         return epsilon_greedy_policy(self.q_network, self.acting_params(state), epsilons)
 
     def _store(self, state: R2D2State, trajectory: Trajectory) -> R2D2State:
-        return state.replace(buffer=self.buffer.add(state.buffer, ReplayedSteps.of(trajectory), trajectory.carry))
+        return state.with_rollout(self.buffer, trajectory)
 
     def _learn(self, key: Key, state: R2D2State, trajectory: Trajectory) -> tuple[R2D2State, Metrics]:
-        buffer, step = state.buffer, self.steps_before(state)
+        buffer, step, period = state.buffer, self.steps_before(state), self.cfg.target_update_period
         num_windows = self.buffer.num_windows(buffer)
 
         def update(loop: tuple[R2D2State, Priorities], key: Key) -> tuple[tuple[R2D2State, Priorities], Metrics]:
             state, priorities = loop
-            batch = self.buffer.sample(key, buffer.replace(priorities=priorities))
-            weight = importance_weights(batch.probability, num_windows, self.cfg.importance_exponent)
-            learner, metrics, (priority, targets) = gradient_step(
-                lambda params: self._loss(params, state.target_params, batch, weight),
-                state.learner,
-                self.optimizer,
-                step=step,
+            drawn = self.buffer.sample(key, buffer.replace(priorities=priorities))
+            weight = importance_weights(drawn.probability, num_windows, self.cfg.importance_exponent)
+            state, metrics, priority = state.updated(
+                lambda params: self._loss(params, state.target_params, drawn, weight), self.optimizer, step, period
             )
-            updates = state.updates + 1
-            period = self.cfg.target_update_period
-            target_params = target_update(learner.variables, state.target_params, updates, period)
-            state = state.replace(
-                learner=learner, target_params=target_params, updates=updates, targets=state.targets + targets
-            )
-            return (state, self.buffer.set_priorities(priorities, batch.index, priority)), metrics
+            return (state, self.buffer.set_priorities(priorities, drawn.index, priority)), metrics
 
         update_key, drift_key = jax.random.split(key)
-        ready = self.buffer.can_sample(buffer) & (state.step >= self.cfg.learning_starts)
+        begun = self.buffer.can_sample(buffer) & (state.step >= self.cfg.learning_starts)
         loop = (state.replace(buffer=None), buffer.priorities)
-        (state, priorities), metrics = replayed_updates(update_key, loop, ready, self.cfg.num_updates, update)
+        (state, priorities), metrics = replayed_updates(update_key, loop, begun, self.cfg.num_updates, update)
         if self.has_memory:
             metrics["carry_drift"] = sampled_carry_drift(
-                drift_key, self.q_network, self.acting_params(state), buffer, self.buffer.burn_in, DRIFT_SEQUENCES
+                drift_key, self.q_network, state.params, buffer, self.buffer.burn_in, DRIFT_SEQUENCES
             )
         return state.replace(buffer=buffer.replace(priorities=priorities)), metrics
 
     def _loss(
         self, params: PyTree, target_params: PyTree, batch: ReplayBatch, weight: Array
     ) -> tuple[Array, tuple[Metrics, tuple[Array, Array]]]:
-        """The weighted mean loss; and the priority of each sequence, and how many steps have a target."""
+        """The weighted mean loss; and how many steps have a target, and the priority of each sequence."""
         cfg = self.cfg
         if cfg.carry == "zeros":
             first = jax.tree.map(lambda x: x[:, 0], batch.steps.timesteps)
@@ -214,7 +191,7 @@ class R2D2(Algorithm[R2D2Config, R2D2State]):
         loss = weighted.sum() / jnp.maximum(targets, 1)
         priority = sequence_priority(jnp.abs(errors.td_error), errors.known, cfg.priority_eta)
         metrics = {**losses, "q_loss": loss, **q_metrics(errors), "priority": priority.mean()}
-        return sum(losses.values(), loss), (metrics, (priority, targets.astype(jnp.float32)))
+        return sum(losses.values(), loss), (metrics, (targets, priority))
 
 
 DRIFT_SEQUENCES = 16

@@ -43,7 +43,7 @@ def test_the_loss_is_that_of_the_papers(double: bool) -> None:
     target_params = jax.tree.map(lambda x: x + 0.1, state.params)
     batch = agent.buffer.sample(key, state.buffer)
     steps, carry = batch.steps, batch.carry
-    loss, (metrics, targets) = agent._loss(state.params, target_params, batch)
+    loss, (metrics, (targets, _)) = agent._loss(state.params, target_params, batch)
     np.testing.assert_allclose(targets, metrics["known_targets"] * cfg.batch_size * cfg.sequence_length)
     _, online = unroll(agent.q_network, state.params, steps.timesteps, carry)
     _, target = unroll(agent.q_network, target_params, steps.timesteps, carry)
@@ -127,4 +127,4 @@ def test_buffer_and_epsilon_schedule_can_be_given() -> None:
 def test_actions_that_cannot_be_enumerated_are_an_error() -> None:
     with pytest.raises(ValueError) as error:
         make_agent("dqn", ContinuousTarget(), None, TORSOS["mlp"](FEATURES))
-    assert str(error.value) == "DQN needs a Discrete action space, but that of ContinuousTarget is Box: use PPO"
+    assert str(error.value) == "DQN needs a Discrete action space, but that of ContinuousTarget is Box: use PPO or SAC"

@@ -68,7 +68,7 @@ def test_an_update_is_that_of_the_paper(carry_from: str) -> None:
     params = agent.acting_params(state)
     target_params = jax.tree.map(lambda x: x + 0.05, params)
     weight = jnp.asarray([1.0, 0.5, 0.25, 1.0])
-    loss, (metrics, (priority, _)) = agent._loss(params, target_params, batch, weight)
+    loss, (metrics, (_, priority)) = agent._loss(params, target_params, batch, weight)
     first = jax.tree.map(lambda x: x[:, 0], batch.steps.timesteps)
     start = batch.carry if carry_from == "stored" else agent.q_network.initialize_carry(key, first)
     online, target = (
