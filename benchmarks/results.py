@@ -91,7 +91,7 @@ def _repeat_previous(torso: str) -> Experiment:
         hyperparameters=R2D2Config(
             num_envs=16,
             num_steps=20,
-            gamma=0.5,
+            gamma=0.0,  # an action changes nothing but its own reward
             n_steps=1,
             num_updates=8,
             learning_starts=5_000,
@@ -101,11 +101,12 @@ def _repeat_previous(torso: str) -> Experiment:
             target_update_period=100,
         ),
         environment="popgym::RepeatPreviousEasy",
+        environment_options={"scale_reward": 25.0},  # the rewards of an episode add up to 1
         algorithm="r2d2",
         torso=torso,
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         max_grad_norm=10.0,
-        total_steps=400_000,
+        total_steps=300_000,
     )
     return Experiment(config, 0.9, "-0.5 by chance, 1 at best", evaluation_length=160)
 
@@ -193,8 +194,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         learning_rate=2e-3,
         global_state=True,
     ),
-    "ppo_gru_tmaze": _tmaze("ppo", TMAZE_PPO),
-    "ppo_mlp_tmaze": _tmaze("ppo", TMAZE_PPO, "mlp"),
+    "ppo_gru_tmaze": _tmaze("ppo", TMAZE_PPO, anneal_lr=True),
+    "ppo_mlp_tmaze": _tmaze("ppo", TMAZE_PPO, "mlp", anneal_lr=True),
     "dqn_gru_tmaze": _tmaze("dqn", TMAZE_DQN),
     "dqn_mlp_tmaze": _tmaze("dqn", TMAZE_DQN, "mlp"),
     "r2d2_gru_tmaze": _tmaze("r2d2", TMAZE_R2D2),

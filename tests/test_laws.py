@@ -13,10 +13,10 @@ import pytest
 
 import memorax
 from memorax import testing
-from memorax.algorithms import ALGORITHMS, PPO, PPOConfig
+from memorax.algorithms import ALGORITHMS, PPO, Algorithm, PPOConfig
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, heads
 from tests.catalogue import CONFIGS, ENVIRONMENTS, FEATURES, HEADS, MODELS, make_agent
-from tests.probes import CueRecall, EndlessReward, Probe
+from tests.probes import ContinuousTarget, CueRecall, EndlessReward, Probe
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -48,20 +48,51 @@ def pair(algorithm: str, torso: str) -> Any:
 @pytest.mark.parametrize(("algorithm", "torso"), [pair(*names) for names in itertools.product(ALGORITHMS, TORSOS)])
 def test_every_algorithm_updates_with_every_torso(algorithm: str, torso: str) -> None:
     agent = make_agent(algorithm, EndlessReward(limit=3), None, TORSOS[torso](FEATURES))
-    key, state = agent.init(jax.random.key(0))
     if algorithm == next(iter(ALGORITHMS)):  # all of them run their networks by the same two functions
         testing.check_acting_equals_learning(agent)
-    before = jax.tree.map(np.asarray, agent.acting_params(state))
-    key, state, metrics = agent.train(key, state, 64, keep=lambda transition, metrics: metrics)
-    after = agent.acting_params(state)
-    changed = jax.tree.map(lambda x, y: not np.array_equal(x, y), before, after)
-    assert any(jax.tree.leaves(changed))
+    check_updates(agent)
+
+
+CONTINUOUS = tuple(name for name in ALGORITHMS if name not in ("dqn", "r2d2", "pqn", "q_lambda"))
+
+
+CONTINUOUS_PAIRS = [
+    pytest.param(algorithm, torso, marks=() if torso == "gru" else pytest.mark.slow)
+    for algorithm, torso in itertools.product(CONTINUOUS, KINDS_OF_TORSO)
+]
+
+
+@pytest.mark.parametrize(("algorithm", "torso"), CONTINUOUS_PAIRS)
+def test_algorithms_of_continuous_actions_update_with_every_kind_of_torso(algorithm: str, torso: str) -> None:
+    check_updates(make_agent(algorithm, ContinuousTarget(), None, TORSOS[torso](FEATURES)))
+
+
+def check_updates(agent: Algorithm) -> None:
+    """Two seeds side by side take their steps, move their parameters and keep everything finite."""
+    keys, states = jax.vmap(agent.init)(jax.random.split(jax.random.key(0), 2))
+    before = jax.tree.map(np.asarray, agent.acting_params(states))
+
+    def train(key: Any, state: Any) -> Any:
+        return agent.train(key, state, 64, keep=keep_metrics)[1:]
+
+    states, metrics = jax.jit(jax.vmap(train))(keys, states)
+    after = agent.acting_params(states)
+    iterations = -(-64 // agent.steps_per_iteration)
+    np.testing.assert_array_equal(states.step, 2 * [iterations * agent.steps_per_iteration])
+    for seed in range(2):
+        changed = jax.tree.map(lambda x, y, seed=seed: not np.array_equal(x[seed], y[seed]), before, after)
+        assert any(jax.tree.leaves(changed))
     assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(after))
     # Other metrics are NaN where there was nothing to measure.
     losses = {name: x for name, x in metrics.items() if name.endswith(("loss", "gradient_norm"))}
     assert losses
-    assert all(bool(jnp.isfinite(x[-1])) for x in losses.values())
+    assert all(bool(jnp.isfinite(x[:, -1]).all()) for x in losses.values())
     assert not any(bool(jnp.isinf(x).any()) for x in metrics.values())
+
+
+def keep_metrics(transition: Any, metrics: Any) -> Any:
+    """Keep the metrics of an iteration."""
+    return metrics
 
 
 class _WithActionSpace(Probe):
