@@ -13,12 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 import tyro
 
-from memorax.algorithms import Algorithm, DQNConfig, PPOConfig, PQNConfig, R2D2Config
+from memorax.algorithms import Algorithm, DQNConfig, PPOConfig, PQNConfig, R2D2Config, SACConfig
 from memorax.evaluation import mean_return
+from memorax.networks import heads
 from memorax.training import TrainConfig, build_agent
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -127,6 +129,37 @@ def _spread(algorithm: str, hyperparameters: PPOConfig, learning_rate: float, **
     )
 
 
+def narrow_twin(head: nn.Module) -> nn.Module:
+    """Twin values with two hidden layers of 64 features, enough for small tasks; any other head as it is."""
+    return heads.Twin(head.head.clone(hidden_features=(64, 64))) if isinstance(head, heads.Twin) else head
+
+
+def _sac(environment: str, bar: float, reference: str, total_steps: int, torso: str, **settings: Any) -> Experiment:
+    """Recurrent SAC from sequences of 16 steps, an update for every fourth environment step, or as settings say."""
+    options = settings.pop("environment_options", {})
+    hyperparameters = {"num_envs": 4, "num_steps": 8, "num_updates": 8, "batch_size": 32, "sequence_length": 16}
+    config = TrainConfig(
+        environment=environment,
+        environment_options=options,
+        algorithm="sac",
+        hyperparameters=SACConfig(**{**hyperparameters, **settings}),
+        torso=torso,
+        head="benchmarks.results:narrow_twin",
+        previous_action="mask_observation" in options,
+        learning_rate=1e-3,
+        max_grad_norm=10.0,
+        total_steps=total_steps,
+    )
+    return Experiment(config, bar, reference, num_evaluations=10, evaluation_length=400)
+
+
+POSITION_ONLY: dict[str, Any] = {"environment_options": {"mask_observation": (0, 1)}, "gamma": 0.95}
+"""Pendulum without its angular velocity."""
+
+LATE_REWARDS: dict[str, Any] = {"num_envs": 8, "learn_temperature": False, "temperature": 0.02}
+"""Where rewards are late, a fixed temperature does better."""
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "ppo_cartpole": Experiment(
         TrainConfig(
@@ -204,6 +237,25 @@ EXPERIMENTS: dict[str, Experiment] = {
     "pqn_mlp_tmaze": _tmaze("pqn", TMAZE_PQN, "mlp"),
     "r2d2_lstm_repeat_previous": _repeat_previous("lstm"),
     "r2d2_lru_repeat_previous": _repeat_previous("lru"),
+    "sac_mlp_pendulum": _sac(
+        *("gymnax::Pendulum-v1", -200, "-1200 by chance, about -150 at best", 15_000, "mlp"),
+        num_steps=4,
+        num_updates=16,
+        batch_size=64,
+        sequence_length=1,
+    ),
+    "sac_gru_position_only_pendulum": _sac(
+        *("gymnax::Pendulum-v1", -300, "recurrent PPO has -218 after 100,000 steps", 30_000, "gru"), **POSITION_ONLY
+    ),
+    "sac_mlp_position_only_pendulum": _sac(
+        *("gymnax::Pendulum-v1", -800, "without memory it is to stay below the bar", 30_000, "mlp"), **POSITION_ONLY
+    ),
+    "sac_gru_repeat_previous": _sac(
+        *("popgym::RepeatPreviousEasy", 0.9, "-0.5 by chance, 1 at best", 40_000, "gru"), gamma=0.9, **LATE_REWARDS
+    ),
+    "sac_gru_tmaze": _sac(
+        *("memory::TMaze", 0.95, "0.5 without memory, 1 at best", 40_000, "gru"), gamma=0.97, **LATE_REWARDS
+    ),
     "pqn_gru_memory_chain": Experiment(
         TrainConfig(
             environment="gymnax::MemoryChain-bsuite",

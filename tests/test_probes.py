@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from memorax.algorithms import ALGORITHMS, PPO, Algorithm, DQNConfig, PPOConfig, PQNConfig, R2D2Config
+from memorax.algorithms import ALGORITHMS, PPO, SAC, Algorithm, DQNConfig, PPOConfig, PQNConfig, R2D2Config, SACConfig
 from memorax.environments.environment import Environment
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, OneHot, heads
 from memorax.networks.network import unroll
@@ -84,6 +84,21 @@ SETTINGS: dict[str, Settings] = {
         PQNConfig(num_envs=16, num_steps=16, gamma=GAMMA, num_minibatches=2, exploration_steps=8_000),
         optax.adam(2e-3),
     ),
+    "sac": Settings(
+        SACConfig(
+            num_envs=8,
+            num_steps=8,
+            gamma=GAMMA,
+            num_updates=2,
+            learning_starts=500,
+            tau=0.1,
+            temperature=0.02,
+            learn_temperature=False,
+            batch_size=16,
+        ),
+        optax.adam(4e-3),
+        patience=0.75,
+    ),
 }
 """Every algorithm of discrete actions that learns a value for one agent."""
 
@@ -106,10 +121,15 @@ def make(algorithm: str, env: Environment, torso: str, previous_action: bool = F
         extractor = FeatureExtractor(
             observation_extractor=MLP(32, activation=jnp.tanh), action_extractor=OneHot(2) if previous_action else None
         )
-        return Network(extractor, TORSOS[torso](32), head)
+        return Network(extractor, TORSOS[torso](32), narrow(head))
 
     settings = SETTINGS[algorithm]
     return ALGORITHMS[algorithm][0].build(settings.cfg, env, None, network, settings.optimizer)
+
+
+def narrow(head: Any) -> Any:
+    """Twin values with one small hidden layer; any other head as it is."""
+    return heads.Twin(head.head.clone(hidden_features=(32,))) if isinstance(head, heads.Twin) else head
 
 
 def train(agent: Algorithm, num_steps: int) -> tuple[jax.Array, Any]:
@@ -125,8 +145,8 @@ def values(agent: Algorithm, key: jax.Array, state: Any) -> tuple[Any, np.ndarra
     @jax.jit
     def along(key: jax.Array, state: Any) -> tuple[Any, jax.Array]:
         trajectory = agent.act(key, state)[1]
-        if isinstance(agent, PPO):
-            network, params, carry = agent.critic_network, state.critic_params, state.critic_carry
+        if isinstance(agent, PPO | SAC):
+            network, params, carry = agent.critic_network, state.critic.variables, state.critic_carry
         else:
             network, params, carry = agent.q_network, agent.acting_params(state), state.worker.carry
         _, output = unroll(network, params, trajectory.timesteps, carry)
@@ -222,3 +242,9 @@ def test_continuous_action() -> None:
         optimizer = optax.adam(optax.linear_schedule(3e-3, 0.0, 900))
         agent = PPO(cfg, env, None, network(head), network(heads.VNetwork()), optimizer, optimizer)
         assert mean_return(agent, *train(agent, 30_000)) > -0.02
+
+
+@pytest.mark.parametrize("torso", ["mlp", pytest.param("gru", marks=pytest.mark.slow)])
+def test_continuous_action_from_replay(torso: str) -> None:
+    agent = make("sac", probes.ContinuousTarget(), torso)
+    assert mean_return(agent, *train(agent, 20_000)) > -0.02
