@@ -16,6 +16,8 @@ from memorax.algorithms import (
     ACLambdaConfig,
     Algorithm,
     DQNConfig,
+    GradientPPOConfig,
+    IMPALAConfig,
     PPOConfig,
     PQNConfig,
     QLambdaConfig,
@@ -106,6 +108,8 @@ CONFIGS: dict[str, Any] = {
     "sac": SACConfig(
         num_envs=4, num_steps=4, num_updates=2, buffer_size=512, batch_size=4, sequence_length=6, learning_starts=32
     ),
+    "gradient_ppo": GradientPPOConfig(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=2, sequence_length=4),
+    "impala": IMPALAConfig(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=2),
     "ac_lambda": ACLambdaConfig(),
     "q_lambda": QLambdaConfig(exploration_steps=100),
 }

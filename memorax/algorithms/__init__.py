@@ -3,6 +3,8 @@
 from memorax.algorithms.ac_lambda import ACLambda, ACLambdaConfig, ACLambdaState
 from memorax.algorithms.algorithm import Algorithm, AlgorithmState
 from memorax.algorithms.dqn import DQN, DQNConfig, DQNState
+from memorax.algorithms.gradient_ppo import GradientPPO, GradientPPOConfig, GradientPPOState
+from memorax.algorithms.impala import IMPALA, IMPALAConfig
 from memorax.algorithms.mappo import IPPO, MAPPO
 from memorax.algorithms.ppo import PPO, PPOConfig, PPOState
 from memorax.algorithms.pqn import PQN, PQNConfig, PQNState
@@ -20,6 +22,8 @@ ALGORITHMS: dict[str, tuple[type[Algorithm], type]] = {
     "r2d2": (R2D2, R2D2Config),
     "pqn": (PQN, PQNConfig),
     "sac": (SAC, SACConfig),
+    "gradient_ppo": (GradientPPO, GradientPPOConfig),
+    "impala": (IMPALA, IMPALAConfig),
     "ac_lambda": (ACLambda, ACLambdaConfig),
     "q_lambda": (QLambda, QLambdaConfig),
 }
@@ -28,6 +32,7 @@ ALGORITHMS: dict[str, tuple[type[Algorithm], type]] = {
 __all__ = [
     "ALGORITHMS",
     "DQN",
+    "IMPALA",
     "IPPO",
     "MAPPO",
     "PPO",
@@ -41,6 +46,10 @@ __all__ = [
     "AlgorithmState",
     "DQNConfig",
     "DQNState",
+    "GradientPPO",
+    "GradientPPOConfig",
+    "GradientPPOState",
+    "IMPALAConfig",
     "PPOConfig",
     "PPOState",
     "PQNConfig",

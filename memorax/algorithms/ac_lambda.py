@@ -16,6 +16,7 @@ import optax
 
 from memorax.algorithms.algorithm import Algorithm, AlgorithmState
 from memorax.environments.environment import Environment
+from memorax.learning.exploration import stochastic_policy
 from memorax.learning.traces import (
     TracedLearner,
     check_single_agent,
@@ -25,9 +26,9 @@ from memorax.learning.traces import (
     trace_step,
 )
 from memorax.networks import heads
-from memorax.networks.network import Network, initialize, unroll, unroll_step, unroll_with_losses
+from memorax.networks.network import Network, initialize, unroll, unroll_with_losses
 from memorax.rollout import Policy, Worker
-from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
+from memorax.types import Array, Carry, Key, Metrics, PyTree, Trajectory
 from memorax.validation import require_fraction, require_not_negative, require_one
 
 
@@ -107,11 +108,7 @@ class ACLambda(Algorithm[ACLambdaConfig, ACLambdaState]):
         return state.actor.variables
 
     def _policy(self, state: ACLambdaState, explore: bool) -> Policy:
-        def policy(key: Key, timestep: Timestep, carry: Carry) -> tuple[Carry, PyTree, PyTree]:
-            carry, distribution = unroll_step(self.actor_network, self.acting_params(state), timestep, carry)
-            return carry, (distribution.sample(key) if explore else distribution.mode)[:, 0], {}
-
-        return policy
+        return stochastic_policy(self.actor_network, self.acting_params(state), explore)
 
     def _learn(self, key: Key, state: ACLambdaState, trajectory: Trajectory) -> tuple[ACLambdaState, Metrics]:
         # Both values by the parameters before the update.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 import jax
@@ -133,6 +135,7 @@ class PPO(Algorithm[PPOConfig, PPOState]):
         critic_network: Network,
         actor_optimizer: optax.GradientTransformation,
         critic_optimizer: optax.GradientTransformation,
+        other_networks: Mapping[str, Network] = MappingProxyType({}),
     ) -> None:
         self.actor_network = actor_network
         self.critic_network = critic_network
@@ -140,7 +143,8 @@ class PPO(Algorithm[PPOConfig, PPOState]):
         self.critic_optimizer = critic_optimizer
         last = cfg.ent_coef if cfg.ent_coef_end is None else cfg.ent_coef_end
         self.ent_coef_schedule = optax.linear_schedule(cfg.ent_coef, last, cfg.ent_coef_steps)
-        super().__init__(cfg, env, env_params, {"actor_network": actor_network, "critic_network": critic_network})
+        networks = {"actor_network": actor_network, "critic_network": critic_network, **other_networks}
+        super().__init__(cfg, env, env_params, networks)
         length = self.carry_interval
         count = self._environments.batch_size * cfg.num_steps // length
         check_minibatches(count, cfg.num_minibatches, length, "num_envs" if count == cfg.num_envs else "sequences")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from memorax.types import Key, PyTree
+from memorax.types import Key, PyTree, Trajectory
 
 
 def to_sequences(tree: PyTree, sequence_length: int) -> PyTree:
@@ -18,6 +18,27 @@ def to_sequences(tree: PyTree, sequence_length: int) -> PyTree:
 def flatten_carries(carry: PyTree) -> PyTree:
     """Line up the carries `[B, C, ...]` of a rollout's sequences with `to_sequences`: `[B * C, ...]`."""
     return jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), carry)
+
+
+def trajectory_sequences(trajectory: Trajectory, sequence_length: int) -> Trajectory:
+    """Cut a rollout into sequences that are rollouts themselves.
+
+    Args:
+        trajectory: leaves `[B, T, ...]`, with the carry before each of the `C = T / sequence_length` sequences.
+        sequence_length: steps of a sequence.
+
+    Returns:
+        A rollout with leaves `[B * C, sequence_length, ...]`, its carry `[B * C, 1, ...]`; the next timestep of each
+        sequence, `[B * C, ...]`, is the first of the sequence that follows.
+    """
+    following = jax.tree.map(
+        lambda x, last: jnp.concatenate([x[:, sequence_length::sequence_length], last[:, None]], axis=1),
+        trajectory.timesteps,
+        trajectory.next_timestep,
+    )
+    next_timestep, carry = flatten_carries((following, trajectory.carry))
+    steps = to_sequences(trajectory.replace(carry=None, next_timestep=None), sequence_length)
+    return steps.replace(carry=jax.tree.map(lambda x: x[:, None], carry), next_timestep=next_timestep)
 
 
 def minibatches(key: Key, tree: PyTree, num_minibatches: int) -> PyTree:
