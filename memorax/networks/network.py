@@ -178,10 +178,7 @@ def unroll_truncated(
     head, tail = (jax.tree.map(lambda x: x[:, :burn_in], timesteps), jax.tree.map(lambda x: x[:, burn_in:], timesteps))
     carry, early = unroll(network, params, head, carry)
     _, late, losses = unroll_with_losses(network, params, tail, jax.lax.stop_gradient(carry), prefix=prefix)
-    # Leaf by leaf: the structures of distributions differ in the shapes they note.
-    parts = zip(jax.tree.leaves(early), jax.tree.leaves(late), strict=True)
-    both = [jnp.concatenate([x, y], axis=1) for x, y in parts]
-    return jax.tree.unflatten(jax.tree.structure(late), both), losses
+    return jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=1), early, late), losses
 
 
 def encode_with_losses(
