@@ -283,7 +283,7 @@ class Options:
 
     Attributes:
         names: Experiments to run, by name.
-        plot: Draw the curves of all experiments that were run.
+        plot: Draw the curves of all experiments that were run, and print the table.
         num_seeds: Agents trained side by side.
         seed: Random seed of the first.
         write: Keep the results in docs/results.
@@ -368,6 +368,24 @@ def write(row: dict[str, Any], steps: np.ndarray, returns: np.ndarray) -> None:
         table_writer.writerows(rows[name] for name in sorted(rows))
 
 
+def markdown() -> str:
+    """The table of results: a row for each experiment that was run."""
+    lines = [
+        "| experiment | environment steps | bar | return of each seed | to compare | minutes |",
+        "|---|---:|---:|---:|---|---:|",
+    ]
+    with (RESULTS / "results.csv").open(newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    for name, experiment in EXPERIMENTS.items():
+        if name in rows:
+            row = rows[name]
+            minutes = f"{int(row['seconds']) / 60:.1f}"
+            seeds = ", ".join(row["seeds"].split())
+            cells = (name, f"{int(row['steps']):,}", f"{experiment.bar:.4g}", seeds, experiment.reference, minutes)
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Run the experiments named, and draw."""
     options = tyro.cli(Options, description=__doc__)
@@ -382,6 +400,7 @@ def main() -> None:
             write(row, steps, returns)
     if options.plot:
         draw()
+        print(markdown())
 
 
 def draw() -> None:
