@@ -25,8 +25,9 @@ test: $(VENV)/installed-dev  ## Install with the test extras and run the fast te
 	$(RUN) pytest -n 2 --dist worksteal
 
 # What is likely to notice other versions of Python, JAX and NumPy, in a few minutes.
-SMOKE_TESTS := tests/algorithms tests/buffers tests/learning tests/training tests/networks/sequence_models/ops \
-	tests/environments/popgym tests/test_laws.py::test_algorithm tests/test_testing.py
+SMOKE_TESTS := tests/algorithms/test_dqn.py tests/algorithms/test_ppo.py tests/learning/test_optimization.py \
+	tests/learning/test_replay.py tests/learning/test_returns.py tests/networks/heads tests/networks/sequence_models/ops \
+	tests/training/test_checkpoints.py tests/training/test_config.py
 
 smoke-test: $(VENV)/installed-dev  ## Run a part of the fast tests: what depends on versions most.
 	$(RUN) pytest -n 2 --dist worksteal $(SMOKE_TESTS)
