@@ -78,7 +78,9 @@ def check_gradient(model: SequenceModel, features: int) -> float:
     _, carry = gradient(params, inputs, start)  # a carry with a history
     whole, _ = gradient(params, inputs, carry)
     steps, _ = gradient_function(model, features, stepwise=True)(params, inputs, carry)
-    check_close(whole, steps)
+    # Where a normaliser is close to zero, as that of fast weights may be, gradients amplify the rounding of what it
+    # divides.
+    check_close(whole, steps, tolerance=1e-4)
 
     def difference(whole: jax.Array, steps: jax.Array) -> float:
         if whole.dtype == jax.dtypes.float0 or not whole.size:
