@@ -12,7 +12,22 @@ import numpy as np
 import optax
 import pytest
 
-from memorax.algorithms import ALGORITHMS, PPO, SAC, Algorithm, DQNConfig, PPOConfig, PQNConfig, R2D2Config, SACConfig
+from memorax.algorithms import (
+    ALGORITHMS,
+    PPO,
+    ACLambda,
+    ACLambdaConfig,
+    Algorithm,
+    DQNConfig,
+    GradientPPOConfig,
+    IMPALAConfig,
+    PPOConfig,
+    PQNConfig,
+    QLambda,
+    QLambdaConfig,
+    R2D2Config,
+    SACConfig,
+)
 from memorax.environments.environment import Environment
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, OneHot, heads
 from memorax.networks.network import unroll
@@ -27,13 +42,13 @@ class Settings:
 
     Attributes:
         cfg: its hyperparameters.
-        optimizer: trains each network.
+        optimizer: trains each network; or one for each by name.
         patience: how many times the steps it is given that a probe names.
         fast: whether all probes belong to the fast tests, or only those in `ESSENTIAL`.
     """
 
     cfg: Any
-    optimizer: optax.GradientTransformation
+    optimizer: Any
     patience: float = 1.0
     fast: bool = False
 
@@ -99,8 +114,29 @@ SETTINGS: dict[str, Settings] = {
         optax.adam(4e-3),
         patience=0.75,
     ),
+    "gradient_ppo": Settings(
+        GradientPPOConfig(num_envs=16, num_steps=16, gamma=GAMMA, num_minibatches=2, ent_coef=0.003),
+        optax.chain(optax.clip_by_global_norm(0.5), optax.adam(3e-3)),
+    ),
+    "impala": Settings(
+        IMPALAConfig(num_envs=16, num_steps=16, gamma=GAMMA, num_minibatches=2, update_epochs=2, ent_coef=0.003),
+        optax.chain(optax.clip_by_global_norm(0.5), optax.adam(3e-3)),
+    ),
+    "ac_lambda": Settings(
+        ACLambdaConfig(gamma=GAMMA),
+        {name: make() for name, make in ACLambda.default_optimizers.items()},
+        patience=0.5,
+    ),
+    "q_lambda": Settings(
+        QLambdaConfig(gamma=GAMMA, exploration_steps=2_000),
+        {name: make() for name, make in QLambda.default_optimizers.items()},
+        patience=0.5,
+    ),
 }
 """Every algorithm of discrete actions that learns a value for one agent."""
+
+STREAMING = ("ac_lambda", "q_lambda")
+"""What learns a memory only from gradients that are carried along (see `tests/algorithms/test_ac_lambda.py`)."""
 
 ESSENTIAL = ("discounting", "time_limit", "cue_recall")
 """The probes in the fast tests of every algorithm: what makes a value, what ends it, and memory."""
@@ -144,11 +180,12 @@ def values(agent: Algorithm, key: jax.Array, state: Any) -> tuple[Any, np.ndarra
 
     @jax.jit
     def along(key: jax.Array, state: Any) -> tuple[Any, jax.Array]:
-        trajectory = agent.act(key, state)[1]
-        if isinstance(agent, PPO | SAC):
-            network, params, carry = agent.critic_network, state.critic.variables, state.critic_carry
+        environments = agent.env.vectorize(agent.cfg.num_envs)
+        _, trajectory = agent.play(key, state, environments, state.worker, 16, deterministic=False)
+        if "critic_network" in agent.networks:
+            network, params, carry = agent.networks["critic_network"], state.critic.variables, state.critic_carry
         else:
-            network, params, carry = agent.q_network, agent.acting_params(state), state.worker.carry
+            network, params, carry = agent.networks["q_network"], agent.acting_params(state), state.worker.carry
         _, output = unroll(network, params, trajectory.timesteps, carry)
         value = network.head.value(output)
         return trajectory, value if value.ndim == 2 else value.max(axis=-1)
@@ -203,7 +240,7 @@ def test_a_time_limit_is_not_a_failure(algorithm: str, torso: str) -> None:
     np.testing.assert_allclose(value, 1 / (1 - GAMMA), rtol=0.03)
 
 
-@over_algorithms("two_episodes")
+@over_algorithms("two_episodes", leave_out=STREAMING)
 def test_two_episodes_back_to_back(algorithm: str) -> None:
     agent = make(algorithm, probes.TwoEpisodes(), "gru")
     trajectory, value = values(agent, *train(agent, 40_000))
@@ -213,7 +250,7 @@ def test_two_episodes_back_to_back(algorithm: str) -> None:
     np.testing.assert_allclose(value, expected, atol=0.1)
 
 
-@over_algorithms("cue_recall")
+@over_algorithms("cue_recall", leave_out=STREAMING)
 def test_cue_recall_takes_a_memory(algorithm: str) -> None:
     agent = make(algorithm, probes.CueRecall(), "gru")
     assert mean_return(agent, *train(agent, 60_000)) >= 0.9
