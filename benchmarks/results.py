@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import tyro
 
-from memorax.algorithms import Algorithm, DQNConfig, PPOConfig, PQNConfig, R2D2Config, SACConfig
+from memorax.algorithms import ACLambdaConfig, Algorithm, DQNConfig, PPOConfig, PQNConfig, R2D2Config, SACConfig
 from memorax.evaluation import mean_return
 from memorax.networks import heads
 from memorax.training import TrainConfig, build_agent
@@ -161,6 +161,25 @@ LATE_REWARDS: dict[str, Any] = {"num_envs": 8, "learn_temperature": False, "temp
 
 
 EXPERIMENTS: dict[str, Experiment] = {
+    "ac_lambda_rtu_memory_chain_30": Experiment(
+        TrainConfig(
+            hyperparameters=ACLambdaConfig(trace_lambda=0.0, ent_coef=0.1),
+            environment="gymnax::MemoryChain-bsuite",
+            environment_options={"memory_length": 30},
+            algorithm="ac_lambda",
+            torso="rtu",
+            # Real-time recurrent learning of units that forget little and turn slowly.
+            torso_options={"rtrl": True, "r_min": 0.95, "r_max": 0.999, "max_phase": 0.05},
+            features=32,
+            optimizer="adam",
+            learning_rate=3e-4,
+            anneal_lr=True,
+            total_steps=500_000,
+        ),
+        bar=0.9,
+        reference="0 without memory, 1 at best",
+        evaluation_length=3100,
+    ),
     "ppo_cartpole": Experiment(
         TrainConfig(
             environment="gymnax::CartPole-v1",
