@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -11,11 +12,11 @@ import numpy as np
 import optax
 import pytest
 
-from memorax.algorithms import IPPO, MAPPO, PPO, PPOConfig
+from memorax.algorithms import ALGORITHMS, IPPO, MAPPO, PPO, PPOConfig
 from memorax.environments.wrappers import GlobalState
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network
 from memorax.testing import check_algorithm
-from tests.catalogue import FEATURES, leaves_as_vector
+from tests.catalogue import CONFIGS, FEATURES, leaves_as_vector
 from tests.probes import CueRecall, GoesOut, OthersCue
 
 CFG = PPOConfig(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=2)
@@ -32,11 +33,13 @@ def test_the_laws_hold_where_several_agents_act(algorithm: type[PPO]) -> None:
     check_algorithm(algorithm.build(CFG, env, None, network, optax.adam(1e-3)))
 
 
-def test_what_agents_meet_after_they_went_out_changes_nothing() -> None:
+@pytest.mark.parametrize("name", ["ippo", "gradient_ppo", "impala"])
+def test_what_agents_meet_after_they_went_out_changes_nothing(name: str) -> None:
     """Observations and rewards of agents that are out are 0 in one run and 100 in the other."""
+    cfg = dataclasses.replace(CONFIGS[name], num_envs=4, num_steps=8)
 
     def learned(while_out: float) -> Any:
-        agent = IPPO.build(CFG, GoesOut(while_out), None, network, optax.adam(1e-2))
+        agent = ALGORITHMS[name][0].build(cfg, GoesOut(while_out), None, network, optax.adam(1e-2))
         key, state = agent.init(jax.random.key(0))
         return agent.train(key, state, 3 * agent.steps_per_iteration)[1]
 

@@ -7,9 +7,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from memorax import testing
+from memorax.networks import TORSOS
 from memorax.networks.sequence_models import RNN, RTRL, IndRNNCell, LRUCell, Memoroid, MinGRUCell, RTUCell, S5Cell
 from memorax.testing import check_close
 from tests.networks.sequence_models.laws import initialize, sequence
@@ -100,3 +102,23 @@ def test_the_sensitivities_are_as_many_as_the_parameters() -> None:
 def test_a_recurrence_that_is_not_elementwise(model: nn.Module) -> None:
     with pytest.raises(ValueError, match=r"RTRL model \(\w+Cell\) must have an elementwise recurrence: Memoroid with"):
         RTRL(model)
+
+
+@pytest.mark.parametrize("name", ["rtu", "lru", "indrnn", "s5"])
+def test_torsos_learn_in_real_time_on_request(name: str) -> None:
+    """With `rtrl` their outputs are the same, and the carry holds sensitivities."""
+    plain, online = TORSOS[name](FEATURES), TORSOS[name](FEATURES, rtrl=True)
+    inputs, done = jax.random.normal(jax.random.key(0), (2, 5, FEATURES)), jnp.zeros((2, 5), bool)
+    carries = [torso.initialize_carry(jax.random.key(1), (2, FEATURES)) for torso in (plain, online)]
+    (_, outputs), variables = plain.init_with_output(jax.random.key(2), inputs, done, carries[0])
+    (carry, online_outputs), _ = online.init_with_output(jax.random.key(2), inputs, done, carries[1])
+    assert outputs.shape == online_outputs.shape
+    assert sum(x.size for x in jax.tree.leaves(carry)) > 4 * sum(x.size for x in jax.tree.leaves(carries[0]))
+    moved = online.apply(_renamed(variables, online, inputs, done, carries[1]), inputs, done, carries[1])[1]
+    np.testing.assert_allclose(moved, outputs, rtol=1e-4, atol=1e-5)
+
+
+def _renamed(variables, torso, inputs, done, carry):
+    """The same numbers under the names that `torso` has for them."""
+    structure = jax.tree.structure(jax.eval_shape(torso.init, jax.random.key(2), inputs, done, carry))
+    return jax.tree.unflatten(structure, jax.tree.leaves(variables))
