@@ -138,8 +138,8 @@ SETTINGS: dict[str, Settings] = {
 STREAMING = ("ac_lambda", "q_lambda")
 """What learns a memory only from gradients that are carried along (see `tests/algorithms/test_ac_lambda.py`)."""
 
-ESSENTIAL = ("discounting", "time_limit", "cue_recall")
-"""The probes in the fast tests of every algorithm: what makes a value, what ends it, and memory."""
+ESSENTIAL = ("discounting",)
+"""The probes in the fast tests of every algorithm; where `fast`, all of them are."""
 
 
 def over_algorithms(probe: str, leave_out: Sequence[str] = ()) -> pytest.MarkDecorator:
