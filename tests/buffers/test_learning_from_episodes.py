@@ -35,7 +35,7 @@ def test_padding_has_no_part_in_the_loss() -> None:
     assert sum(jax.tree.leaves(differences)) >= 3
 
     loss = jax.jit(jax.value_and_grad(agent._loss, has_aux=True))
-    (value, (_, targets)), gradient = loss(state.params, state.target_params, batch)
+    (value, (_, (targets, _))), gradient = loss(state.params, state.target_params, batch)
     (same_value, _), same_gradient = loss(state.params, state.target_params, batch.replace(steps=steps))
     assert targets == 16 * 5
     jax.tree.map(np.testing.assert_array_equal, (value, gradient), (same_value, same_gradient))
