@@ -139,7 +139,7 @@ def test_sizes_that_do_not_fit() -> None:
         (RTUCell, {"features": 8, "r_max": 1.5}, r"r_min \(0.0\) and r_max \(1.5\)"),
         (IndRNNCell, {"features": 8, "recurrent_max": 0}, r"recurrent_max \(0\) must be greater than 0"),
         (LMUCell, {"features": 8, "order": 0}, r"order \(0\) must be at least 1"),
-        (S5Cell, {"features": 7}, r"state_dim \(7\) must be a multiple of 2 \* blocks \(1\)"),
+        (S5Cell, {"features": 7}, r"state_dim \(7, by default features\) must be a multiple of 2 \* blocks \(1\)"),
         (S5Cell, {"features": 8, "dt_min": 1.0}, r"dt_min \(1.0\) and dt_max \(0.1\)"),
         (S4DCell, {"features": 8, "d_state": 3}, r"d_state \(3\) must be even"),
         (S4DCell, {"features": 8, "initialization": "legs"}, r"initialization \('legs'\) must be one of lin, inv"),
