@@ -26,8 +26,7 @@ test: $(VENV)/installed-dev  ## Install with the test extras and run the fast te
 
 # What is likely to notice other versions of Python, JAX and NumPy, in a few minutes.
 SMOKE_TESTS := tests/algorithms/test_dqn.py tests/algorithms/test_ppo.py tests/learning/test_optimization.py \
-	tests/learning/test_replay.py tests/learning/test_returns.py tests/networks/heads tests/networks/sequence_models/ops \
-	tests/training/test_checkpoints.py tests/training/test_config.py
+	tests/learning/test_replay.py tests/learning/test_returns.py tests/training/test_checkpoints.py
 
 smoke-test: $(VENV)/installed-dev  ## Run a part of the fast tests: what depends on versions most.
 	$(RUN) pytest -n 2 --dist worksteal $(SMOKE_TESTS)
