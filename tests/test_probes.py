@@ -27,6 +27,7 @@ from memorax.algorithms import (
     QLambdaConfig,
     R2D2Config,
     SACConfig,
+    SharedPPO,
 )
 from memorax.environments.environment import Environment
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, OneHot, heads
@@ -62,7 +63,7 @@ SETTINGS: dict[str, Settings] = {
     "shared_ppo": Settings(
         PPOConfig(num_envs=16, num_steps=16, gamma=GAMMA, num_minibatches=2, ent_coef=0.003),
         optax.chain(optax.clip_by_global_norm(0.5), optax.adam(3e-3)),
-        patience=1.5,
+        patience=4.0,
     ),
     "dqn": Settings(
         DQNConfig(
@@ -183,7 +184,8 @@ def values(agent: Algorithm, key: jax.Array, state: Any) -> tuple[Any, np.ndarra
         environments = agent.env.vectorize(agent.cfg.num_envs)
         _, trajectory = agent.play(key, state, environments, state.worker, 16, deterministic=False)
         if "critic_network" in agent.networks:
-            network, params, carry = agent.networks["critic_network"], state.critic.variables, state.critic_carry
+            critic = state.learner if isinstance(agent, SharedPPO) else state.critic
+            network, params, carry = agent.networks["critic_network"], critic.variables, state.critic_carry
         else:
             network, params, carry = agent.networks["q_network"], agent.acting_params(state), state.worker.carry
         _, output = unroll(network, params, trajectory.timesteps, carry)
