@@ -139,7 +139,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         self.networks = networks
         check_environment_types(env, env_params)
         self._environments = env.vectorize(self.cfg.num_envs)
-        self._kept_by: dict[types.CodeType, Keep] = {}
+        self._kept_by: dict[types.CodeType, tuple[Keep, dict[str, Any]]] = {}
         self.has_memory = bool(jax.tree.leaves(check_networks(networks, env, env_params)))
         self._sealed = True
 
@@ -351,17 +351,21 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         return {}
 
     def _compiled_before(self, keep: Keep) -> Keep:
-        """The function in place of which `keep` may stand: one of the same code, as a loop makes of a lambda.
+        """The function in place of which `keep` may stand: one that does the same, as a loop makes of a lambda.
 
-        Warns where it refers to variables around it, so that it is another function each time.
+        Warns where code that was seen before refers to variables around it, which may have changed.
         """
         if not isinstance(keep, types.FunctionType):
             return keep
-        before = self._kept_by.setdefault(keep.__code__, keep)
-        if before is keep or not isinstance(before, types.FunctionType):
+        code = keep.__code__
+        before = self._kept_by.setdefault(code, (keep, _global_values(keep)))
+        if before[0] is keep:
             return keep
-        if not keep.__closure__ and keep.__defaults__ == before.__defaults__:
-            return before
+        # Code of other files may be equal too: it is the same only if its names mean the same.
+        alone = not (keep.__closure__ or keep.__defaults__ or keep.__kwdefaults__)
+        values = _global_values(keep)
+        if alone and all(values.get(name, before) is value for name, value in before[1].items()):
+            return before[0]
         warnings.warn(
             "train is compiled again for each new keep function: define keep once, outside of the loop", stacklevel=3
         )
@@ -475,6 +479,16 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         if int(num_steps) < 1:
             raise ValueError(f"num_steps ({num_steps}) must be at least 1: it counts steps over all environments")
         return math.ceil(int(num_steps) / steps_per_iteration)
+
+
+def _global_values(function: types.FunctionType) -> dict[str, Any]:
+    """The global variables that a function's code, or code inside it, names, and what they are now."""
+    codes, names = [function.__code__], set[str]()
+    while codes:
+        code = codes.pop()
+        names.update(code.co_names)
+        codes.extend(constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return {name: function.__globals__[name] for name in names if name in function.__globals__}
 
 
 def _warn_if_nothing_can_be_learned(state: Any) -> None:

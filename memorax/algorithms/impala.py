@@ -16,7 +16,7 @@ from memorax.algorithms.algorithm import Algorithm
 from memorax.algorithms.ppo import PPOState
 from memorax.environments.environment import Environment
 from memorax.learning.batching import flatten_carries, trajectory_sequences
-from memorax.learning.bootstrap import carries_along, values_along
+from memorax.learning.bootstrap import carries_along, ends_of_returns, values_along, values_of
 from memorax.learning.epochs import check_minibatches, epochs
 from memorax.learning.exploration import stochastic_policy
 from memorax.learning.losses import masked_mean
@@ -25,7 +25,7 @@ from memorax.learning.returns import VTrace, vtrace
 from memorax.networks import heads
 from memorax.networks.network import Network, initialize, unroll, unroll_with_losses
 from memorax.rollout import Policy, Worker
-from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
+from memorax.types import Array, Carry, Key, Metrics, PyTree, Trajectory
 from memorax.validation import require_fraction, require_not_negative, require_positive
 
 
@@ -143,20 +143,12 @@ class IMPALA(Algorithm[IMPALAConfig, PPOState]):
 
     def _targets(self, state: PPOState, trajectory: Trajectory, carry: Carry) -> tuple[VTrace, Array]:
         """V-trace by the present parameters `[N, L]`, exact at time limits, and the importance ratios `[N, L]`."""
-
-        def evaluate(variables: PyTree, timesteps: Timestep, carry: Carry) -> tuple[Carry, Array]:
-            carry, output = unroll(self.critic_network, variables, timesteps, carry)
-            return carry, self.critic_network.head.value(output)
-
-        length, info = self.carry_interval, trajectory.info
-        _, _, values, next_values = values_along(evaluate, state.critic_params, trajectory, carry, length)
+        evaluate = values_of(self.critic_network)
+        _, _, values, next_values = values_along(evaluate, state.critic_params, trajectory, carry, self.carry_interval)
         actor_carry = jax.tree.map(lambda x: x[:, 0], trajectory.carry)
         _, distribution = unroll(self.actor_network, state.actor_params, trajectory.timesteps, actor_carry)
         ratio = jnp.exp(distribution.log_prob(trajectory.action) - trajectory.extras["log_prob"])
-        # An agent that goes out has its return end there.
-        went_out = info.get("went_out", jnp.zeros_like(trajectory.terminated))
-        discounts = self.cfg.gamma * (1.0 - (trajectory.terminated | went_out))
-        steps = (trajectory.reward, values, next_values, discounts, trajectory.done | went_out, ratio)
+        steps = (trajectory.reward, values, next_values, *ends_of_returns(trajectory, self.cfg.gamma), ratio)
         limits = (self.cfg.trace_lambda, self.cfg.rho_clip, self.cfg.c_clip)
         return jax.vmap(vtrace, in_axes=(0,) * 6 + (None,) * 3)(*steps, *limits), ratio
 

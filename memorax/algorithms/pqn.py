@@ -19,7 +19,7 @@ from memorax.algorithms.algorithm import Algorithm, AlgorithmState
 from memorax.algorithms.q_learning import require_discrete
 from memorax.environments.environment import Environment
 from memorax.learning.batching import flatten_carries, to_sequences
-from memorax.learning.bootstrap import values_along
+from memorax.learning.bootstrap import ends_of_returns, values_along
 from memorax.learning.epochs import check_minibatches, epochs
 from memorax.learning.exploration import epsilon_greedy_policy
 from memorax.learning.losses import masked_mean
@@ -156,10 +156,9 @@ class PQN(Algorithm[PQNConfig, PQNState]):
         _, _, _, next_values = values_along(
             greedy_value, self.acting_params(state), trajectory, first_carry, self.carry_interval
         )
-        went_out = trajectory.info.get("went_out", jnp.zeros_like(trajectory.terminated))
-        discounts = self.cfg.gamma * (1.0 - (trajectory.terminated | went_out))
+        discounts, ends = ends_of_returns(trajectory, self.cfg.gamma)
         return jax.vmap(lambda_return, in_axes=(0, 0, 0, 0, None))(
-            trajectory.reward, next_values, discounts, trajectory.done | went_out, self.cfg.q_lambda
+            trajectory.reward, next_values, discounts, ends, self.cfg.q_lambda
         )
 
     def _loss(self, params: PyTree, batch: ReturnBatch) -> tuple[Array, tuple[Metrics, None]]:

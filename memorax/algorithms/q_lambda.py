@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from memorax.algorithms.algorithm import Algorithm, AlgorithmState
+from memorax.algorithms.q_learning import require_discrete
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Discrete
 from memorax.learning.exploration import epsilon_greedy_policy
 from memorax.learning.traces import (
     TracedLearner,
@@ -81,8 +81,7 @@ class QLambda(Algorithm[QLambdaConfig, QLambdaState]):
         q_network: Network,
         optimizer: optax.GradientTransformation,
     ) -> None:
-        if not isinstance(env.action_space(env_params), Discrete):
-            raise ValueError(f"Q(lambda) needs a Discrete action space, which {env.name} has not: use AC(lambda)")
+        require_discrete("Q(lambda)", env, env_params, instead="AC(lambda)")
         check_single_agent("Q(lambda)", env)
         self.q_network = q_network
         self.optimizer = optimizer

@@ -46,6 +46,31 @@ def values_along(
     return final_carry, carries, values, where(trajectory.truncated, at_limits, next_values)
 
 
+def values_of(network: Network) -> Evaluate:
+    """A state-value network's values, as `values_along` takes them."""
+
+    def evaluate(params: PyTree, timesteps: Timestep, carry: Carry) -> tuple[Carry, Array]:
+        carry, output = unroll(network, params, timesteps, carry)
+        return carry, network.head.value(output)
+
+    return evaluate
+
+
+def ends_of_returns(trajectory: Trajectory, gamma: Array | float) -> tuple[Array, Array]:
+    """Where the returns of a rollout end and where they are cut, as `memorax.learning.returns` takes it.
+
+    Where `trajectory.info` has `went_out`, the return of an agent ends with the step in which it goes out.
+
+    Returns:
+        `(discounts, done)`: zero where the return ended and gamma elsewhere, and whether it ended or was cut off,
+        `[B, T]`.
+    """
+    terminated, done = trajectory.terminated, trajectory.done
+    if "went_out" in trajectory.info:
+        terminated, done = terminated | trajectory.info["went_out"], done | trajectory.info["went_out"]
+    return gamma * (1.0 - terminated), done
+
+
 def advantages_along(
     network: Network,
     params: PyTree,
@@ -72,17 +97,10 @@ def advantages_along(
     Returns:
         `(carry, carries, values, advantages)`, the first three as in `values_along`, the last `[B, T]`.
     """
-
-    def evaluate(params: PyTree, timesteps: Timestep, carry: Carry) -> tuple[Carry, Array]:
-        carry, output = unroll(network, params, timesteps, carry)
-        return carry, network.head.value(output)
-
-    carry, carries, values, next_values = values_along(evaluate, params, trajectory, carry, sequence_length)
-    terminated, done = trajectory.terminated, trajectory.done
-    if "went_out" in trajectory.info:
-        terminated, done = terminated | trajectory.info["went_out"], done | trajectory.info["went_out"]
+    carry, carries, values, next_values = values_along(values_of(network), params, trajectory, carry, sequence_length)
+    discounts, ends = ends_of_returns(trajectory, gamma)
     advantages = jax.vmap(generalized_advantage_estimate, in_axes=(0, 0, 0, 0, 0, None))(
-        trajectory.reward, values, next_values, gamma * (1.0 - terminated), done, lambda_
+        trajectory.reward, values, next_values, discounts, ends, lambda_
     )
     if "active" in trajectory.info:
         advantages = jnp.where(trajectory.info["active"], advantages, 0.0)

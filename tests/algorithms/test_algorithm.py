@@ -91,6 +91,45 @@ def test_keep_reduces_each_iteration() -> None:
     assert kept[1]["policy_loss"].shape == (3,)
 
 
+FACTOR = 2.0
+
+
+def test_a_lambda_in_a_loop_is_compiled_once_and_never_out_of_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](FEATURES))
+    key, state = agent.init(jax.random.key(0))
+
+    def rewards() -> float:
+        kept = agent.train(key, state, 1, keep=lambda transition, metrics: FACTOR * transition.reward.mean())[2]
+        return float(kept[0])
+
+    assert [rewards() for _ in range(3)] == [2.0] * 3
+    assert agent.compilations == 1
+    # What the same code names means something else now: it is compiled again, with a word.
+    monkeypatch.setitem(globals(), "FACTOR", 3.0)
+    with pytest.warns(UserWarning, match="define keep once, outside of the loop"):
+        assert rewards() == 3.0
+
+
+def test_functions_that_hold_variables_are_told_to_be_made_once() -> None:
+    agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](FEATURES))
+    key, state = agent.init(jax.random.key(0))
+
+    def scaled(factor: float) -> float:
+        return float(
+            agent.train(key, state, 1, keep=lambda transition, metrics: factor * transition.reward.mean())[2][0]
+        )
+
+    assert scaled(1.0) == 1.0
+    with pytest.warns(UserWarning, match="define keep once, outside of the loop"):
+        assert scaled(5.0) == 5.0
+
+
+def test_settings_of_an_agent_cannot_be_changed() -> None:
+    agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](FEATURES))
+    with pytest.raises(AttributeError, match=r"cfg of PPO cannot be set: .* Make another agent"):
+        agent.cfg = PPOConfig(ent_coef=1000.0)
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_old_style_keys_work(algorithm: str) -> None:
     agent = make_agent(algorithm, CueRecall(), None, TORSOS["mlp"](FEATURES))

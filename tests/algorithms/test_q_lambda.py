@@ -72,7 +72,8 @@ def test_illegal_actions_are_neither_greedy_nor_bootstrapped_from() -> None:
 
 
 def test_actions_that_are_no_choice_are_an_error() -> None:
-    with pytest.raises(ValueError, match=r"Q\(lambda\) needs a Discrete action space, which ContinuousTarget has not"):
+    message = r"Q\(lambda\) needs a Discrete action space, but that of ContinuousTarget is Box"
+    with pytest.raises(ValueError, match=message):
         make_agent("q_lambda", ContinuousTarget(), None, TORSOS["mlp"](FEATURES))
 
 
