@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -121,15 +121,20 @@ class WithGlobalState(Wrapper):
 
     def reset(self, key: Any, params: Any) -> Any:
         observation, state = self.env.reset(key, params)
-        return {"observation": observation, "global_state": observation}, state
+        return _with_global_state(observation), state
 
     def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
         observation, *rest = self.env.step_env(key, env_state, action, params)
-        return {"observation": observation, "global_state": observation}, *rest
+        return _with_global_state(observation), *rest
 
     def observation_space(self, params: Any) -> Space:
         space = self.env.observation_space(params)
-        return Dict({"observation": space, "global_state": space})
+        return Dict(_with_global_state(space.spaces if isinstance(space, Dict) else space))
+
+
+def _with_global_state(observation: Any) -> dict[str, Any]:
+    parts = dict(observation) if isinstance(observation, Mapping) else {"observation": observation}
+    return {**parts, "global_state": parts["observation"]}
 
 
 def leaves_as_vector(observation: Any) -> Any:

@@ -1,14 +1,12 @@
-"""Exploration: epsilon-greedy and uniformly random actions."""
+"""How algorithms act: epsilon-greedily by action values, or by a policy."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from memorax.environments.spaces import Space
 from memorax.networks.network import Network, unroll_step
 from memorax.rollout import Policy
 from memorax.types import Array, Carry, Key, PyTree, Timestep
@@ -85,10 +83,3 @@ def epsilon_ladder(num_envs: int, base: float = 0.4, exponent: float = 7.0) -> A
     """
     rung = jnp.arange(num_envs) / (num_envs - 1) if num_envs > 1 else jnp.full((1,), 0.5)
     return base ** (1 + exponent * rung)
-
-
-def uniform(key: Key, space: Space, batch_shape: tuple[int, ...]) -> PyTree:
-    """Elements of `space` drawn independently and uniformly, leaves `[*batch_shape, ...]`."""
-    keys = jax.random.split(key, math.prod(batch_shape))
-    samples = jax.vmap(space.sample)(keys)
-    return jax.tree.map(lambda x: x.reshape(*batch_shape, *x.shape[1:]), samples)

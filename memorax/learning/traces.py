@@ -85,6 +85,8 @@ def trace_step(
         return objective({**learner.constants, **params})
 
     gradient, metrics = jax.grad(of_params, has_aux=True)(learner.params)
+    # A trace would keep what is not finite for the rest of the episode, and of a task without end for good.
+    gradient = where(jnp.isfinite(optax.tree.norm(gradient)), gradient, jax.tree.map(jnp.zeros_like, gradient))
     trace = accumulate(traced.trace, gradient, decay)
     descent = jax.tree.map(lambda e: -td_error * e, trace)
     learner, own_metrics = apply_gradients(descent, learner, optimizer, prefix, td_error=td_error, **extra)

@@ -16,7 +16,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from memorax.algorithms import ALGORITHMS, PPO, PPOConfig
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, SequenceModelWrapper, heads
 from tests.catalogue import FEATURES, make_agent
-from tests.probes import CueRecall, EndlessReward
+from tests.probes import CueRecall, EndlessReward, MaskedActions
 
 
 def equations(jaxpr: Jaxpr) -> Iterator[Any]:
@@ -163,3 +163,19 @@ def test_hyperparameters_can_be_mapped_over() -> None:
     losses = jax.vmap(critic_loss)(jnp.asarray([0.0, 0.9]))
     assert losses[0] != losses[1]
     np.testing.assert_allclose(losses[0], critic_loss(0.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_illegal_actions_are_never_taken_and_never_in_the_way(algorithm: str) -> None:
+    """Which actions are legal changes at every step; an illegal one would pay -1."""
+    agent = make_agent(algorithm, MaskedActions(), None, TORSOS["mlp"](FEATURES))
+    key, state = agent.init(jax.random.key(0))
+    key, state, (rewards, metrics) = agent.train(key, state, 256, keep=lambda t, metrics: (t.reward, metrics))
+    assert rewards.min() == 0
+    assert rewards.max() == 1, "several actions are legal at a time"
+    for deterministic in (True, False):
+        assert agent.evaluate(key, state, 64, deterministic)[1].reward.min() >= 0
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(agent.acting_params(state)))
+    skipped = [x for name, x in metrics.items() if name.endswith("skipped_updates")]
+    assert skipped
+    assert all(float(jnp.nanmax(x)) == 0 for x in skipped)

@@ -69,3 +69,18 @@ def test_a_trace_survives_its_learner_and_not_its_episode() -> None:
     np.testing.assert_allclose(step(True).trace["params"], [0.0, 0.0])
     np.testing.assert_allclose(step(True).variables["params"], 0.1 * 2 * np.asarray([1.5, 1.0]), rtol=1e-6)
     np.testing.assert_array_equal(step(True).variables["other"], 1.0)
+
+
+def test_a_gradient_that_is_not_finite_is_left_out_of_the_trace() -> None:
+    traced = TracedLearner.create({"params": jnp.zeros(2)}, obgd(0.1, kappa=0.1))
+    traced = traced.replace(trace={"params": jnp.asarray([1.0, 0.0])})
+
+    def step(features: list[float], td_error: float) -> TracedLearner:
+        objective = lambda variables: (variables["params"] @ jnp.asarray(features), {})  # noqa: E731
+        return trace_step(objective, traced, 0.5, jnp.float32(td_error), jnp.asarray(False), obgd(0.1, kappa=0.1))[0]
+
+    np.testing.assert_array_equal(step([jnp.nan, 1.0], 1.0).trace["params"], [0.5, 0.0])
+    # A TD error that is not finite moves nothing, and the trace goes on.
+    after = step([1.0, 1.0], jnp.nan)
+    np.testing.assert_array_equal(after.trace["params"], [1.5, 1.0])
+    np.testing.assert_array_equal(after.variables["params"], 0.0)
