@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import memorax
-from benchmarks import learning
+from benchmarks import learning, results
 from memorax.algorithms import DQN, PPO, Algorithm, DQNConfig, PPOConfig
 from memorax.cli.demo import demo_config
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network
@@ -74,29 +74,13 @@ def test_memoryless_ppo_cannot() -> None:
     assert returns.max() < 150, returns
 
 
-def test_dqn_balances_a_pole() -> None:
-    env, env_params = memorax.make("gymnax::CartPole-v1", scale_reward=0.1)
-
-    def network(head: Any) -> Network:
-        return Network(FeatureExtractor(observation_extractor=MLP(64)), TORSOS["mlp"](64), head)
-
-    cfg = DQNConfig(
-        num_envs=8,
-        num_steps=2,
-        num_updates=4,
-        batch_size=64,
-        sequence_length=1,
-        buffer_size=50_000,
-        learning_starts=2_000,
-        target_update_period=500,
-        exploration_steps=30_000,
-        epsilon_end=0.02,
-    )
-    schedule = optax.linear_schedule(5e-4, 0.0, 75_000)
-    optimizer = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule))
-    agent = DQN.build(cfg, env, env_params, network, optimizer)
-    returns = evaluation_returns(agent, train_seeds(agent, 300_000), 8 * 2500)
-    assert returns.min() >= 475, returns
+@pytest.mark.parametrize(
+    "name", [name for name, e in results.EXPERIMENTS.items() if not e.config.environment.startswith("jaxmarl")]
+)
+def test_an_experiment_ends_as_it_is_to(name: str) -> None:
+    experiment = results.EXPERIMENTS[name]
+    _, returns = results.learning_curve(experiment, num_seeds=3, seed=0)
+    assert experiment.holds(returns), returns[-1]
 
 
 def test_dqn_gru_recalls_a_cue() -> None:
