@@ -37,6 +37,12 @@ MakeNetwork = Callable[[nn.Module], Network]
 LARGEST_STEP = 2**31 - 1
 """Where `state.step`, an int32, stays from then on: schedules have long ended there."""
 
+NOTHING_TO_LEARN = (
+    "nothing was learned from: no replayed step has a known successor, as where every episode is cut after one step. "
+    "Set terminated where the return ends, or use PPO"
+)
+"""What is warned of where updates are made from steps that have no target."""
+
 PRIVILEGED = "global_state"
 """The part of a dictionary observation that only the networks in `privileged` see."""
 
@@ -496,8 +502,4 @@ def _warn_if_nothing_can_be_learned(state: Any) -> None:
     if isinstance(state.updates, jax.core.Tracer) or state.updates.ndim:
         return
     if int(state.updates) > 0 and not float(state.targets) > 0:
-        warnings.warn(
-            f"nothing was learned in {int(state.updates)} updates: no replayed step has a known successor, as where "
-            "every episode is cut after one step. Set terminated where the return ends, or use PPO",
-            stacklevel=3,
-        )
+        warnings.warn(NOTHING_TO_LEARN, stacklevel=3)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from memorax.algorithms.algorithm import Algorithm
+from memorax.algorithms.algorithm import NOTHING_TO_LEARN, Algorithm
 from memorax.environments import host
 from memorax.evaluation.episodes import unfinished_warning
 from memorax.evaluation.runs import read_config
@@ -337,6 +337,8 @@ class _Run:
             if lost := [name for name, value in row.items() if not math.isfinite(value)]:
                 seed, step = row["seed"], row["step"]
                 self._warn_once(f"seed {seed}", f"seed {seed} at step {step:,}: {', '.join(lost)} not finite")
+            if row.get("updates") and row.get("known_targets") == 0:
+                self._warn_once("targets", NOTHING_TO_LEARN)
         for logger in self.loggers:
             self._tell(logger, lambda logger: logger.log(rows, speed))
 

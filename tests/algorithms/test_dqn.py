@@ -11,8 +11,10 @@ import optax
 import pytest
 
 from memorax.algorithms import DQN, DQNConfig
+from memorax.algorithms.algorithm import NOTHING_TO_LEARN
 from memorax.buffers import SequenceBuffer
 from memorax.networks import TORSOS, unroll
+from memorax.training import train
 from tests.catalogue import CONFIGS, FEATURES, make_agent
 from tests.probes import ContinuousTarget, CueRecall, EndlessReward
 
@@ -128,3 +130,21 @@ def test_actions_that_cannot_be_enumerated_are_an_error() -> None:
     with pytest.raises(ValueError) as error:
         make_agent("dqn", ContinuousTarget(), None, TORSOS["mlp"](FEATURES))
     assert str(error.value) == "DQN needs a Discrete action space, but that of ContinuousTarget is Box: use PPO or SAC"
+
+
+def test_updates_that_never_have_a_target_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Where every step is cut by a time limit nothing can be learned; the training loop says so too."""
+    agent = make_agent("dqn", EndlessReward(limit=1), None, TORSOS["mlp"](FEATURES))
+    key, state = agent.init(jax.random.key(0))
+    before = jax.tree.map(np.asarray, state.params)
+    with pytest.warns(UserWarning, match="no replayed step has a known successor"):
+        key, state, _ = agent.train(key, state, 64)
+    jax.tree.map(np.testing.assert_array_equal, before, state.params)
+    train(agent, 64, loggers=[], log_interval=64, evaluation_steps=16)
+    assert [record.getMessage() for record in caplog.records] == [NOTHING_TO_LEARN]
+
+
+def test_nothing_is_told_where_some_steps_have_a_target(recwarn: pytest.WarningsRecorder) -> None:
+    agent = make_agent("dqn", EndlessReward(limit=2), None, TORSOS["mlp"](FEATURES))
+    agent.train(*agent.init(jax.random.key(0)), 64)
+    assert not recwarn
