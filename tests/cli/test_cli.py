@@ -198,7 +198,9 @@ def test_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "environments", "memory"]) == 0
     assert capsys.readouterr().out.split() == [f"memory::{id}" for id in registered()["memory"]]
     assert main(["list", "environments", "repeatprevious"]) == 0
-    assert capsys.readouterr().out.split() == [f"popgym::RepeatPrevious{level}" for level in ("Easy", "Medium", "Hard")]
+    # Another test may have imported popgym, which registers its tasks with Gymnasium: they are listed as well.
+    ours = [id for id in capsys.readouterr().out.split() if not id.startswith("gymnasium::popgym-RepeatPrevious")]
+    assert ours == [f"popgym::RepeatPrevious{level}" for level in ("Easy", "Medium", "Hard")]
     assert main(["list", "torsos", "gru"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         # Three gates, each of 64 x 64 weights for the input and for the state, and four vectors of biases.
