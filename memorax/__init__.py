@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 from memorax.version import __version__
 
 if TYPE_CHECKING:
-    from memorax import algorithms, buffers, environments, evaluation, networks, testing, training
+    from memorax import algorithms, buffers, deployment, environments, evaluation, networks, testing, training
+    from memorax.deployment import load_policy
     from memorax.environments import make
 
-_MODULES = ("algorithms", "buffers", "environments", "evaluation", "networks", "testing", "training")
+_FUNCTIONS = {"load_policy": "memorax.deployment", "make": "memorax.environments"}
+_MODULES = ("algorithms", "buffers", "deployment", "environments", "evaluation", "networks", "testing", "training")
 
 __all__ = [
     "__version__",
     "algorithms",
     "buffers",
+    "deployment",
     "environments",
     "evaluation",
+    "load_policy",
     "make",
     "networks",
     "testing",
@@ -30,8 +34,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "make":
-        return import_module("memorax.environments").make
+    if name in _FUNCTIONS:
+        return getattr(import_module(_FUNCTIONS[name]), name)
     if name in _MODULES:
         return import_module(f"memorax.{name}")
     raise AttributeError(f"module 'memorax' has no attribute {name!r}")

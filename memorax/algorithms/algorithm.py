@@ -329,6 +329,15 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         steps = self._iterations(num_steps, self.cfg.num_envs)
         return self._call(self._evaluate_compiled, key, state, steps, deterministic)
 
+    def policy(self, state: State, deterministic: bool = True) -> Policy:
+        """How the agent acts, as a pure function; see `memorax.rollout.Policy`.
+
+        Args:
+            state: state of the agent.
+            deterministic: act greedily; otherwise explore as in training.
+        """
+        return self._policy(state, explore=not deterministic)
+
     # Compiled programs --------------------------------------------------------------------------------------------
 
     @functools.cached_property
@@ -440,7 +449,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
 
         Returns `(worker, trajectory)`, as `rollout` does.
         """
-        policy = self._policy(state, explore=not deterministic)
+        policy = self.policy(state, deterministic)
         frozen = environments.frozen(state.worker.env_state)
         return rollouts.rollout(frozen, self.env_params, policy, worker, key, num_steps)
 

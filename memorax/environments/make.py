@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 
 from memorax.environments.environment import Environment
 from memorax.environments.options import suggest
-from memorax.environments.wrappers import WRAPPERS
+from memorax.environments.wrappers import WRAPPERS, Wrapper
 from memorax.installation import install_command
 from memorax.parts import is_own, load_own
 from memorax.types import PyTree
@@ -72,9 +72,16 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     """
     wrappers = {keyword: kwargs.pop(keyword) for keyword in WRAPPERS if keyword in kwargs}
     env, env_params = _make_own(id, kwargs) if is_own(id) else _make_of_suite(id, kwargs)
+    return wrapped(env, wrappers), env_params
+
+
+def wrapped(env: Environment, wrappers: Mapping[str, Any]) -> Environment:
+    """An environment in wrappers by keyword, the innermost first; a wrapper that is switched off leaves it as it is."""
     for keyword, value in wrappers.items():
-        env = WRAPPERS[keyword](env, value)
-    return env, env_params
+        inside, env = env, WRAPPERS[keyword](env, value)
+        if env is not inside:
+            cast(Wrapper, env).keyword = (keyword, value)
+    return env
 
 
 def _make_own(id: str, options: dict[str, Any]) -> tuple[Environment, PyTree]:

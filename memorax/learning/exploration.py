@@ -18,7 +18,7 @@ def epsilon_greedy(key: Key, q_values: Array, epsilon: Array | float) -> Array:
     Args:
         key: random key.
         q_values: action values `[..., A]`, minus infinity where an action is not legal.
-        epsilon: a scalar, or one for each of the leading axes, `[...]`.
+        epsilon: a scalar, or one for each of the leading axes, `[...]`. Nothing is drawn where it is the number 0.
 
     Returns:
         Actions `[...]`, int32.
@@ -31,12 +31,15 @@ def epsilon_greedy(key: Key, q_values: Array, epsilon: Array | float) -> Array:
         raise ValueError(
             f"epsilon {jnp.shape(epsilon)} must be a scalar or have the shape of the actions, {batch_shape}"
         )
+    greedy = jnp.argmax(q_values, axis=-1).astype(jnp.int32)
+    if isinstance(epsilon, float | int) and epsilon == 0:
+        return greedy
     explore_key, action_key = jax.random.split(key)
     explore = jax.random.uniform(explore_key, batch_shape) < epsilon
     number = jnp.cumsum(~jnp.isneginf(q_values), axis=-1)  # of each legal action, from 1
     chosen = jax.random.randint(action_key, batch_shape, 0, number[..., -1])
     random_action = jnp.argmax(number == chosen[..., None] + 1, axis=-1).astype(jnp.int32)
-    return jnp.where(explore, random_action, jnp.argmax(q_values, axis=-1).astype(jnp.int32))
+    return jnp.where(explore, random_action, greedy)
 
 
 def epsilon_greedy_policy(network: Network, params: PyTree, epsilon: Callable[[int], Array | float]) -> Policy:

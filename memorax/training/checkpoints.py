@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class Checkpoints:
 
         self.folder = folder
         self._checkpointer = orbax.Checkpointer(orbax.StandardCheckpointHandler())
+        self._reader = orbax.Checkpointer(orbax.PyTreeCheckpointHandler())
         self._args = orbax.args
         self._damaged: list[Path] = []
 
@@ -129,17 +130,44 @@ class Checkpoints:
         Raises:
             ValueError: if there are checkpoints and none is intact, or if it holds another pytree than `template`.
         """
+        intact = self._last_intact()
+        if intact is None:
+            return None
+        path, facts = intact
+        tree = from_arrays(template, self._read(path, facts["arrays"]), path)
+        step = facts["step"]
+        return Checkpoint(step, facts["seconds"], tree, facts.get("logged", step), facts.get("rows", []))
+
+    def read(self, choose: Callable[[Collection[str]], Iterable[str]]) -> tuple[int, dict[str, np.ndarray]] | None:
+        """Read some arrays of the last checkpoint that is intact.
+
+        Args:
+            choose: given the names of all arrays, which to read; see `to_arrays`.
+
+        Returns:
+            The environment steps taken in each seed, and the arrays by name; `None` where there is no checkpoint.
+
+        Raises:
+            ValueError: if there are checkpoints and none is intact.
+        """
+        intact = self._last_intact()
+        if intact is None:
+            return None
+        path, facts = intact
+        chosen = set(choose(facts["arrays"]))
+        described = {name: description for name, description in facts["arrays"].items() if name in chosen}
+        return facts["step"], self._read(path, described)
+
+    def _last_intact(self) -> tuple[Path, dict[str, Any]] | None:
+        """The last checkpoint that is intact and its facts; `None` where none was ever completed."""
         damage = []
         for step in reversed(self.steps):
             path = self.folder / str(step)
             damaged = find_damage(path)
-            if damaged is not None:
-                self._damaged.append(path)
-                damage.append(str(damaged))
-                continue
-            facts = json.loads((path / FACTS_FILE).read_text())
-            tree = from_arrays(template, self._read(path, facts), path)
-            return Checkpoint(facts["step"], facts["seconds"], tree, facts.get("logged", step), facts.get("rows", []))
+            if damaged is None:
+                return path, json.loads((path / FACTS_FILE).read_text())
+            self._damaged.append(path)
+            damage.append(str(damaged))
         if damage:
             raise ValueError(
                 f"no intact checkpoint: {', '.join(damage)} damaged. "
@@ -156,12 +184,12 @@ class Checkpoints:
         facts["files"] = _checksums(path)
         _write_whole(path / FACTS_FILE, facts)
 
-    def _read(self, path: Path, facts: dict[str, Any]) -> dict[str, np.ndarray]:
-        arrays = {name: np.zeros(shape, np.dtype(dtype)) for name, (shape, dtype) in facts["arrays"].items()}
+    def _read(self, path: Path, described: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        arrays = {name: np.zeros(shape, np.dtype(dtype)) for name, (shape, dtype) in described.items()}
         filled = {name: array for name, array in arrays.items() if array.size}
         with _quiet():
-            restored = self._checkpointer.restore(
-                (path / STATE_FOLDER).absolute(), args=self._args.StandardRestore(filled)
+            restored = self._reader.restore(
+                (path / STATE_FOLDER).absolute(), args=self._args.PyTreeRestore(filled, partial_restore=True)
             )
         return {name: np.asarray(restored.get(name, array)) for name, array in arrays.items()}
 
@@ -179,7 +207,7 @@ def find_damage(path: Path) -> Path | None:
 
 def to_arrays(tree: PyTree) -> dict[str, np.ndarray]:
     """The leaves of a pytree on the host, by their paths in it; of a random key, its data."""
-    return {name: np.asarray(_key_data(leaf)) for name, leaf in _named_leaves(tree)}
+    return {name: np.asarray(_key_data(leaf)) for name, leaf in named_leaves(tree)}
 
 
 def from_arrays(template: PyTree, arrays: dict[str, np.ndarray], path: Path) -> PyTree:
@@ -188,7 +216,7 @@ def from_arrays(template: PyTree, arrays: dict[str, np.ndarray], path: Path) -> 
     Raises:
         ValueError: if names, shapes or types are not those of `template`; `path` is named.
     """
-    expected = dict(_named_leaves(template))
+    expected = dict(named_leaves(template))
     for name in sorted(set(expected) | set(arrays)):
         wanted = _describe(jax.eval_shape(_key_data, expected[name])) if name in expected else "nothing"
         found = _describe(arrays[name]) if name in arrays else "nothing"
@@ -201,14 +229,21 @@ def from_arrays(template: PyTree, arrays: dict[str, np.ndarray], path: Path) -> 
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
-def _named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
-    """The leaves by their paths, `params.layers.0`; a dot within a key gets a backslash, so that no two are alike."""
+def named_leaves(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> list[tuple[str, Any]]:
+    """The leaves of a pytree by their paths, `params.layers.0`.
+
+    A dot within a key gets a backslash, so that no two names are alike.
+
+    Args:
+        tree: the pytree.
+        is_leaf: what counts as a leaf besides.
+    """
 
     def name(path: tuple[Any, ...]) -> str:
         keys = (jax.tree_util.keystr((key,), simple=True) for key in path)
         return ".".join(key.replace("\\", "\\\\").replace(".", "\\.") for key in keys)
 
-    return [(name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    return [(name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf)]
 
 
 def _restore_leaf(template: Array, array: np.ndarray) -> Array:

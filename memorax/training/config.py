@@ -165,13 +165,17 @@ def find_algorithm(name: str) -> tuple[type[Algorithm[Any, Any]], type]:
     raise ValueError(f"algorithm {name!r} must be a subclass of Algorithm[Config, State], which names its config")
 
 
-def build_agent(config: TrainConfig) -> Algorithm[Any, Any]:
+def build_agent(config: TrainConfig, environment: tuple[Environment, PyTree] | None = None) -> Algorithm[Any, Any]:
     """Make the agent a config describes.
+
+    Args:
+        config: the settings.
+        environment: an environment and its parameters, in place of the one that the config names.
 
     Raises:
         ValueError: if its parts do not exist or do not fit together.
     """
-    env, env_params = memorax.make(config.environment, **_environment_options(config))
+    env, env_params = environment or memorax.make(config.environment, **_environment_options(config))
     make_torso = look_up("torso", config.torso, TORSOS)
     choose_head = _head_chooser(config, env, env_params)
     replaced = []

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from memorax.algorithms.algorithm import Algorithm
+from memorax.environments.interface import describe_interface
 from memorax.evaluation.runs import read_config
 from memorax.networks.network import Network, initialize
 from memorax.training.folder import write_config
@@ -34,6 +35,7 @@ class RunRecord:
         tags: words to find it by.
         config: the settings, as JSON holds them; those of `TrainConfig`, or what `train` was given.
         parameters: number of parameters of each network, in one seed.
+        interface: what passes between its environment and its agent; see `memorax.environments.interface`.
         origin: the surroundings it was begun in; see `describe_origin`.
         resumed: step and surroundings of each time the run was resumed.
     """
@@ -47,6 +49,7 @@ class RunRecord:
     tags: tuple[str, ...] = ()
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     parameters: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    interface: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     resumed: tuple[Mapping[str, Any], ...] = ()
 
@@ -87,6 +90,7 @@ def new_record(
         tags=tuple(tags),
         config=config,
         parameters=count_parameters(agent),
+        interface=_interface(agent),
         origin=describe_origin(),
     )
 
@@ -143,6 +147,14 @@ def count_parameters(agent: Algorithm[Any, Any]) -> dict[str, int]:
     key = jax.random.key(0)
     _, state = jax.eval_shape(agent.init, key)
     return {name: _count(network, key, state.worker.timestep) for name, network in agent.networks.items()}
+
+
+def _interface(agent: Algorithm[Any, Any]) -> dict[str, Any]:
+    """What passes between an agent and its environment; nothing where a space is of a kind of one's own."""
+    try:
+        return describe_interface(agent.env, agent.env_params).to_json()
+    except ValueError:
+        return {}
 
 
 def _count(network: Network, key: Key, timestep: PyTree) -> int:

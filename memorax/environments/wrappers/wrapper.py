@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from memorax.environments.environment import Environment
@@ -18,7 +20,10 @@ class Wrapper(Environment):
 
     Attributes:
         env: the environment inside.
+        keyword: the keyword and the value that `make` applied it by; None where it was applied otherwise.
     """
+
+    keyword: tuple[str, Any] | None = None
 
     def __init__(self, env: Environment) -> None:
         self.env = env

@@ -1,0 +1,79 @@
+"""Loads policies: of a run, as it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+
+from memorax.deployment.policy import Policy
+from memorax.deployment.program import Program
+
+if TYPE_CHECKING:
+    from memorax.algorithms.algorithm import Algorithm
+
+STATE = "1."
+"""What the names of a checkpoint's arrays start with that are of the agents' states; the others are random keys."""
+
+
+def load_policy(
+    source: str | Path,
+    seed: int | None = None,
+    deterministic: bool = True,
+    sampling_seed: int = 0,
+    agent: Algorithm[Any, Any] | None = None,
+) -> Policy:
+    """Load the policy of a trained agent, ready to act.
+
+    Neither the environment nor its package is needed.
+
+    Args:
+        source: the folder of a run; of its agents the last intact checkpoint counts.
+        seed: random seed of the agent; by default the first of the run.
+        deterministic: act greedily; otherwise sample as in training.
+        sampling_seed: random seed of what is sampled.
+        agent: the agent, where it was made in Python.
+
+    Raises:
+        ValueError: if there is no run in the folder, no checkpoint, or no such seed.
+    """
+    return Policy(_run_program(Path(source), seed, agent), deterministic, sampling_seed)
+
+
+def _run_program(folder: Path, seed: int | None, agent: Algorithm[Any, Any] | None) -> Program:
+    # Here rather than above: what was exported is loaded without any of it.
+    from memorax.deployment.acting import Acting, make_program, take_params
+    from memorax.environments.interface import describe_interface, interface_from_json
+    from memorax.environments.playback import PlaybackEnvironment
+    from memorax.training.checkpoints import Checkpoints
+    from memorax.training.config import build_agent
+    from memorax.training.folder import checkpoints_folder, load_config
+    from memorax.training.record import read_record
+
+    record = read_record(folder)
+    seed = record.seed if seed is None else seed
+    seeds = range(record.seed, record.seed + record.num_seeds)
+    if seed not in seeds:
+        raise ValueError(f"seed ({seed}) must be one of the run's: {', '.join(map(str, seeds))}")
+    if agent is None and record.interface:
+        interface = interface_from_json(record.interface)
+        playback = PlaybackEnvironment(interface.seen_space, interface.chosen_space, interface.num_agents)
+        agent = build_agent(load_config(folder), (playback, None))
+    else:
+        # A run of an earlier version does not say what its spaces were.
+        agent = agent or build_agent(load_config(folder))
+        interface = describe_interface(agent.env, agent.env_params)
+    acting = Acting(agent, interface)
+
+    def choose(names: Collection[str]) -> Iterable[str]:
+        of_the_state = [name.removeprefix(STATE) for name in names if name.startswith(STATE)]
+        return [f"{STATE}{name}" for name in acting.sources(of_the_state).values()]
+
+    read = Checkpoints(checkpoints_folder(folder)).read(choose)
+    if read is None:
+        raise ValueError(f"{folder} holds no checkpoint yet: go on with it by `memorax resume {folder}`")
+    index = seed - record.seed
+    arrays = {name.removeprefix(STATE): jnp.asarray(array[index]) for name, array in read[1].items()}
+    return make_program(agent, interface, acting, take_params(acting, arrays))

@@ -1,0 +1,95 @@
+"""What a policy computes at a step, whatever computes it."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from memorax.environments.spaces import Dict, Space
+from memorax.types import Array, Key, PyTree
+
+Arrays = dict[str, Array]
+"""Arrays by name."""
+
+
+@dataclass(frozen=True)
+class Program(abc.ABC):
+    """How a trained agent acts, as a pure function.
+
+    Rows of all arrays, `B` of them, are environments; where several agents act in each, those of the first environment,
+    then those of the second, and so on.
+
+    Attributes:
+        observation_space, action_space: what the environment shows and takes, for one agent.
+        num_agents: agents in one environment.
+        params: everything that was learned, by name: variables of the networks, statistics of normalisation.
+        first_carry: the carry before the first step in one environment, leaves `[num_agents, ...]`.
+    """
+
+    observation_space: Space
+    action_space: Space
+    num_agents: int
+    params: Arrays
+    first_carry: Mapping[str, np.ndarray]
+
+    @abc.abstractmethod
+    def step(
+        self,
+        params: Arrays,
+        observation: PyTree,
+        carry: Arrays,
+        done: Array,
+        previous_action: Array | None = None,
+        previous_reward: Array | None = None,
+        key: Key | None = None,
+    ) -> tuple[PyTree, Arrays]:
+        """Choose the actions of a step.
+
+        Args:
+            params: what was learned, by name.
+            observation: the environments' observations, leaves `[B, ...]`.
+            carry: what `initial_carry` or the step before returned. Nothing of an episode that is over is used.
+            done: whether each observation is the first of an episode, bool `[B]`.
+            previous_action: what was done in the step before, in the units in which networks see actions (see
+                `policy_space`). By default what this function chose then, which the carry holds.
+            previous_reward: the reward of the step before as the environment paid it, float32 `[B]`; by default 0.
+            key: random key to sample with, as in training. By default the policy acts greedily.
+
+        Returns:
+            `(action, carry)`: the actions as the environment takes them, `[B, ...]`, and the carry for the next step.
+        """
+
+    def initial_carry(self, num_envs: int = 1) -> Arrays:
+        """The carry before the first step in each of `num_envs` environments."""
+        return {
+            name: jax.numpy.asarray(np.tile(rows, (num_envs, *[1] * (rows.ndim - 1))))
+            for name, rows in self.first_carry.items()
+        }
+
+
+def checked(space: Space, value: Any, lead: tuple[int, ...], name: str = "observation") -> PyTree:
+    """An element of a space, or a batch of them, as arrays in the types of the space.
+
+    Args:
+        space: the space.
+        value: the element, `[*lead, ...]`.
+        lead: the axes before those of one element.
+        name: what it is, for messages.
+
+    Raises:
+        ValueError: if its structure or shape is another.
+    """
+    if isinstance(space, Dict):
+        if not isinstance(value, Mapping) or set(value) != set(space.spaces):
+            found = ", ".join(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
+            raise ValueError(f"{name} ({found}) must be a dictionary of {', '.join(space.spaces)}")
+        return {key: checked(inner, value[key], lead, f"{name}[{key!r}]") for key, inner in space.spaces.items()}
+    array = np.asarray(value, space.dtype)
+    if array.shape != (*lead, *space.shape):
+        raise ValueError(f"{name} {list(array.shape)} must have the shape {[*lead, *space.shape]}")
+    return array

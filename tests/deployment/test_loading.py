@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+
+import memorax
+from memorax.algorithms import PPOConfig
+from memorax.deployment import Policy
+from memorax.deployment.acting import program_of
+from memorax.environments.wrappers import WRAPPERS
+from memorax.training import TrainConfig, load_run, run_config
+from memorax.training.run import evaluate_run
+from tests.training import small
+
+CONFIG = TrainConfig(
+    environment="gymnasium::CartPole-v1",
+    environment_options={"mask_observation": (0, 2), "frame_stack": 2, "max_episode_steps": 30},
+    normalize_observation=True,
+    previous_action=True,
+    hyperparameters=PPOConfig(num_envs=2, num_steps=32, num_minibatches=2, update_epochs=1),
+    torso="gru",
+    features=8,
+    total_steps=128,
+    seed=3,
+    evaluation_steps=64,
+    loggers=("file",),
+)
+
+PLAY = """
+import sys
+import gymnasium
+sys.modules["memorax.environments.gymnasium"] = None
+import memorax
+
+policy = memorax.load_policy(sys.argv[1])
+env = gymnasium.make("CartPole-v1", max_episode_steps=30)
+print(*policy.run(env, episodes=3, seed=5))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "run"
+    run_config(CONFIG, path)
+    return path
+
+
+def play() -> gymnasium.Env:
+    return gymnasium.make("CartPole-v1", max_episode_steps=30)
+
+
+def test_a_run_is_loaded_without_its_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = load_run(folder)
+    expected = Policy(program_of(run.agent, run.seed(3))).run(play(), 3, seed=5)
+    monkeypatch.setattr("memorax.make", lambda *_, **__: pytest.fail("the environment was made"))
+    policy = memorax.load_policy(folder)
+    assert policy.observation_space.shape == (4,), "what the environment shows, without any wrapper"
+    np.testing.assert_array_equal(policy.run(play(), 3, seed=5), expected)
+    assert set(policy.params) >= {"observation_statistics.mean", "observation_statistics.variance"}
+    assert len(set(expected)) > 1 and expected.max() <= 30
+
+
+@pytest.mark.slow
+def test_its_returns_are_those_of_the_evaluation(folder: Path) -> None:
+    returns = memorax.load_policy(folder).run(play(), 100, seed=0)
+    evaluated = evaluate_run(folder, 3000).returns[0]
+    deviation = np.sqrt(np.var(returns) / len(returns) + np.var(evaluated) / len(evaluated))
+    assert abs(np.mean(returns) - np.mean(evaluated)) < 5 * deviation
+
+
+def test_another_process_plays_in_ten_lines(folder: Path) -> None:
+    assert len(PLAY.strip().splitlines()) <= 10
+    played = subprocess.run([sys.executable, "-c", PLAY, folder], capture_output=True, text=True, check=True)
+    expected = memorax.load_policy(folder).run(play(), 3, seed=5)
+    assert list(map(float, played.stdout.split())) == expected.tolist()
+
+
+def test_a_run_that_does_not_say_its_spaces_makes_its_environment(folder: Path) -> None:
+    expected = memorax.load_policy(folder).run(play(), 2, seed=1)
+    path = folder / "config.json"
+    written = path.read_text()
+    content = json.loads(written)
+    del content["interface"]
+    path.write_text(json.dumps(content))
+    try:
+        np.testing.assert_array_equal(memorax.load_policy(folder).run(play(), 2, seed=1), expected)
+    finally:
+        path.write_text(written)
+
+
+def test_a_seed_that_is_not_there_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"seed \(4\) must be one of the run's: 3"):
+        memorax.load_policy(folder, seed=4)
+
+
+def test_every_seed_has_its_own_policy(tmp_path: Path) -> None:
+    run_config(small.CONFIG, tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    for seed in (3, 4):
+        params = memorax.load_policy(tmp_path / "run", seed=seed).params
+        learned = program_of(run.agent, run.seed(seed)).params
+        assert set(params) == set(learned)
+        for name, array in learned.items():
+            np.testing.assert_array_equal(params[name], array)
+
+
+def test_the_page_of_deployment_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {}
+    for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(snippet, namespace)
+    assert namespace["action"].shape == (2,)
+    for keyword in WRAPPERS:
+        assert f"`{keyword}`" in page or keyword == "global_state"
+
+
+def test_a_folder_without_a_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    with pytest.raises(ValueError, match="holds no checkpoint yet"):
+        memorax.load_policy(tmp_path)

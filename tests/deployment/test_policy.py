@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from memorax.deployment import Policy
+from memorax.deployment.acting import program_of
+from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space
+from memorax.networks import TORSOS
+from tests.catalogue import CONFIGS
+from tests.deployment.replay import assert_acts_as, make_agent
+
+SPACES: dict[str, Space] = {
+    "discrete": Discrete(5),
+    "multi_discrete": MultiDiscrete((2, 3, 4)),
+    "continuous": Box(np.asarray([-2.0, 0.0]), np.asarray([2.0, 10.0]), (2,)),
+}
+
+
+@pytest.mark.parametrize(("torso", "space"), [("gru", "discrete"), ("lru", "multi_discrete"), ("mlp", "continuous")])
+def test_it_acts_as_the_agent_does(torso: str, space: str) -> None:
+    agent = make_agent(SPACES[space], torso)
+    assert_acts_as(agent, agent.init(jax.random.key(0))[1], 50)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("torso", TORSOS)
+def test_every_torso_acts_as_the_agent_does_for_1000_steps(torso: str, space: str) -> None:
+    agent = make_agent(SPACES[space], torso)
+    assert_acts_as(agent, agent.init(jax.random.key(0))[1], 1000)
+
+
+def test_wrappers_are_applied_by_the_policy_itself() -> None:
+    wrappers: dict[str, Any] = {
+        "rescale_action": True,
+        "scale_reward": 0.5,
+        "normalize_reward": 0.9,
+        "mask_observation": (0, 2),
+        "normalize_observation": True,
+        "frame_stack": 3,
+        "previous_action_and_reward": True,
+    }
+    agent = make_agent(SPACES["continuous"], "gru", wrappers)
+    state, _ = jax.jit(agent.act)(*agent.init(jax.random.key(0)))
+    program = program_of(agent, state)
+    assert np.ptp(program.params["observation_statistics.mean"]) > 0
+    assert program.params["reward_statistics.variance"] > 0
+    assert_acts_as(agent, state, 50)
+
+
+def test_what_makes_the_world_harder_is_left_to_the_world() -> None:
+    wrappers = {"flicker_observation": 0.5, "sticky_actions": 0.5, "flatten_action": True, "frame_stack": 2}
+    agent = make_agent(SPACES["multi_discrete"], "mlp", wrappers)
+    policy = Policy(program_of(agent, agent.init(jax.random.key(0))[1]))
+    actions = [policy(np.float32([1.0, 2.0, 3.0]), done=True) for _ in range(10)]
+    assert len({tuple(action) for action in actions}) == 1, "half of the observations would have been blank"
+    assert actions[0].shape == (3,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", [name for name in CONFIGS if name not in ("mappo", "ippo")])
+def test_every_algorithm_acts_as_it_does_in_evaluation(algorithm: str) -> None:
+    kind = "discrete" if algorithm != "sac" else "continuous"
+    agent = make_agent(SPACES[kind], "gru", algorithm=algorithm, hyperparameters=CONFIGS[algorithm])
+    assert_acts_as(agent, agent.init(jax.random.key(0))[1], 50)
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    agent = make_agent(SPACES["discrete"], "gru")
+    return Policy(program_of(agent, agent.init(jax.random.key(0))[1]))
+
+
+OBSERVATIONS = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
+
+
+def play(policy: Policy, observations: np.ndarray = OBSERVATIONS) -> list[int]:
+    return [int(policy(observation, reward=1.0)) for observation in observations]
+
+
+def test_reset_forgets_and_done_does_too(policy: Policy) -> None:
+    policy.reset()
+    actions = play(policy)
+    assert len(set(actions)) > 1
+    went_on = play(policy)
+    assert went_on != actions, "the actions depend on what came before"
+    policy.reset()
+    assert play(policy) == actions
+    assert int(policy(OBSERVATIONS[0], reward=1.0, done=True)) == actions[0]
+    assert play(policy, OBSERVATIONS[1:]) == actions[1:]
+
+
+def test_the_carry_is_read_and_set(policy: Policy) -> None:
+    policy.reset()
+    play(policy)
+    carry = policy.carry
+    went_on = play(policy)
+    policy.carry = carry
+    assert play(policy) == went_on
+    with pytest.raises(ValueError, match=r"carry differs .* in previous_action: set one that it returned"):
+        policy.carry = {**carry, "previous_action": np.zeros((2,), np.int32)}
+
+
+def test_the_stateless_form_takes_a_previous_action_of_ones_own(policy: Policy) -> None:
+    program = policy.program
+    step = program.initial_carry(2)
+    done, reward = np.asarray([True, False]), np.ones(2, np.float32)
+    observation = np.tile(OBSERVATIONS[:1], (2, 1))
+    _, carry = program.step(policy.params, observation, step, done, previous_reward=reward)
+    own = carry["previous_action"]
+    for other in range(5):
+        changed = program.step(policy.params, observation, carry, ~done, own * 0 + other, reward)[1]
+        kept = program.step(policy.params, observation, carry, ~done, previous_reward=reward)[1]
+        same = np.isclose(changed["network"], kept["network"], atol=1e-7).all(axis=1)
+        assert same.tolist() == [other == own[0], True], "the second row starts an episode, and forgets it"
+
+
+def test_a_batch_acts_as_its_rows_do(policy: Policy) -> None:
+    policy.reset()
+    actions = play(policy)
+    batch = policy.batch(2)
+    together = [batch(np.stack([x, x]), 1.0, np.asarray([False, step == 4])) for step, x in enumerate(OBSERVATIONS)]
+    assert [int(action[0]) for action in together] == actions
+    assert batch.carry["network"].shape[0] == 2
+
+
+def test_sampling_draws_and_repeats_after_a_reset(policy: Policy) -> None:
+    sampling = Policy(policy.program, deterministic=False)
+    actions = play(sampling)
+    assert actions != play(policy)
+    sampling.reset()
+    assert play(sampling) == actions
+    assert play(Policy(policy.program, deterministic=False, sampling_seed=1)) != actions
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros(2),), r"observation \[2\] must have the shape \[3\]"),
+        ((np.zeros(3), np.zeros(2)), r"reward \[2\] must be one value"),
+        ((np.zeros(3), 0.0, [True]), r"done \[1\] must be one value"),
+    ],
+)
+def test_shapes_are_checked(policy: Policy, arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        policy(*arguments)
