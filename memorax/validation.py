@@ -100,6 +100,13 @@ def require_one(config: Any, *names: str, why: str) -> None:
             raise ValueError(f"{name} ({value}) must be 1: {why}")
 
 
+def require_one_of(config: Any, name: str, *values: str) -> None:
+    """Raise a `ValueError` unless the field is one of some words."""
+    value = getattr(config, name)
+    if value not in values:
+        raise ValueError(f"{name} ({value}) must be one of {', '.join(values)}")
+
+
 def require_fraction(config: Any, *names: str) -> None:
     """Raise a `ValueError` naming the first of the fields outside `[0, 1]`."""
     for name in names:

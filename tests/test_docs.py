@@ -41,7 +41,7 @@ def test_the_page_of_runs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     namespace: dict = {}
     for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
         exec(snippet, namespace)
-    assert (namespace["run"].step, namespace["result"].step) == (1024, 1024)
+    assert (namespace["run"].step, namespace["result"].step) == (1024, 2048)
     commands = re.findall(r"^memorax train (?!--config)([^#\n]*)", page, flags=re.MULTILINE)
     assert [parse(command.split())[0].torso for command in commands] == ["attention", "gru"]
 

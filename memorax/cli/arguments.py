@@ -26,13 +26,13 @@ OTHER_NAMES: Mapping[str, str] = {
     "n-steps": "num-steps",
     "out": "output",
     "seeds": "num-seeds",
-    "steps": "total-steps",
+    "steps": "total-steps num-steps",
     "timesteps": "total-steps",
     "total-timesteps": "total-steps",
     "value-coef": "vf-coef",
     "width": "features",
 }
-"""What options are called elsewhere, by the names that people try first."""
+"""What options are called elsewhere, by the names that people try first; the first that a command has is meant."""
 
 
 def call_command(command: Callable[..., None], name: str, arguments: Sequence[str]) -> int:
@@ -78,8 +78,8 @@ def check_options(command: str, arguments: Iterable[str], names: Iterable[str]) 
 
 def suggest_option(option: str, options: Sequence[str]) -> str | None:
     """The option that was most likely meant, if there is one that is like it."""
-    if OTHER_NAMES.get(option) in options:
-        return OTHER_NAMES[option]
+    if meant := [other for other in OTHER_NAMES.get(option, "").split() if other in options]:
+        return meant[0]
     parts = [other for other in options if option in other.split("-")]
     close = difflib.get_close_matches(option, options, n=1, cutoff=0.6)
     return next(iter(close + parts), None)

@@ -11,6 +11,7 @@ from memorax.cli.arguments import call_command
 from memorax.evaluation.episodes import unfinished_warning
 from memorax.evaluation.statistics import mean_interval
 from memorax.training import evaluate_run
+from memorax.training.options import CheckpointStep
 
 
 def main(arguments: list[str]) -> int:
@@ -21,8 +22,9 @@ def main(arguments: list[str]) -> int:
         num_steps: int | None = None,
         seed: int = 0,
         sample: tyro.conf.FlagCreatePairsOff[bool] = False,
+        step: CheckpointStep | None = None,
     ) -> None:
-        """Measure the returns of a run's agents, as they are at its last complete checkpoint.
+        """Measure the returns of a run's agents.
 
         The agents act greedily in fresh environments. Each agent's mean is printed with a 95 % interval over episodes,
         and the mean over agents with a 95 % interval over seeds.
@@ -32,8 +34,10 @@ def main(arguments: list[str]) -> int:
             num_steps: Environment steps for each agent, over all its environments. Default: 1024 in each environment.
             seed: Random seed of the evaluation.
             sample: Sample actions as in training, instead of taking the best one.
+            step: Checkpoint to use: its number of steps, or `best` for the one with the best mean evaluation return.
+                Default: the last complete one.
         """
-        evaluation = evaluate_run(run, num_steps, seed, deterministic=not sample)
+        evaluation = evaluate_run(run, num_steps, seed, deterministic=not sample, step=step)
         print(f"{run} after {evaluation.step:,} steps: mean return and its 95 % interval")
         for name, returns in zip(evaluation.seeds, evaluation.returns, strict=True):
             print(f"seed {name}: {_interval(returns)} over {len(returns)} episodes")

@@ -8,6 +8,7 @@ import tyro
 
 from memorax.cli.arguments import call_command
 from memorax.training import render_run
+from memorax.training.options import CheckpointStep
 
 
 def main(arguments: list[str]) -> int:
@@ -22,8 +23,9 @@ def main(arguments: list[str]) -> int:
         frames_per_second: float = 10.0,
         environment_seed: int = 0,
         sample: tyro.conf.FlagCreatePairsOff[bool] = False,
+        step: CheckpointStep | None = None,
     ) -> None:
-        """Draw an agent acting greedily in a fresh environment, as it is at its run's last complete checkpoint.
+        """Draw an agent acting greedily in a fresh environment.
 
         Args:
             run: Folder of the run.
@@ -34,6 +36,8 @@ def main(arguments: list[str]) -> int:
             frames_per_second: Steps shown in a second.
             environment_seed: Random seed of the environment.
             sample: Sample actions as in training, instead of taking the best one.
+            step: Checkpoint to use: its number of steps, or `best` for the one with the best mean evaluation return.
+                Default: the last complete one.
         """
         print(
             render_run(
@@ -45,6 +49,7 @@ def main(arguments: list[str]) -> int:
                 frames_per_second,
                 environment_seed,
                 deterministic=not sample,
+                step=step,
             )
         )
 

@@ -9,20 +9,21 @@ import tyro
 from memorax.cli.arguments import call_command
 from memorax.cli.train import report
 from memorax.training import resume_run
-from memorax.training.options import Steps
+from memorax.training.options import Steps, Switch
 
 
 def main(arguments: list[str]) -> int:
     """Continue a run."""
 
-    def command(run: tyro.conf.Positional[Path], total_steps: Steps | None = None) -> None:
+    def command(run: tyro.conf.Positional[Path], total_steps: Steps | None = None, debug: Switch = False) -> None:
         """Continue a run from its last complete checkpoint.
 
         Args:
             run: Folder of the run.
             total_steps: Environment steps to train each agent for, counted from the beginning of the run. Default: as
                 many as the run was started with.
+            debug: Find the operation that makes the first NaN or infinity; the run takes twice the memory.
         """
-        report(run, resume_run(run, total_steps).metrics)
+        report(run, resume_run(run, total_steps, debug=debug))
 
     return call_command(command, "resume", arguments)

@@ -6,16 +6,16 @@ import dataclasses
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 
 from memorax.algorithms import ALGORITHMS
 from memorax.cli.arguments import check_options
-from memorax.loggers import Row
 from memorax.parts import import_own
-from memorax.training import TrainConfig, run_config
+from memorax.training import TrainConfig, TrainingResult, run_config
 from memorax.training.config import find_algorithm, read_config_file
+from memorax.training.options import Switch
 
 COMMAND = """What `memorax train` takes.
 
@@ -23,22 +23,34 @@ Attributes:
     config: Settings of the run.
     config_file: Settings to start from: config.json of a run, or a YAML file. Other options change them.
     folder: Folder of the run. Default: one in runs/ named after the settings and the time.
+    debug: Find the operation that makes the first NaN or infinity; the run takes twice the memory.
 """
+
+
+class Command(NamedTuple):
+    """What `memorax train` was given.
+
+    Attributes:
+        config: the settings of the run.
+        folder: the run folder, if one is given.
+        debug: whether to find the operation that makes the first NaN or infinity.
+    """
+
+    config: TrainConfig
+    folder: Path | None = None
+    debug: bool = False
 
 
 def main(arguments: list[str]) -> int:
     """Train an agent in a new run folder."""
-    config, folder = parse(arguments)
-    path, result = run_config(config, folder)
-    report(path, result.metrics)
+    command = parse(arguments)
+    path, result = run_config(command.config, command.folder, debug=command.debug)
+    report(path, result)
     return 0
 
 
-def parse(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
+def parse(arguments: list[str]) -> Command:
     """Read the settings of a run; the hyperparameters of its algorithm are options as well.
-
-    Returns:
-        The config, and the run folder if one is given.
 
     Raises:
         ValueError: if a setting is not valid.
@@ -56,11 +68,12 @@ def parse(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
     chosen = vars(base.hyperparameters) if type(base.hyperparameters) is config_class else {}
     defaults = settings(**{**vars(base), "hyperparameters": hyperparameters(**chosen), "algorithm": algorithm})
     command = dataclasses.make_dataclass(
-        "Command",
+        "Options",
         [
             ("config", Annotated[settings, tyro.conf.arg(name="run")], defaults),
             ("config_file", Annotated[Path | None, tyro.conf.arg(name="config")], None),
             ("folder", Path | None, None),
+            ("debug", Switch, False),
         ],
         namespace={"__doc__": COMMAND},
         frozen=True,
@@ -73,7 +86,8 @@ def parse(arguments: list[str]) -> tuple[TrainConfig, Path | None]:
         config=(tyro.conf.OmitArgPrefixes,),
     )
     hyperparameters_given = config_class(**vars(given.config.hyperparameters))
-    return TrainConfig(**{**vars(given.config), "hyperparameters": hyperparameters_given}), given.folder
+    config = TrainConfig(**{**vars(given.config), "hyperparameters": hyperparameters_given})
+    return Command(config, given.folder, given.debug)
 
 
 def _check_options(arguments: Sequence[str], algorithm: str, config_class: type) -> None:
@@ -81,7 +95,7 @@ def _check_options(arguments: Sequence[str], algorithm: str, config_class: type)
     settings = [field.name for field in dataclasses.fields(TrainConfig) if field.name != "hyperparameters"]
     own = [field.name for field in dataclasses.fields(config_class)]
     try:
-        check_options("train", arguments, [*settings, *own, "import", "config", "folder"])
+        check_options("train", arguments, [*settings, *own, "import", "config", "folder", "debug"])
     except ValueError as error:
         given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in arguments}
         for other, (_, other_class) in ALGORITHMS.items():
@@ -127,11 +141,13 @@ def unchecked(config_class: type, **types: Any) -> type:
     )
 
 
-def report(folder: Path, rows: Sequence[Row]) -> None:
-    """Print the mean return of the last evaluation and the folder of the run."""
-    if not rows:
+def report(folder: Path, result: TrainingResult) -> None:
+    """Print how the run ended, the mean return of the last evaluation and the folder of the run."""
+    if result.stopped:
+        print(f"stopped after {result.step:,} steps: {result.stopped}")
+    elif not result.metrics:
         print("the run was complete already: --total-steps trains it for longer")
-    returns = [row["evaluation_return"] for row in rows if "evaluation_return" in row]
+    returns = [row["evaluation_return"] for row in result.metrics if "evaluation_return" in row]
     if returns:
         print(f"evaluation return {sum(returns) / len(returns):.4g}, mean over {len(returns)} seed(s)")
     print(f"everything is in {folder}")

@@ -6,14 +6,19 @@
 
 from __future__ import annotations
 
+from memorax.training.callbacks import Callback, Event
 from memorax.training.config import TrainConfig, build_agent
+from memorax.training.finite import NotFinite
 from memorax.training.interruption import Interrupted
 from memorax.training.loop import TrainingResult, train
 from memorax.training.run import Evaluation, Run, evaluate_run, load_run, render_run, resume_run, run_config
 
 __all__ = [
+    "Callback",
     "Evaluation",
+    "Event",
     "Interrupted",
+    "NotFinite",
     "Run",
     "TrainConfig",
     "TrainingResult",

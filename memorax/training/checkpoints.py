@@ -10,19 +10,26 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from memorax.loggers import Row
+from memorax.training.best import Best
 from memorax.types import Array, PyTree
 
+Step = int | Literal["best"]
+"""How a checkpoint is named: environment steps taken in each seed, or the best one."""
+
 KEPT = 2
+"""How many of the last checkpoints are kept by default."""
+
 FACTS_FILE = "facts.json"
+CHECKSUM = "checksum"
 STATE_FOLDER = "state"
 BLOCK = 1 << 20
 DISK_FULL = ("no space left on device", "disk quota exceeded")
@@ -38,6 +45,7 @@ class Checkpoint:
         tree: the pytree that was saved.
         logged: the step up to which metrics were logged.
         rows: rows of metrics of `step`, where they are not logged yet, because they wait for an evaluation.
+        best: the best evaluation so far.
     """
 
     step: int
@@ -45,21 +53,27 @@ class Checkpoint:
     tree: PyTree
     logged: int
     rows: list[Row]
+    best: Best
 
 
 class Checkpoints:
-    """The checkpoints in a folder, of which the last two are kept.
+    """The checkpoints in a folder: the last few, the best one, and those that are to stay.
 
-    Each is a folder named by its step. It is written under another name, flushed to the disk and then renamed, so that
-    a process killed at any moment leaves no half of one. The checksums of its files lie in it and are compared before
-    anything is read.
+    Each is a folder named by its step, which also says which one was the best then. It is written under another name,
+    flushed to the disk and then renamed, so that a process killed at any moment leaves no half of one. The checksums of
+    its files lie in it and are compared before anything is read.
+
+    Args:
+        folder: where they lie.
+        kept: how many of the last ones are kept.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: int = KEPT) -> None:
         # Here rather than above: it takes a second to import, and nobody who only plots a run needs it.
         import orbax.checkpoint as orbax
 
         self.folder = folder
+        self.kept = kept
         self._checkpointer = orbax.Checkpointer(orbax.StandardCheckpointHandler())
         self._reader = orbax.Checkpointer(orbax.PyTreeCheckpointHandler())
         self._args = orbax.args
@@ -73,9 +87,16 @@ class Checkpoints:
         )
 
     def save(
-        self, step: int, seconds: float, tree: PyTree, logged: int | None = None, rows: Sequence[Row] = ()
+        self,
+        step: int,
+        seconds: float,
+        tree: PyTree,
+        logged: int | None = None,
+        rows: Sequence[Row] = (),
+        best: Best | None = None,
+        stays: bool = False,
     ) -> None:
-        """Write a checkpoint; of one of the same step, only what was logged is written anew.
+        """Write a checkpoint; of one of the same step, only the facts beside the arrays are written anew.
 
         Args:
             step: environment steps taken in each seed.
@@ -83,18 +104,27 @@ class Checkpoints:
             tree: pytree of arrays.
             logged: the step up to which metrics were logged; by default all of them.
             rows: rows of metrics of `step`, where they are not logged yet.
+            best: the best evaluation so far; by default none.
+            stays: never remove it.
 
         Raises:
             OSError: if the disk is full; the checkpoints before stay as they are.
         """
         while self._damaged:
             shutil.rmtree(self._damaged.pop())
-        facts = {"step": step, "seconds": seconds, "logged": step if logged is None else logged, "rows": list(rows)}
+        facts: dict[str, Any] = {
+            "step": step,
+            "seconds": seconds,
+            "logged": step if logged is None else logged,
+            "rows": list(rows),
+            "best": asdict(best or Best()),
+            "stays": stays,
+        }
         if step in self.steps:
-            path = self.folder / str(step) / FACTS_FILE
-            before = json.loads(path.read_text())
-            if any(before[name] != facts[name] for name in ("logged", "rows")):
-                _write_whole(path, {**before, **facts})
+            before = self._facts(self.folder / str(step))
+            facts["stays"] = stays or before["stays"]
+            if any(before[name] != facts[name] for name in ("logged", "rows", "best", "stays")):
+                _write_facts(self.folder / str(step), {**before, **facts})
             return
         partial = self.folder / f"{step}.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -115,58 +145,76 @@ class Checkpoints:
             raise OSError(
                 errno.ENOSPC, "no space left on the disk for a checkpoint: free some and resume", str(self.folder)
             ) from error
-        for old in self.steps[:-KEPT]:
-            shutil.rmtree(self.folder / str(old))
+        for old in self.steps[: -self.kept]:
+            if old != facts["best"]["step"] and not self._facts(self.folder / str(old))["stays"]:
+                shutil.rmtree(self.folder / str(old))
 
-    def restore(self, template: PyTree) -> Checkpoint | None:
-        """Read the last checkpoint that is intact.
+    def restore(self, template: PyTree, step: Step | None = None) -> Checkpoint | None:
+        """Read a checkpoint.
 
         Args:
             template: a pytree of arrays, or of their shapes, as it was saved.
+            step: environment steps taken in each seed, or "best" for the best evaluation that the last intact
+                checkpoint knows of; by default the last intact one.
 
         Returns:
             The checkpoint, or `None` where none was ever completed.
 
         Raises:
-            ValueError: if there are checkpoints and none is intact, or if it holds another pytree than `template`.
+            ValueError: if there are checkpoints and none is intact, if that of `step` is not, or if it holds another
+                pytree than `template`.
         """
-        intact = self._last_intact()
-        if intact is None:
+        path = self._find(step)
+        if path is None:
             return None
-        path, facts = intact
+        facts = self._facts(path)
         tree = from_arrays(template, self._read(path, facts["arrays"]), path)
-        step = facts["step"]
-        return Checkpoint(step, facts["seconds"], tree, facts.get("logged", step), facts.get("rows", []))
+        return Checkpoint(facts["step"], facts["seconds"], tree, facts["logged"], facts["rows"], Best(**facts["best"]))
 
-    def read(self, choose: Callable[[Collection[str]], Iterable[str]]) -> tuple[int, dict[str, np.ndarray]] | None:
-        """Read some arrays of the last checkpoint that is intact.
+    def read(
+        self, choose: Callable[[Collection[str]], Iterable[str]], step: Step | None = None
+    ) -> tuple[int, dict[str, np.ndarray]] | None:
+        """Read some arrays of a checkpoint.
 
         Args:
             choose: given the names of all arrays, which to read; see `to_arrays`.
+            step: which checkpoint; see `restore`.
 
         Returns:
             The environment steps taken in each seed, and the arrays by name; `None` where there is no checkpoint.
 
         Raises:
-            ValueError: if there are checkpoints and none is intact.
+            ValueError: if there are checkpoints and none is intact, or if that of `step` is not.
         """
-        intact = self._last_intact()
-        if intact is None:
+        path = self._find(step)
+        if path is None:
             return None
-        path, facts = intact
+        facts = self._facts(path)
         chosen = set(choose(facts["arrays"]))
         described = {name: description for name, description in facts["arrays"].items() if name in chosen}
         return facts["step"], self._read(path, described)
 
-    def _last_intact(self) -> tuple[Path, dict[str, Any]] | None:
-        """The last checkpoint that is intact and its facts; `None` where none was ever completed."""
+    def _find(self, step: Step | None) -> Path | None:
+        """The folder of an intact checkpoint; `None` where none was ever completed."""
+        last = self._last_intact()
+        if step is None or last is None:
+            return last
+        found = self.folder / str(self._facts(last)["best"]["step"] if step == "best" else step)
+        if not (found / FACTS_FILE).exists() or find_damage(found) is not None:
+            intact = [str(other) for other in self.steps if find_damage(self.folder / str(other)) is None]
+            what = "is damaged" if found.exists() else "is not there"
+            raise ValueError(f"step ({step}): that checkpoint {what} in {self.folder}: choose from {', '.join(intact)}")
+        return found
+
+    def _last_intact(self) -> Path | None:
         damage = []
         for step in reversed(self.steps):
             path = self.folder / str(step)
             damaged = find_damage(path)
             if damaged is None:
-                return path, json.loads((path / FACTS_FILE).read_text())
-            self._damaged.append(path)
+                return path
+            if path not in self._damaged:
+                self._damaged.append(path)
             damage.append(str(damaged))
         if damage:
             raise ValueError(
@@ -175,6 +223,12 @@ class Checkpoints:
             )
         return None
 
+    @staticmethod
+    def _facts(path: Path) -> dict[str, Any]:
+        """What a checkpoint says beside its arrays; what it does not say, or not intact, has its default."""
+        unknown = {"logged": int(path.name), "rows": [], "best": asdict(Best()), "stays": False}
+        return {**unknown, **(read_facts(path) or {})}
+
     def _write(self, path: Path, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         # Orbax refuses arrays without elements; there is nothing in them to save.
         filled = {name: array for name, array in arrays.items() if array.size}
@@ -182,7 +236,7 @@ class Checkpoints:
             self._checkpointer.save((path / STATE_FOLDER).absolute(), args=self._args.StandardSave(filled))
         facts["arrays"] = {name: [list(array.shape), array.dtype.name] for name, array in arrays.items()}
         facts["files"] = _checksums(path)
-        _write_whole(path / FACTS_FILE, facts)
+        _write_facts(path, facts)
 
     def _read(self, path: Path, described: Mapping[str, Any]) -> dict[str, np.ndarray]:
         arrays = {name: np.zeros(shape, np.dtype(dtype)) for name, (shape, dtype) in described.items()}
@@ -196,13 +250,23 @@ class Checkpoints:
 
 def find_damage(path: Path) -> Path | None:
     """A file of a checkpoint that is missing or not as it was written, if there is one."""
-    try:
-        recorded = json.loads((path / FACTS_FILE).read_text())["files"]
-    except (ValueError, KeyError, TypeError):
+    facts = read_facts(path)
+    if facts is None:
         return path / FACTS_FILE
     found = _checksums(path)
-    damaged = [name for name, checksum in recorded.items() if found.get(name) != checksum]
+    damaged = [name for name, checksum in facts["files"].items() if found.get(name) != checksum]
     return path / damaged[0] if damaged else None
+
+
+def read_facts(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint says beside its arrays; None where that is not as it was written."""
+    try:
+        facts = json.loads((path / FACTS_FILE).read_text())
+        checksum = facts.pop(CHECKSUM, None)
+        facts["files"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return facts if checksum in (None, _checksum_of(facts)) else None
 
 
 def to_arrays(tree: PyTree) -> dict[str, np.ndarray]:
@@ -274,15 +338,20 @@ def _checksum(path: Path) -> int:
     return checksum
 
 
-def _write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON whole or not at all, and flush it to the disk."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
+def _checksum_of(facts: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(facts, sort_keys=True).encode())
+
+
+def _write_facts(path: Path, facts: dict[str, Any]) -> None:
+    """Write what a checkpoint says beside its arrays, whole or not at all, and flush it to the disk."""
+    facts = json.loads(json.dumps(facts))  # as it will be read: tuples are lists
+    unfinished = path / f"{FACTS_FILE}.unfinished"
     with open(unfinished, "w") as file:
-        json.dump(content, file)
+        json.dump({**facts, CHECKSUM: _checksum_of(facts)}, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(unfinished, path)
-    _flush(path.parent)
+    os.replace(unfinished, path / FACTS_FILE)
+    _flush(path)
 
 
 def _flush(folder: Path) -> None:

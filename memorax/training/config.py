@@ -23,10 +23,12 @@ from memorax.learning.optimization import linear_decay
 from memorax.networks import TORSOS, FeatureExtractor, Network, PerAgentNetwork, heads, observation_encoder
 from memorax.networks.encoders import SpaceEncoder
 from memorax.parts import check_options, import_own, is_own, load_own, look_up, suggest
+from memorax.training.checkpoints import KEPT
+from memorax.training.finite import ON_NAN
 from memorax.training.optimizers import OPTIMIZERS, make_optimizer
 from memorax.training.options import Options, Steps
 from memorax.types import PyTree
-from memorax.validation import plain_value, python_numbers, require_positive, whole_number
+from memorax.validation import plain_value, python_numbers, require_one_of, require_positive, whole_number
 
 DEFAULT_OPTIMIZER, DEFAULT_LEARNING_RATE = "adam", 3e-4
 
@@ -80,6 +82,12 @@ class TrainConfig:
             the length of an evaluation.
         evaluation_steps: Environment steps of an evaluation, counted over all environments. Default: 1024 in each.
         checkpoint_seconds: Shortest time between two checkpoints, in seconds.
+        keep_checkpoints: Number of the last checkpoints that are kept, beside the one with the best mean evaluation
+            return over seeds.
+        patience: Stop after so many evaluations in a row whose mean return is no better than the best before them.
+            Default: train for all steps.
+        on_nan: What to do where a loss or a parameter is not finite: stop the run, with the last checkpoint from before
+            it, or continue.
         loggers: Where metrics go; `memorax list loggers` shows the names.
         group: Name that the run shares with others, passed to the loggers.
         tags: Words by which the run can be found, passed to the loggers.
@@ -114,6 +122,9 @@ class TrainConfig:
     evaluation_interval: Steps | None = None
     evaluation_steps: Steps | None = None
     checkpoint_seconds: float = 30.0
+    keep_checkpoints: int = KEPT
+    patience: int | None = None
+    on_nan: str = "stop"
     loggers: tuple[str, ...] = ("file", "terminal")
     group: str | None = None
     tags: tuple[str, ...] = ()
@@ -146,6 +157,8 @@ class TrainConfig:
         if self.head is not None and not is_own(self.head):
             look_up("head", self.head, dict.fromkeys(heads.HEAD_NAMES))
         require_positive(self, "features", "learning_rate", "critic_learning_rate", "max_grad_norm", "num_seeds")
+        require_positive(self, "keep_checkpoints", "patience")
+        require_one_of(self, "on_nan", *ON_NAN)
         require_positive(self, *COUNTS_OF_STEPS)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from memorax.algorithms.algorithm import NOTHING_TO_LEARN, Algorithm
+from memorax.algorithms.algorithm import Algorithm
 from memorax.environments import host
 from memorax.evaluation.episodes import unfinished_warning
 from memorax.evaluation.runs import read_config
 from memorax.loggers import FileLogger, Logger, Outcome, Row, RunDescription, TerminalLogger
 from memorax.random_keys import key_for
-from memorax.training.checkpoints import Checkpoints
+from memorax.training.best import Best
+from memorax.training.callbacks import Callback, Event, asks_to_stop, callback_name
+from memorax.training.checkpoints import KEPT, Checkpoint, Checkpoints
+from memorax.training.debugging import explain
+from memorax.training.finite import ON_NAN, Finding, NotFinite, describe, examine, find_not_finite
 from memorax.training.folder import check_folder, checkpoints_folder, create_folder, owned
 from memorax.training.interruption import Interrupted, Interruption
 from memorax.training.record import RunRecord, new_record, resumed_record
@@ -36,6 +39,7 @@ from memorax.training.summary import (
     metrics_row,
     summarize,
 )
+from memorax.training.watch import Watch
 from memorax.types import Array, Key, Metrics, PyTree
 from memorax.validation import whole_number
 
@@ -60,12 +64,14 @@ class TrainingResult:
         state: the agents' states, leaves `[num_seeds, ...]`.
         step: environment steps taken in each seed.
         metrics: the last row of each seed; empty where there was nothing left to do.
+        stopped: why the run ended before its total steps; None where it took them all.
     """
 
     key: Key
     state: PyTree
     step: int
     metrics: list[Row]
+    stopped: str | None = None
 
 
 def train(
@@ -83,6 +89,11 @@ def train(
     config: Mapping[str, Any] | None = None,
     group: str | None = None,
     tags: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
+    keep_checkpoints: int = KEPT,
+    patience: int | None = None,
+    on_nan: str = "stop",
+    debug: bool = False,
 ) -> TrainingResult:
     """Train an agent.
 
@@ -108,6 +119,14 @@ def train(
         config: settings to keep in the folder, as JSON holds them. By default a run that is resumed keeps its own.
         group: what the run has in common with others, for loggers.
         tags: words to find the run by, for loggers.
+        callbacks: functions to call after each chunk with an `Event`; one that returns True ends the run.
+        keep_checkpoints: how many of the last checkpoints are kept, beside the one with the best mean evaluation
+            return over seeds.
+        patience: evaluations without a better mean return after which the run ends; by default it never does.
+        on_nan: "stop" the run where a loss or a parameter of any seed is not finite, without saving, so that the last
+            checkpoint is a good one; or "continue", where it is told once for each seed.
+        debug: find the operation that made the first NaN or infinity where the run stops for one. A copy of the state
+            is kept meanwhile.
 
     Returns:
         The keys and states at the end.
@@ -116,6 +135,7 @@ def train(
         ValueError: if a number is not valid, the folder holds another run or is in use, or a logger refuses the run.
         OSError: if the disk is full; the last checkpoint stays intact.
         Interrupted: after a signal, once everything is saved.
+        NotFinite: a ValueError, where a loss or a parameter is not finite and `on_nan` says "stop".
     """
     total_steps = whole_number("total_steps", total_steps)
     if evaluation_steps is None:
@@ -123,6 +143,13 @@ def train(
     intervals = log_interval, evaluation_interval
     schedule = make_schedule(agent.steps_per_iteration, total_steps, *intervals, evaluation_steps)
     _check_seeds(agent, seed, num_seeds)
+    for name, number in (("keep_checkpoints", keep_checkpoints), ("patience", patience)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} ({number}) must be at least 1")
+    if on_nan not in ON_NAN:
+        raise ValueError(f"on_nan ({on_nan!r}) must be one of {', '.join(map(repr, ON_NAN))}")
+    if debug and agent.env.on_host:
+        raise ValueError(f"debug must be left out: what {agent.env.name} did on the host cannot be computed again")
     if folder is None and resume:
         raise ValueError("resume needs the folder of the run to go on with")
     path = None if folder is None else Path(folder)
@@ -141,7 +168,22 @@ def train(
                 stack.enter_context(owned(path))
                 create_folder(path)
                 record.write(path)
-        run = _Run(agent, schedule, record, resume, path, evaluation_steps, checkpoint_seconds, loggers)
+        checkpoints = None if path is None else Checkpoints(checkpoints_folder(path), keep_checkpoints)
+        run = _Run(
+            agent,
+            schedule,
+            record,
+            resume,
+            path,
+            evaluation_steps,
+            checkpoints,
+            checkpoint_seconds,
+            patience,
+            on_nan == "stop",
+            debug,
+            loggers,
+            callbacks,
+        )
         outcome: Outcome = "failed"
         try:
             with run.interruption, host.own_errors():
@@ -166,18 +208,6 @@ def _check_seeds(agent: Agent, seed: int, num_seeds: int) -> None:
         raise ValueError(f"seed ({seed}) must lie between 0 and {LARGEST_SEED - num_seeds}")
 
 
-@dataclass(frozen=True)
-class _Beginning:
-    """Where a run starts; see `Checkpoint`."""
-
-    key: Key
-    state: PyTree
-    step: int = 0
-    seconds: float = 0.0
-    logged: int = 0
-    rows: list[Row] = field(default_factory=list)
-
-
 class _Run:
     """One run: what stays the same in it."""
 
@@ -189,8 +219,13 @@ class _Run:
         resumed: bool,
         folder: Path | None,
         evaluation_steps: int,
+        checkpoints: Checkpoints | None,
         checkpoint_seconds: float,
+        patience: int | None,
+        stops: bool,
+        debug: bool,
         loggers: Sequence[Logger],
+        callbacks: Sequence[Callback],
     ) -> None:
         self.agent = agent
         self.schedule = schedule
@@ -198,13 +233,19 @@ class _Run:
         self.resumed = resumed
         self.seeds = np.arange(record.seed, record.seed + record.num_seeds)
         self.folder = folder
-        self.checkpoint_seconds = checkpoint_seconds
-        self.loggers = loggers
-        self.checkpoints = None if folder is None else Checkpoints(checkpoints_folder(folder))
-        self.interruption = Interruption()
         self.evaluation_steps = evaluation_steps
+        self.checkpoints = checkpoints
+        self.checkpoint_seconds = checkpoint_seconds
+        self.patience = patience
+        self.stops = stops
+        self.debug = debug
+        self.loggers = loggers
+        self.callbacks = callbacks
+        self.interruption = Interruption()
         self.programs = _programs(agent)
-        self.warned: set[str] = set()
+        self.best = Best()
+        self.stopped: str | None = None
+        self.watch = Watch(_log, schedule.chunk * agent.steps_per_iteration)
 
     def close(self, outcome: Outcome) -> None:
         for logger in self.loggers:
@@ -213,43 +254,52 @@ class _Run:
     def train(self) -> TrainingResult:
         steps_per_iteration = self.agent.steps_per_iteration
         begun = self._begin()
-        key, state, rows = begun.key, begun.state, begun.rows
+        key, state = begun.tree
+        rows, self.best = begun.rows, begun.best
         iteration = begun.step // steps_per_iteration
-        if not rows and not self.schedule.next_chunk(iteration):
-            return TrainingResult(key, state, begun.step, [])
+        self._mind_patience()
+        if not rows and not self._next_chunk(iteration):
+            return TrainingResult(key, state, begun.step, [], self.stopped)
         if self.folder is not None and self.resumed:
             self.record = self.record.at(begun.step)
             self.record.write(self.folder)
         logged = begun.logged
+        started = self.saved = time.monotonic()
         if not self._interrupted:
             self._start_loggers(self.schedule.next_chunk(iteration) or 1, key, state, logged)
         if rows and not self._interrupted:
             rows = self._evaluated(rows, state)
-            self._log(rows, np.nan)
             logged = begun.step
-        started = saved = time.monotonic()
-        while not self._interrupted and (length := self.schedule.next_chunk(iteration)):
+            self._after_chunk(rows, np.nan, key, state, begun.seconds)
+        while not self._interrupted and (length := self._next_chunk(iteration)):
             chunk = self.programs.compile(length, key, state, self._status)
             if self._interrupted:
                 break
             self._status("training")
+            before = jax.tree.map(jnp.copy, (key, state)) if self.debug else None
             chunk_started = time.monotonic()
             key, state, kept = chunk(key, state)
             self._wait(kept)
-            speed = length * steps_per_iteration * len(self.seeds) / (time.monotonic() - chunk_started)
+            seconds = time.monotonic() - chunk_started
+            self.watch.see_chunk(seconds)
+            speed = length * steps_per_iteration * len(self.seeds) / seconds
             iteration += length
             step = iteration * steps_per_iteration
             elapsed = begun.seconds + time.monotonic() - started
-            rows = self._rows(jax.device_get(kept), step, elapsed)
+            episodes, metrics = jax.device_get(kept)
+            learned = jax.device_get(self.programs.examine(state))
+            rows = self._rows(episodes, metrics, step, elapsed)
+            if self.stops and (findings := find_not_finite(metrics, learned)):
+                self._log(rows, speed)
+                steps = range(step - (length - 1) * steps_per_iteration, step + 1, steps_per_iteration)
+                self._stop(findings, steps, before)
+            self.watch.see_learned(learned, rows)
             if self.schedule.evaluates(iteration):
                 if self._interrupted:
                     break
                 rows = self._evaluated(rows, state)
-            self._log(rows, speed)
             logged = step
-            if time.monotonic() - saved >= self.checkpoint_seconds:
-                self._save(key, state, step, elapsed, logged, [])
-                saved = time.monotonic()
+            self._after_chunk(rows, speed, key, state, elapsed)
         step = iteration * steps_per_iteration
         waiting = rows if logged < step else []
         self._save(key, state, step, begun.seconds + time.monotonic() - started, logged, waiting)
@@ -257,25 +307,56 @@ class _Run:
             in_python = f"train(agent, ..., folder={str(self.folder)!r}, resume=True)"
             command = None if "hyperparameters" in self.record.config else in_python
             raise Interrupted(self.interruption.signal, self.folder, step, command)
-        return TrainingResult(key, state, step, rows)
+        return TrainingResult(key, state, step, rows, self.stopped)
+
+    def _after_chunk(self, rows: Sequence[Row], speed: float, key: Key, state: PyTree, elapsed: float) -> None:
+        """Log a chunk's metrics once they are complete, write a checkpoint where one is due, call the callbacks."""
+        step = int(rows[0]["step"])
+        self.watch.see_rows(rows)
+        self._log(rows, speed)
+        before, self.best = self.best, self.best.after(rows)
+        self._mind_patience()
+        if self.best.step != before.step or time.monotonic() - self.saved >= self.checkpoint_seconds:
+            self._save(key, state, step, elapsed, step, [])
+
+        def save() -> None:
+            if self.folder is None:
+                raise ValueError("a callback cannot save a run without a folder: pass folder to train")
+            self._save(key, state, step, elapsed, step, [], stays=True)
+
+        event = Event(step, rows, self.agent, state, save)
+        for callback in self.callbacks:
+            if asks_to_stop(callback, event):
+                self.stopped = f"{callback_name(callback)} stopped the run"
+
+    def _next_chunk(self, iteration: int) -> int:
+        """Iterations in the chunk that starts after `iteration` of them; 0 where the run ends."""
+        return 0 if self.stopped else self.schedule.next_chunk(iteration)
+
+    def _mind_patience(self) -> None:
+        if self.patience is not None and self.best.evaluations_since >= self.patience:
+            self.stopped = (
+                f"none of the last {self.best.evaluations_since} evaluations was better than that at step "
+                f"{self.best.step or 0:,}"
+            )
 
     @property
     def _interrupted(self) -> bool:
         return self.interruption.signal is not None
 
-    def _begin(self) -> _Beginning:
+    def _begin(self) -> Checkpoint:
         """Where the run starts: from its last checkpoint, or from its beginning."""
         keys = jax.vmap(jax.random.key)(self.seeds)
         if self.checkpoints is not None and self.checkpoints.steps:
             self._status("restoring")
             checkpoint = self.checkpoints.restore(jax.eval_shape(self.programs.init, keys))
             if checkpoint is not None:
-                key, state = self._reopen(*checkpoint.tree)
-                return _Beginning(key, state, checkpoint.step, checkpoint.seconds, checkpoint.logged, checkpoint.rows)
+                return replace(checkpoint, tree=self._reopen(*checkpoint.tree))
         self._status("initialising")
         key, state = self.programs.init(keys)
         # A member may start with two names for one array (a target network), which cannot be donated twice.
-        return _Beginning(key, jax.tree.map(jnp.copy, state))
+        tree = key, jax.tree.map(jnp.copy, state)
+        return Checkpoint(step=0, seconds=0.0, tree=tree, logged=0, rows=[], best=Best())
 
     def _reopen(self, key: Key, state: PyTree) -> tuple[Key, PyTree]:
         """A restored state in environments that can go on."""
@@ -316,11 +397,37 @@ class _Run:
         if unfinished := int(np.sum(episodes.unfinished)):
             count = int(np.sum(episodes.count))
             warning = unfinished_warning(unfinished, count, "evaluation_steps", self.evaluation_steps)
-            self._warn_once("unfinished", warning)
+            self.watch.once("unfinished", warning)
         return [{**row, **evaluation_row(episodes, index)} for index, row in enumerate(rows)]
 
-    def _rows(self, kept: tuple[Episodes, Metrics], step: int, seconds: float) -> list[Row]:
-        episodes, metrics = kept
+    def _stop(self, findings: Sequence[Finding], steps: Sequence[int], before: tuple[Key, PyTree] | None) -> None:
+        """Stop for what is not finite.
+
+        Args:
+            findings: what is not.
+            steps: the step after each iteration of the chunk.
+            before: key and state before the chunk, to find the operation by.
+
+        Raises:
+            NotFinite: in any case.
+        """
+        told = describe(findings, self.seeds.tolist(), steps)
+        first = min(findings, key=lambda finding: finding.iteration)
+        quantity = next(iter(first.quantities))
+        if before is not None:
+            self._status("debugging")
+            told += f"; {explain(self.agent, self.programs.chunk(1), *before, len(steps))}"
+        kept = self.checkpoints.steps if self.checkpoints is not None else []
+        if self.folder is None:
+            remedy = "pass a folder to keep checkpoints, and debug=True to find the operation"
+        else:
+            last = f"the last good checkpoint is that of step {kept[-1]:,}" if kept else "there was no checkpoint yet"
+            in_python = f"train(agent, ..., folder={str(self.folder)!r}, resume=True, debug=True)"
+            command = f"memorax resume {self.folder} --debug" if "hyperparameters" in self.record.config else in_python
+            remedy = last if before is not None else f"{last}: `{command}` finds the operation"
+        raise NotFinite(f"{told}. The run stopped; {remedy}", int(steps[-1]), int(self.seeds[first.index]), quantity)
+
+    def _rows(self, episodes: Episodes, metrics: Metrics, step: int, seconds: float) -> list[Row]:
         return [
             {
                 "seed": int(seed),
@@ -333,19 +440,23 @@ class _Run:
         ]
 
     def _log(self, rows: Sequence[Row], speed: float) -> None:
-        for row in rows:
-            if lost := [name for name, value in row.items() if not math.isfinite(value)]:
-                seed, step = row["seed"], row["step"]
-                self._warn_once(f"seed {seed}", f"seed {seed} at step {step:,}: {', '.join(lost)} not finite")
-            if row.get("updates") and row.get("known_targets") == 0:
-                self._warn_once("targets", NOTHING_TO_LEARN)
         for logger in self.loggers:
             self._tell(logger, lambda logger: logger.log(rows, speed))
 
-    def _save(self, key: Key, state: PyTree, step: int, seconds: float, logged: int, waiting: Sequence[Row]) -> None:
+    def _save(
+        self,
+        key: Key,
+        state: PyTree,
+        step: int,
+        seconds: float,
+        logged: int,
+        waiting: Sequence[Row],
+        stays: bool = False,
+    ) -> None:
         if self.checkpoints is not None:
             self._status("saving")
-            self.checkpoints.save(step, seconds, (key, state), logged, waiting)
+            self.checkpoints.save(step, seconds, (key, state), logged, waiting, self.best, stays)
+        self.saved = time.monotonic()
 
     def _wait(self, arrays: PyTree) -> None:
         """Wait until arrays are computed, in naps, so that signals are handled and answered meanwhile.
@@ -373,12 +484,7 @@ class _Run:
         except Exception as error:
             name = type(logger).__name__
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            self._warn_once(f"{name} {id(logger)}", f"{name} failed, and the run goes on: {reason}")
-
-    def _warn_once(self, what: str, message: str) -> None:
-        if what not in self.warned:
-            self.warned.add(what)
-            _log.warning("%s", message)
+            self.watch.once(f"{name} {id(logger)}", f"{name} failed, and the run goes on: {reason}")
 
 
 class _Programs:
@@ -389,16 +495,20 @@ class _Programs:
         self.init = jax.jit(jax.vmap(agent.init))
         self.restart = jax.jit(jax.vmap(agent.restart))
         self.evaluate = jax.jit(self._evaluate, static_argnums=0)
+        self.examine = jax.jit(jax.vmap(lambda state: examine(agent, state)))
         self._traced: dict[tuple[int, int], jax.stages.Traced] = {}
         self._compiled: dict[tuple[int, int], Chunk] = {}
+
+    def chunk(self, iterations: int) -> Chunk:
+        """The program of a chunk as a function of JAX's."""
+        num_steps = iterations * self.agent.steps_per_iteration
+        return jax.vmap(lambda key, state: self.agent.train(key, state, num_steps=num_steps, keep=summarize))
 
     def trace(self, iterations: int, key: Key, state: PyTree) -> jax.stages.Traced:
         """The program of a chunk before it is compiled; it takes over the memory of the state."""
         size = iterations, len(key)
         if size not in self._traced:
-            num_steps = iterations * self.agent.steps_per_iteration
-            chunk = jax.vmap(lambda key, state: self.agent.train(key, state, num_steps=num_steps, keep=summarize))
-            self._traced[size] = jax.jit(chunk, donate_argnums=1).trace(key, state)
+            self._traced[size] = jax.jit(self.chunk(iterations), donate_argnums=1).trace(key, state)
         return self._traced[size]
 
     def compile(self, iterations: int, key: Key, state: PyTree, status: Callable[[str], None]) -> Chunk:

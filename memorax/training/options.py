@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from memorax.validation import whole_number
@@ -44,6 +45,9 @@ Options = Annotated[
     ),
 ]
 
+Switch = tyro.conf.FlagCreatePairsOff[bool]
+"""`--name` for True and nothing for False."""
+
 Steps = Annotated[
     int,
     PrimitiveConstructorSpec(
@@ -51,6 +55,23 @@ Steps = Annotated[
         metavar="STEPS",
         instance_from_str=lambda words: whole_number("steps", words[0]),
         is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+
+
+def parse_checkpoint_step(words: list[str]) -> int | Literal["best"]:
+    """Read the step of a checkpoint: a number of steps, or `best`."""
+    return "best" if words[0] == "best" else whole_number("step", words[0])
+
+
+CheckpointStep = Annotated[
+    int | Literal["best"],
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="STEP|best",
+        instance_from_str=parse_checkpoint_step,
+        is_instance=lambda value: value == "best" or isinstance(value, int),
         str_from_instance=lambda value: [str(value)],
     ),
 ]

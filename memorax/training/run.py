@@ -18,7 +18,8 @@ from memorax.evaluation.runs import CONFIG_FILE
 from memorax.loggers import Logger, make_loggers
 from memorax.loggers.file import METRICS_FILE
 from memorax.random_keys import key_for
-from memorax.training.checkpoints import Checkpoints
+from memorax.training.callbacks import Callback
+from memorax.training.checkpoints import Checkpoints, Step
 from memorax.training.config import TrainConfig, build_agent, config_to_json
 from memorax.training.folder import checkpoints_folder, load_config, make_default_folder
 from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, Agent, TrainingResult, train
@@ -88,7 +89,11 @@ class Evaluation:
 
 
 def run_config(
-    config: TrainConfig, folder: str | Path | None = None, loggers: Sequence[Logger] | None = None
+    config: TrainConfig,
+    folder: str | Path | None = None,
+    loggers: Sequence[Logger] | None = None,
+    callbacks: Sequence[Callback] = (),
+    debug: bool = False,
 ) -> tuple[Path, TrainingResult]:
     """Train the agent a config describes, in a new run folder, and draw its learning curve there.
 
@@ -96,6 +101,8 @@ def run_config(
         config: the settings.
         folder: the run folder; by default one in `runs/` named after the settings and the time.
         loggers: loggers to use in place of those that the config names.
+        callbacks: functions to call after each chunk; see `train`.
+        debug: find the operation that made the first NaN or infinity; see `train`.
 
     Returns:
         The folder and where the run ended.
@@ -106,14 +113,18 @@ def run_config(
     agent = build_agent(config)
     path = make_default_folder(config) if folder is None else Path(folder)
     try:
-        return path, _train(agent, config, path, resume=False, loggers=loggers)
+        return path, _train(agent, config, path, False, loggers, callbacks, debug)
     finally:
         if folder is None and not (path / CONFIG_FILE).exists():
             shutil.rmtree(path)
 
 
 def resume_run(
-    folder: str | Path, total_steps: int | None = None, loggers: Sequence[Logger] | None = None
+    folder: str | Path,
+    total_steps: int | None = None,
+    loggers: Sequence[Logger] | None = None,
+    callbacks: Sequence[Callback] = (),
+    debug: bool = False,
 ) -> TrainingResult:
     """Go on with the run in a folder.
 
@@ -121,6 +132,8 @@ def resume_run(
         folder: the run folder.
         total_steps: train for longer than the config says.
         loggers: loggers to use in place of those that the config names.
+        callbacks: functions to call after each chunk; see `train`.
+        debug: find the operation that made the first NaN or infinity; see `train`.
 
     Raises:
         ValueError: if there is no run in the folder or it cannot be resumed.
@@ -128,18 +141,20 @@ def resume_run(
     config = load_config(Path(folder))
     if total_steps is not None:
         config = dataclasses.replace(config, total_steps=total_steps)
-    return _train(build_agent(config), config, Path(folder), resume=True, loggers=loggers)
+    return _train(build_agent(config), config, Path(folder), True, loggers, callbacks, debug)
 
 
-def load_run(folder: str | Path, agent: Agent | None = None) -> Run:
-    """Read the agents of a run as they are at its last intact checkpoint.
+def load_run(folder: str | Path, agent: Agent | None = None, step: Step | None = None) -> Run:
+    """Read the agents of a run as they are at a checkpoint.
 
     Args:
         folder: the run folder.
         agent: the agent, where it was made in Python; by default the one the run's config describes.
+        step: environment steps of the checkpoint, or "best" for the one with the best mean evaluation return over
+            seeds; by default the last intact one.
 
     Raises:
-        ValueError: if there is no run in the folder, no checkpoint, or that of another agent.
+        ValueError: if there is no run in the folder, no such checkpoint, or that of another agent.
     """
     path = Path(folder)
     record = read_record(path)
@@ -147,7 +162,8 @@ def load_run(folder: str | Path, agent: Agent | None = None) -> Run:
     agent = build_agent(config) if config is not None else agent
     assert agent is not None
     keys = jax.vmap(jax.random.key)(np.arange(record.seed, record.seed + record.num_seeds))
-    checkpoint = Checkpoints(checkpoints_folder(path)).restore(jax.eval_shape(jax.vmap(agent.init), keys))
+    template = jax.eval_shape(jax.vmap(agent.init), keys)
+    checkpoint = Checkpoints(checkpoints_folder(path)).restore(template, step)
     if checkpoint is None:
         raise ValueError(f"{folder} holds no checkpoint yet: go on with it by `memorax resume {folder}`")
     return Run(record, config, agent, checkpoint.step, checkpoint.tree[1])
@@ -159,8 +175,9 @@ def evaluate_run(
     seed: int = 0,
     deterministic: bool = True,
     agent: Agent | None = None,
+    step: Step | None = None,
 ) -> Evaluation:
-    """Evaluate the agents of a run as they are at its last intact checkpoint.
+    """Evaluate the agents of a run as they are at a checkpoint.
 
     Args:
         folder: the run folder.
@@ -168,11 +185,12 @@ def evaluate_run(
         seed: random seed of the evaluation.
         deterministic: act greedily; otherwise as in training.
         agent: the agent, where it was made in Python.
+        step: environment steps of the checkpoint, or "best"; by default the last intact one.
 
     Raises:
         ValueError: if there is no run in the folder, or no checkpoint.
     """
-    run = load_run(folder, agent)
+    run = load_run(folder, agent, step)
     trained = run.agent
     num_steps = DEFAULT_EVALUATION_LENGTH * trained.cfg.num_envs if num_steps is None else num_steps
 
@@ -202,8 +220,9 @@ def render_run(
     environment_seed: int = 0,
     deterministic: bool = True,
     agent: Agent | None = None,
+    step: Step | None = None,
 ) -> Path:
-    """Draw an agent of a run while it acts, as it is at the last intact checkpoint.
+    """Draw an agent of a run while it acts, as it is at a checkpoint.
 
     Args:
         folder: the run folder.
@@ -215,6 +234,7 @@ def render_run(
         environment_seed: random seed of the environment.
         deterministic: act greedily; otherwise as in training.
         agent: the agent, where it was made in Python.
+        step: environment steps of the checkpoint, or "best"; by default the last intact one.
 
     Returns:
         The path of the animation.
@@ -224,7 +244,7 @@ def render_run(
             drawn or the animation not be written.
     """
     path = check_animation(Path(folder) / EPISODE if output is None else output)
-    run = load_run(folder, agent)
+    run = load_run(folder, agent, step)
     state = run.seed(run.record.seed if seed is None else seed)
     key = key_for(jax.random.key(environment_seed), "render")
     frames = render_episodes(run.agent, key, state, num_episodes, num_steps, deterministic)
@@ -232,7 +252,13 @@ def render_run(
 
 
 def _train(
-    agent: Agent, config: TrainConfig, folder: Path, resume: bool, loggers: Sequence[Logger] | None
+    agent: Agent,
+    config: TrainConfig,
+    folder: Path,
+    resume: bool,
+    loggers: Sequence[Logger] | None,
+    callbacks: Sequence[Callback],
+    debug: bool,
 ) -> TrainingResult:
     result = train(
         agent,
@@ -249,6 +275,11 @@ def _train(
         config=config_to_json(config),
         group=config.group,
         tags=config.tags,
+        callbacks=callbacks,
+        keep_checkpoints=config.keep_checkpoints,
+        patience=config.patience,
+        on_nan=config.on_nan,
+        debug=debug,
     )
     if (folder / METRICS_FILE).exists():
         plot_runs([folder], folder / LEARNING_CURVE)

@@ -15,7 +15,7 @@ from memorax.algorithms import DQNConfig, PPOConfig
 from memorax.cli import COMMANDS, main
 from memorax.cli.compilation_cache import JAX_SETTING, KEPT_DAYS, SWITCH, cache_folder, use_compilation_cache
 from memorax.cli.errors import one_line
-from memorax.cli.train import parse
+from memorax.cli.train import Command, parse
 from memorax.environments import registered
 from memorax.environments.wrappers import WRAPPERS
 from memorax.evaluation import read_metrics
@@ -33,7 +33,7 @@ SMALL = [
 
 
 def test_every_setting_is_a_flag() -> None:
-    config, folder = parse(
+    config, folder, debug = parse(
         [
             *("--environment", "gymnax::CartPole-v1", "--environment-options", "max_steps_in_episode=200"),
             *(
@@ -47,10 +47,11 @@ def test_every_setting_is_a_flag() -> None:
                 "--target-kl",
                 "0.02",
             ),
-            *("--learning-rate", "1e-3", "--no-clip-vloss", "--previous-action", "--folder", "runs/mine"),
+            *("--learning-rate", "1e-3", "--no-clip-vloss", "--previous-action", "--folder", "runs/mine", "--debug"),
         ]
     )
     assert folder == Path("runs/mine")
+    assert debug
     assert config == TrainConfig(
         environment="gymnax::CartPole-v1",
         environment_options={"max_steps_in_episode": 200, "mask_observation": (0, 2)},
@@ -64,8 +65,8 @@ def test_every_setting_is_a_flag() -> None:
 
 def test_each_algorithm_has_its_own_flags() -> None:
     for arguments in (["--algorithm", "dqn", "--tau", "0.5"], ["--algorithm=dqn", "--tau", "0.5"]):
-        assert parse(arguments) == (TrainConfig(algorithm="dqn", hyperparameters=DQNConfig(tau=0.5)), None)
-    assert parse([]) == (TrainConfig(), None)
+        assert parse(arguments) == Command(TrainConfig(algorithm="dqn", hyperparameters=DQNConfig(tau=0.5)))
+    assert parse([]) == Command(TrainConfig())
 
 
 def test_trains_resumes_evaluates_plots_and_renders(

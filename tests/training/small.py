@@ -57,6 +57,9 @@ def run(
         checkpoint_seconds=config.checkpoint_seconds,
         loggers=[*([] if folder is None else [FileLogger(folder)]), *loggers],
         config=config_to_json(config),
+        keep_checkpoints=config.keep_checkpoints,
+        patience=config.patience,
+        on_nan=config.on_nan,
     )
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from memorax.training.checkpoints import Checkpoints
+from memorax.training.checkpoints import Checkpoints, read_facts
 
 
 def make_tree(seed: int) -> dict[str, Any]:
@@ -78,6 +78,32 @@ def test_rows_that_wait_for_an_evaluation_are_kept_until_they_are_logged(tmp_pat
 
 def test_nothing_to_restore(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path).restore(make_tree(0)) is None
+
+
+def test_a_flipped_bit_in_the_facts_is_found(tmp_path: Path) -> None:
+    """Every tenth bit of the file beside the arrays: the checkpoint before takes over, or the flip changed nothing."""
+    saved(tmp_path, (10, 20))
+    facts = tmp_path / "20" / "facts.json"
+    content = facts.read_bytes()
+    before = read_facts(tmp_path / "20")
+    for bit in range(0, 8 * len(content), 10):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        facts.write_bytes(flipped)
+        assert read_facts(tmp_path / "20") in (None, before) or b'"checksum"' not in flipped
+    assert read_facts(tmp_path / "20") is None
+    checkpoint = Checkpoints(tmp_path).restore(make_tree(0))
+    assert checkpoint is not None
+    assert checkpoint.step == 10
+
+
+def test_a_damaged_checkpoint_of_a_step_is_not_read(tmp_path: Path) -> None:
+    saved(tmp_path, (10, 20))
+    largest_file(tmp_path / "10").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"step \(10\): that checkpoint is damaged in .*: choose from 20$"):
+        Checkpoints(tmp_path).restore(make_tree(0), 10)
+    with pytest.raises(ValueError, match=r"step \(best\): that checkpoint is not there"):
+        Checkpoints(tmp_path).restore(make_tree(0), "best")
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone"])

@@ -266,7 +266,7 @@ def test_parts_of_ones_own_are_named_in_the_config_and_found_again(
 
 
 def test_modules_are_imported_that_add_parts(own_parts: Callable[[], None]) -> None:
-    config, _ = parse(["--import", "own_parts", "--torso", "named", "--features", "4"])
+    config = parse(["--import", "own_parts", "--torso", "named", "--features", "4"]).config
     assert config.imports == ("own_parts",)
     own_parts()
     assert config_from_json(config_to_json(config), "here") == config

@@ -20,10 +20,12 @@ from memorax.loggers import FileLogger, Logger, Outcome, Row, RunDescription
 from memorax.testing import check_close
 from memorax.training import Interrupted, TrainingResult, build_agent, evaluate_run, load_run, run_config, train
 from memorax.training.checkpoints import Checkpoints, to_arrays
+from memorax.training.finite import Learned
 from memorax.training.folder import owned
 from memorax.training.loop import Agent
 from memorax.training.record import read_record
 from memorax.training.run import resume_run
+from memorax.training.watch import Watch
 from tests.training.small import CONFIG, STEPS, assert_same, metrics_without_time, run
 
 
@@ -251,13 +253,24 @@ def test_after_a_signal_nothing_new_begins_and_what_was_due_is_made_up_for(
     assert run(agent, CONFIG, folder, resume=True).metrics == [], "it is complete now"
 
 
-def test_losses_that_are_not_finite_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    config = dataclasses.replace(CONFIG, learning_rate=1e38, max_grad_norm=1e38, total_steps=2 * STEPS, num_seeds=1)
-    run(build_agent(config), config, tmp_path / "run")
-    (record,) = caplog.records
-    assert record.getMessage().startswith(f"seed 3 at step {STEPS}: ")
-    assert "critic_loss" in record.getMessage()
-    assert ",nan" in (tmp_path / "run" / "metrics.csv").read_text()
+def test_every_chunk_is_watched(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int]] = []
+
+    class Seen(Watch):
+        def see_rows(self, rows: Sequence[Row]) -> None:
+            seen.append(("rows", int(rows[0]["step"])))
+
+        def see_learned(self, learned: Learned, rows: Sequence[Row]) -> None:
+            seen.append(("learned", len(set(learned.policy.tolist()))))
+
+        def see_chunk(self, seconds: float) -> None:
+            assert 0 < seconds < 60
+            seen.append(("chunk", self._log_interval))
+
+    monkeypatch.setattr("memorax.training.loop.Watch", Seen)
+    run(agent, dataclasses.replace(CONFIG, total_steps=2 * STEPS), None)
+    one, other = ([("chunk", STEPS), ("learned", 2), ("rows", step)] for step in (STEPS, 2 * STEPS))
+    assert seen == [*one, *other]
 
 
 def test_an_evaluation_too_short_for_the_episodes_is_told_and_counted(
