@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "measure the returns of a run's agents",
     "plot": "draw the learning curves of runs",
     "render": "draw an agent of a run while it acts",
+    "export": "write the policy of a run to a folder that acts without the code that trained it",
     "list": "show environments, algorithms, torsos and loggers",
     "demo": "train with and without memory, and draw both curves",
 }

@@ -49,8 +49,8 @@ class Acting:
     """
 
     def __init__(self, agent: Agent, interface: Interface) -> None:
+        self.interface = interface
         self._agent = agent
-        self._interface = interface
         carried = interface.carried
         playback = PlaybackEnvironment(
             interface.observation_space,
@@ -84,7 +84,7 @@ class Acting:
     def first_carry(self) -> dict[str, np.ndarray]:
         """The carry before the first step in one environment, leaves `[num_agents, ...]`."""
         network = next(iter(self._agent.networks.values()))
-        rows = self._interface.num_agents
+        rows = self.interface.num_agents
         timestep = jax.tree.map(lambda x: jnp.zeros((rows, *x.shape[1:]), x.dtype), self._state.worker.timestep)
         carry = network.initialize_carry(jax.random.key(0), timestep)
         memory = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in self._memory_leaves if not _is_shared(leaf)}
@@ -102,12 +102,12 @@ class Acting:
     ) -> tuple[PyTree, Arrays]:
         """See `Program.step`."""
         rows = done.shape[0]
-        space = self._interface.chosen_space
+        space = self.interface.chosen_space
         previous_action = carry["previous_action"] if previous_action is None else previous_action
         reward = jnp.zeros((rows,), jnp.float32) if previous_reward is None else previous_reward
         arrived = Arrived(observation, reward, done)
         memory = self._memory(params, carry)
-        wrappers = self._wrappers.vectorize(rows // self._interface.num_agents).frozen(memory)
+        wrappers = self._wrappers.vectorize(rows // self.interface.num_agents).frozen(memory)
 
         def pass_on(memory: PyTree, action: PyTree) -> tuple[PyTree, PyTree, Array]:
             """What the wrappers make of an action and of what arrived after it."""

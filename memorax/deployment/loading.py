@@ -1,4 +1,4 @@
-"""Loads policies: of a run, as it was trained."""
+"""Loads policies: of runs, and of what was exported."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
+from memorax.deployment.exported import load_exported
+from memorax.deployment.manifest import MANIFEST_FILE, read_manifest
 from memorax.deployment.policy import Policy
 from memorax.deployment.program import Program
 
@@ -27,19 +29,26 @@ def load_policy(
 ) -> Policy:
     """Load the policy of a trained agent, ready to act.
 
-    Neither the environment nor its package is needed.
+    Neither the environment nor its package is needed; for an exported policy, neither is any network.
 
     Args:
-        source: the folder of a run; of its agents the last intact checkpoint counts.
-        seed: random seed of the agent; by default the first of the run.
+        source: the folder of a run, of whose agents the last intact checkpoint counts; or that of an exported policy.
+        seed: random seed of the agent; by default the first of the run. An exported policy is that of one agent.
         deterministic: act greedily; otherwise sample as in training.
         sampling_seed: random seed of what is sampled.
         agent: the agent, where it was made in Python.
 
     Raises:
-        ValueError: if there is no run in the folder, no checkpoint, or no such seed.
+        ValueError: if there is neither a run nor a policy in the folder, no checkpoint, or no such seed.
+        ImportError: if a package is missing that exported policies need, naming the command that installs it.
     """
-    return Policy(_run_program(Path(source), seed, agent), deterministic, sampling_seed)
+    folder = Path(source)
+    if not (folder / MANIFEST_FILE).is_file():
+        return Policy(_run_program(folder, seed, agent), deterministic, sampling_seed)
+    trained = read_manifest(folder)["training"].get("seed", seed)
+    if seed not in (None, trained):
+        raise ValueError(f"seed ({seed}) must be that of the exported policy: {trained}")
+    return Policy(load_exported(folder), deterministic, sampling_seed)
 
 
 def _run_program(folder: Path, seed: int | None, agent: Algorithm[Any, Any] | None) -> Program:

@@ -84,5 +84,7 @@ def epsilon_ladder(num_envs: int, base: float = 0.4, exponent: float = 7.0) -> A
     Returns:
         `[num_envs]`, falling from `base` to `base^(1 + exponent)`.
     """
-    rung = jnp.arange(num_envs) / (num_envs - 1) if num_envs > 1 else jnp.full((1,), 0.5)
+    # As an array: the number has no value while a policy is exported for any number of rows.
+    count = jnp.asarray(num_envs)
+    rung = jnp.where(count > 1, jnp.arange(num_envs) / jnp.maximum(count - 1, 1), 0.5)
     return base ** (1 + exponent * rung)

@@ -11,27 +11,12 @@ import numpy as np
 import pytest
 
 import memorax
-from memorax.algorithms import PPOConfig
 from memorax.deployment import Policy
 from memorax.deployment.acting import program_of
 from memorax.environments.wrappers import WRAPPERS
-from memorax.training import TrainConfig, load_run, run_config
+from memorax.training import load_run, run_config
 from memorax.training.run import evaluate_run
 from tests.training import small
-
-CONFIG = TrainConfig(
-    environment="gymnasium::CartPole-v1",
-    environment_options={"mask_observation": (0, 2), "frame_stack": 2, "max_episode_steps": 30},
-    normalize_observation=True,
-    previous_action=True,
-    hyperparameters=PPOConfig(num_envs=2, num_steps=32, num_minibatches=2, update_epochs=1),
-    torso="gru",
-    features=8,
-    total_steps=128,
-    seed=3,
-    evaluation_steps=64,
-    loggers=("file",),
-)
 
 PLAY = """
 import sys
@@ -43,13 +28,6 @@ policy = memorax.load_policy(sys.argv[1])
 env = gymnasium.make("CartPole-v1", max_episode_steps=30)
 print(*policy.run(env, episodes=3, seed=5))
 """
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("runs") / "run"
-    run_config(CONFIG, path)
-    return path
 
 
 def play() -> gymnasium.Env:

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
-from memorax.deployment import Policy
+from memorax.algorithms import PPOConfig
+from memorax.deployment import Policy, load_policy
 from memorax.deployment.acting import program_of
+from memorax.deployment.export import export_policy
+from memorax.environments.make import wrapped
 from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space
 from memorax.networks import TORSOS
+from memorax.training import TrainConfig, build_agent
 from tests.catalogue import CONFIGS
 from tests.deployment.replay import assert_acts_as, make_agent
+from tests.probes import OthersCue
 
 SPACES: dict[str, Space] = {
     "discrete": Discrete(5),
@@ -29,9 +35,11 @@ def test_it_acts_as_the_agent_does(torso: str, space: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("torso", TORSOS)
-def test_every_torso_acts_as_the_agent_does_for_1000_steps(torso: str, space: str) -> None:
+def test_every_torso_acts_as_the_agent_does_for_1000_steps(torso: str, space: str, tmp_path: Path) -> None:
     agent = make_agent(SPACES[space], torso)
-    assert_acts_as(agent, agent.init(jax.random.key(0))[1], 1000)
+    _, state = agent.init(jax.random.key(0))
+    policy = Policy(program_of(agent, state))
+    assert_acts_as(agent, state, 1000, [policy, load_policy(export_policy(policy, tmp_path))])
 
 
 def test_wrappers_are_applied_by_the_policy_itself() -> None:
@@ -63,10 +71,36 @@ def test_what_makes_the_world_harder_is_left_to_the_world() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [name for name in CONFIGS if name not in ("mappo", "ippo")])
-def test_every_algorithm_acts_as_it_does_in_evaluation(algorithm: str) -> None:
+def test_every_algorithm_acts_as_it_does_in_evaluation(algorithm: str, tmp_path: Path) -> None:
     kind = "discrete" if algorithm != "sac" else "continuous"
     agent = make_agent(SPACES[kind], "gru", algorithm=algorithm, hyperparameters=CONFIGS[algorithm])
-    assert_acts_as(agent, agent.init(jax.random.key(0))[1], 50)
+    _, state = agent.init(jax.random.key(0))
+    policy = Policy(program_of(agent, state))
+    assert_acts_as(agent, state, 50, [policy, load_policy(export_policy(policy, tmp_path))])
+
+
+def test_several_agents_are_rows_and_are_told_apart() -> None:
+    env = wrapped(OthersCue(), {"global_state": True, "agent_id": True, "scale_reward": 0.5})
+    config = TrainConfig(
+        algorithm="mappo",
+        hyperparameters=PPOConfig(num_envs=2, num_steps=8, num_minibatches=1),
+        features=4,
+        separate_parameters=True,
+        previous_reward=True,
+    )
+    agent = build_agent(config, (env, None))
+    _, state = agent.init(jax.random.key(0))
+    _, played = agent.evaluate(jax.random.key(1), state, 16)
+    policy = Policy(program_of(agent, state))
+    batch = policy.batch(2)
+    reward, done = np.zeros(4), np.ones(4, bool)
+    for step in range(8):
+        action = batch(played.observation["observation"][:, step], reward, done)
+        np.testing.assert_array_equal(action, played.action[:, step])
+        reward, done = played.info["raw_reward"][:, step], played.done[:, step]
+    assert policy(np.zeros((2, 1))).shape == (2,)
+    with pytest.raises(ValueError, match="run plays one environment with one agent"):
+        policy.run(None)
 
 
 @pytest.fixture(scope="module")

@@ -92,9 +92,12 @@ class Memoroid(SequenceModel):
 
     def _run(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:
         batch_size, time = done.shape
+        # A step is not divided, nor the number of rows, which has no value while a policy is exported.
+        if not self.cell.in_blocks or time == 1 or self.is_initializing():
+            return self.cell(inputs, done, carry)
         num_blocks = math.ceil(batch_size * time / INPUTS_PER_BLOCK.get(jax.default_backend(), 65536))
         length = math.ceil(time / num_blocks)
-        if not self.cell.in_blocks or length == time or self.is_initializing():
+        if length == time:
             return self.cell(inputs, done, carry)
 
         def block(cell: MemoroidCell, carry: Carry, xs: tuple[Array, Array]) -> tuple[Carry, Array]:

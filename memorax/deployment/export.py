@@ -1,0 +1,168 @@
+"""Writes policies to folders that act without the code that trained them."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from memorax.deployment.acting import AgentProgram
+from memorax.deployment.exported import KEY_WORDS, require
+from memorax.deployment.manifest import CARRY_FILE, MANIFEST_FILE, PARAMS_FILE, PROGRAM_FILES, write_manifest
+from memorax.deployment.policy import Policy
+from memorax.deployment.program import Arrays
+from memorax.environments.space_json import space_to_json
+from memorax.types import Array, PyTree
+from memorax.version import __version__
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+PACKAGES = ("jax", "jaxlib", "flax", "numpy")
+
+
+def export_policy(policy: Policy, folder: str | Path, training: Mapping[str, Any] | None = None) -> Path:
+    """Write a policy to a folder that acts without the code of its networks, for CPUs, GPUs of NVIDIA and TPUs.
+
+    Args:
+        policy: the policy of an agent, as `load_policy` loads it from a run.
+        folder: the folder, which holds no exported policy yet.
+        training: how it was trained, as JSON holds it, for the manifest.
+
+    Returns:
+        The folder: programs as StableHLO for any number of rows, parameters and first carry as safetensors, and
+        `manifest.json`, which describes them.
+
+    Raises:
+        ValueError: if the folder holds an exported policy, or this is one that was loaded from such a folder.
+        ImportError: if a package is missing, naming the command that installs it.
+    """
+    program, path = policy.program, Path(folder)
+    if not isinstance(program, AgentProgram):
+        raise ValueError("policy was exported before: copy the folder it was loaded from")
+    if (path / MANIFEST_FILE).exists():
+        raise ValueError(f"folder ({path}) holds an exported policy: choose another folder")
+    save_file = require("safetensors.flax").save_file
+    path.mkdir(parents=True, exist_ok=True)
+    programs = {}
+    for name, file in PROGRAM_FILES.items():
+        (path / file).write_bytes(serialized_program(program, sampling=name == "sampling"))
+        programs[name] = {"file": file, "platforms": list(PLATFORMS)}
+    save_file(program.params, path / PARAMS_FILE)
+    save_file({name: jnp.asarray(rows) for name, rows in program.first_carry.items()}, path / CARRY_FILE)
+    write_manifest(path, {**describe(program), "programs": programs, "training": dict(training or {})})
+    return path
+
+
+def serialized_program(program: AgentProgram, sampling: bool) -> bytearray:
+    """A program as StableHLO, of `(params, observation, carry, done, previous_reward)` and, to sample, key data.
+
+    The number of rows is a variable of it.
+    """
+    export = require("jax.export")
+
+    def greedy(params: Arrays, observation: PyTree, carry: Arrays, done: Array, reward: Array) -> tuple[PyTree, Arrays]:
+        return program.acting.step(params, observation, carry, done, None, reward, None)
+
+    def sample(
+        params: Arrays, observation: PyTree, carry: Arrays, done: Array, reward: Array, key_data: Array
+    ) -> tuple[PyTree, Arrays]:
+        key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
+        return program.acting.step(params, observation, carry, done, None, reward, key)
+
+    (environments,) = export.symbolic_shape("environments")
+    arguments = step_shapes(program, environments * program.num_agents)
+    if sampling:
+        arguments = (*arguments, jax.ShapeDtypeStruct((KEY_WORDS,), jnp.uint32))
+    exported = export.export(jax.jit(sample if sampling else greedy), platforms=PLATFORMS)(*arguments)
+    return exported.serialize()
+
+
+def step_shapes(program: AgentProgram, rows: Any) -> tuple[PyTree, ...]:
+    """The shapes of `(params, observation, carry, done, previous_reward)` for a number of rows."""
+    element = jax.eval_shape(program.observation_space.sample, jax.random.key(0))
+
+    def of_rows(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((rows, *leaf.shape), leaf.dtype)
+
+    return (
+        jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), program.params),
+        jax.tree.map(of_rows, element),
+        {name: of_rows(first[0]) for name, first in program.first_carry.items()},
+        jax.ShapeDtypeStruct((rows,), jnp.bool_),
+        jax.ShapeDtypeStruct((rows,), jnp.float32),
+    )
+
+
+def describe(program: AgentProgram) -> dict[str, Any]:
+    """What a manifest says of a program."""
+    interface = program.acting.interface
+    return {
+        "observation_space": space_to_json(program.observation_space),
+        "action_space": space_to_json(program.action_space),
+        "num_agents": program.num_agents,
+        "carry": {name: _description(rows[0]) for name, rows in program.first_carry.items()},
+        "params": {name: _description(array) for name, array in program.params.items()},
+        "normalisation": [kind for kind in ("observation", "reward") if f"{kind}_statistics.mean" in program.params],
+        "interface": interface.to_json(),
+        "versions": {
+            "memorax": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in PACKAGES},
+        },
+    }
+
+
+def _description(array: Any) -> dict[str, Any]:
+    return {"shape": list(array.shape), "dtype": np.dtype(array.dtype).name}
+
+
+def export_run(run: str | Path, folder: str | Path, seed: int | None = None) -> Path:
+    """Export the policy of a run, as it is at its last intact checkpoint; see `export_policy`.
+
+    Args:
+        run: the folder of the run.
+        folder: the folder to write.
+        seed: random seed of the agent; by default the first of the run.
+
+    Raises:
+        ValueError: if there is no run, no checkpoint or no such seed, or the folder holds an exported policy.
+        ImportError: if a package is missing, naming the command that installs it.
+    """
+    from memorax.deployment.loading import load_policy
+
+    policy = load_policy(run, seed)
+    return export_policy(policy, folder, describe_training(Path(run), seed))
+
+
+def describe_training(run: Path, seed: int | None = None) -> dict[str, Any]:
+    """How an agent was trained and what it reached: settings, surroundings, and its returns along training."""
+    from memorax.loggers.file import METRICS_FILE
+    from memorax.training.record import read_record
+
+    record = read_record(run)
+    seed = record.seed if seed is None else seed
+    content = dataclasses.asdict(record)
+    facts = {name: content[name] for name in ("id", "name", "total_steps", "tags", "config", "origin", "parameters")}
+    evaluations = _evaluations(run, seed) if (run / METRICS_FILE).is_file() else []
+    return {**facts, "seed": seed, "evaluations": evaluations}
+
+
+def _evaluations(run: Path, seed: int) -> list[dict[str, float]]:
+    """The evaluations of an agent in training: step, mean return and number of episodes."""
+    from memorax.evaluation.runs import read_metrics
+
+    metrics = read_metrics(run)
+    if "evaluation_return" not in metrics:
+        return []
+    rows = zip(*(metrics[name] for name in ("seed", "step", "evaluation_return", "evaluation_episodes")), strict=True)
+    return [
+        {"step": int(step), "return": float(value), "episodes": int(episodes)}
+        for number, step, value, episodes in rows
+        if number == seed and np.isfinite(value)
+    ]

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import jax
+import numpy as np
+import pytest
+
+import memorax
+from memorax.cli import main
+from memorax.deployment import Policy
+from memorax.deployment.acting import program_of
+from memorax.deployment.export import export_policy
+from memorax.environments.spaces import Box
+from tests.deployment.replay import FIRST, assert_acts_as, make_agent
+
+PLAY = """
+import sys
+import gymnasium
+import memorax
+
+policy = memorax.load_policy(sys.argv[1])
+env = gymnasium.make("CartPole-v1", max_episode_steps=30)
+print(*policy.run(env, episodes=3, seed=5))
+for name in ("networks", "algorithms", "training", "environments.gymnasium"):
+    assert f"memorax.{name}" not in sys.modules, name
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "policy"
+    assert main(["export", str(folder), str(path)]) == 0
+    return path
+
+
+def test_an_exported_policy_acts_as_the_agent_does(tmp_path: Path) -> None:
+    wrappers: dict[str, Any] = {"normalize_reward": 0.9, "normalize_observation": True, "frame_stack": 2}
+    agent = make_agent(Box(np.asarray([-2.0, 0.0]), np.asarray([2.0, 10.0]), (2,)), "lru", wrappers)
+    state, _ = jax.jit(agent.act)(*agent.init(jax.random.key(0)))
+    policy = Policy(program_of(agent, state))
+    export_policy(policy, tmp_path)
+    loaded = memorax.load_policy(tmp_path)
+    assert_acts_as(agent, state, 50, [loaded])
+    sampling, drawing = (Policy(each.program, deterministic=False, sampling_seed=3) for each in (policy, loaded))
+    for _ in range(3):
+        np.testing.assert_allclose(drawing(FIRST, 1.0), sampling(FIRST, 1.0), rtol=1e-5)
+    with pytest.raises(ValueError, match="holds an exported policy: choose another folder"):
+        export_policy(policy, tmp_path)
+    with pytest.raises(ValueError, match="policy was exported before"):
+        export_policy(loaded, tmp_path / "again")
+
+
+def test_another_process_plays_without_any_network(folder: Path, exported: Path) -> None:
+    played = subprocess.run([sys.executable, "-c", PLAY, exported], capture_output=True, text=True, check=True)
+    env = gymnasium.make("CartPole-v1", max_episode_steps=30)
+    expected = memorax.load_policy(folder).run(env, 3, seed=5)
+    assert list(map(float, played.stdout.split())) == expected.tolist()
+
+
+def test_the_manifest_describes_the_policy(exported: Path) -> None:
+    manifest = json.loads((exported / "manifest.json").read_text())
+    assert manifest["observation_space"]["shape"] == [4]
+    assert manifest["carry"]["network"] == {"shape": [8], "dtype": "float32"}
+    assert manifest["normalisation"] == ["observation"]
+    training = manifest["training"]
+    assert (training["seed"], training["config"]["environment"]) == (3, "gymnasium::CartPole-v1")
+    assert training["evaluations"][-1]["step"] == 128 and training["evaluations"][-1]["return"] > 1
+    assert set(manifest["versions"]) >= {"memorax", "jax"}
+    assert {path.name for path in exported.iterdir()} >= {
+        "greedy.stablehlo",
+        "sampling.stablehlo",
+        "params.safetensors",
+    }
+
+
+def test_what_cannot_be_loaded_is_said(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"seed \(9\) must be that of the exported policy: 3"):
+        memorax.load_policy(exported, seed=9)
+    (tmp_path / "manifest.json").write_text('{"format": 99}')
+    with pytest.raises(ValueError, match=r"must have the format 1"):
+        memorax.load_policy(tmp_path)
