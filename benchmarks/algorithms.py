@@ -2,8 +2,9 @@
 
 CartPole (Pendulum where an algorithm has continuous actions alone), the algorithm's default hyperparameters, 64
 features. Prints the training steps per second once replay has begun; how much longer an iteration of `--num-seeds`
-seeds side by side takes than one seed's, per seed; and, for replay, the peak of resident memory above what the process
-held before, over the size of the buffer.
+seeds side by side takes than one seed's, per seed; and, for replay, how much the peak of resident memory grows with the
+buffer: the growth from a buffer of 100 000 steps to one of `--large-buffer`, over the growth of the buffer itself.
+`python -m benchmarks.speed --algorithms dqn` is the same.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import dataclasses
 import multiprocessing
 import resource
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,6 +36,7 @@ class Options:
     torso: str = "gru"
     num_seeds: int = 16
     seconds: float = 5.0
+    large_buffer: int = 5_000_000
 
 
 def nothing(transition: Any, metrics: Any) -> tuple[()]:
@@ -41,22 +44,38 @@ def nothing(transition: Any, metrics: Any) -> tuple[()]:
     return ()
 
 
+def make_agent(algorithm: str, torso: str, **hyperparameters: Any) -> Any:
+    """The agent that is measured."""
+    config = ALGORITHMS[algorithm][1](**hyperparameters)
+    settings = {"environment": "gymnax::CartPole-v1", "algorithm": algorithm, "torso": torso}
+    return build_agent(TrainConfig(hyperparameters=config, **settings))
+
+
 def measure(algorithm: str, options: Options) -> dict[str, str]:
-    """The row of an algorithm."""
-    config = TrainConfig(environment="gymnax::CartPole-v1", algorithm=algorithm, torso=options.torso)
-    agent = build_agent(config)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The speed of an algorithm, for its row."""
+    agent = make_agent(algorithm, options.torso)
     alone = iteration_seconds(agent, 1, options.seconds)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    shapes = jax.eval_shape(agent.init, jax.random.key(0))[1]
-    row = {"steps/s": f"{agent.steps_per_iteration / alone:,.0f}", "iteration, ms": f"{1e3 * alone:.2f}"}
     many = iteration_seconds(agent, options.num_seeds, options.seconds)
-    row[f"per seed of {options.num_seeds}"] = f"{many / options.num_seeds / alone:.2f}"
-    if agent.replays:
-        size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes.buffer))
-        row["buffer, MB"] = f"{size / 1e6:.1f}"
-        row["memory / buffer"] = f"{(peak - before) / size:.2f}"
-    return row
+    return {
+        "steps/s": f"{agent.steps_per_iteration / alone:,.0f}",
+        "iteration, ms": f"{1e3 * alone:.2f}",
+        f"per seed of {options.num_seeds}": f"{many / options.num_seeds / alone:.2f}",
+    }
+
+
+def peak_memory(algorithm: str, torso: str, buffer_size: int) -> tuple[int, int]:
+    """Bytes of the replay buffer, and of the process's largest resident memory, after some training."""
+    agent = make_agent(algorithm, torso, buffer_size=buffer_size)
+    buffer = jax.eval_shape(agent.init, jax.random.key(0))[1].buffer
+    iteration_seconds(agent, 1, 1.0)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(buffer)), peak
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns in a process of its own, whose memory is its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
 
 
 def iteration_seconds(agent: Any, num_seeds: int, seconds: float) -> float:
@@ -87,14 +106,18 @@ def iteration_seconds(agent: Any, num_seeds: int, seconds: float) -> float:
     return best / calls
 
 
-def main() -> None:
-    """Print the table; each algorithm is measured in a process of its own, whose memory is its own."""
-    options = tyro.cli(Options, description=__doc__)
+def print_table(options: Options) -> None:
+    """Measure every algorithm and print the table."""
     rows = {}
     for algorithm in options.algorithms:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            rows[algorithm] = pool.apply(measure, (algorithm, options))
-        print(algorithm, rows[algorithm], flush=True)
+        row = alone(measure, algorithm, options)
+        if ALGORITHMS[algorithm][0].replays:
+            small, small_peak = alone(peak_memory, algorithm, options.torso, 100_000)
+            large, large_peak = alone(peak_memory, algorithm, options.torso, options.large_buffer)
+            row["buffer, MB"] = f"{large / 1e6:.0f}"
+            row["memory / buffer"] = f"{(large_peak - small_peak) / (large - small):.2f}"
+        rows[algorithm] = row
+        print(algorithm, row, flush=True)
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     table = Table(title=f"CartPole, {options.torso}, jax {jax.__version__} on {jax.default_backend()}")
     table.add_column("algorithm")
@@ -106,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    print_table(tyro.cli(Options, description=__doc__))

@@ -2,7 +2,8 @@
 
 CartPole, 16 environments x 128 steps, 4 epochs x 4 minibatches, 64 features, separate actor and critic. Prints
 the seconds of the first call of `train` (with compilation), the training steps per second after it, and how the time of
-an iteration divides into acting, values along the rollout, and updates.
+an iteration divides into acting, values along the rollout, and updates. With `--algorithms dqn r2d2` (or `all`) it
+measures those instead, as `python -m benchmarks.algorithms` does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import memorax
+from benchmarks import algorithms
 from memorax.algorithms import PPO, PPOConfig
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, heads
 from memorax.training.summary import summarize
@@ -33,6 +35,7 @@ class Options:
     features: int = 64
     iterations: int = 20
     repeats: int = 5
+    algorithms: list[str] = field(default_factory=list)
 
 
 def make_agent(torso: str, options: Options) -> PPO:
@@ -84,6 +87,10 @@ def measure(torso: str, options: Options) -> dict[str, float]:
 def main() -> None:
     """Print the table."""
     options = tyro.cli(Options, description=__doc__)
+    if options.algorithms:
+        every = algorithms.Options().algorithms
+        algorithms.print_table(algorithms.Options(every if options.algorithms == ["all"] else options.algorithms))
+        return
     results = {torso: measure(torso, options) for torso in options.torsos}
     table = Table(title=f"PPO training, {options.environment}, jax {jax.__version__} on {jax.default_backend()}")
     table.add_column("torso")

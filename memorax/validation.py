@@ -122,6 +122,13 @@ def require_divisor(config: Any, name: str, total: str, size: int) -> None:
         raise ValueError(f"{type(config).__name__} {name} ({value}) must divide {total} ({size})")
 
 
+def require_sequences(config: Any, name: str = "sequence_length") -> None:
+    """Raise a `ValueError` unless a rollout of `num_steps` consists of whole sequences, one by default."""
+    length = config.num_steps if getattr(config, name) is None else getattr(config, name)
+    if length < 1 or config.num_steps % length:
+        raise ValueError(f"{name} ({length}) must divide num_steps ({config.num_steps})")
+
+
 def require_even(config: Any, what: str, size: int, why: str) -> None:
     """Raise a `ValueError` unless a size is even; `what` names and gives it, `why` says what comes in pairs."""
     if size % 2:

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from memorax.algorithms.algorithm import Algorithm, AlgorithmState
-from memorax.environments.environment import Environment
-from memorax.learning.exploration import stochastic_policy
+from memorax.algorithms.actor_critic import ActorCritic, ActorCriticState
+from memorax.algorithms.streaming import StreamingConfig
 from memorax.learning.traces import (
     TracedLearner,
     check_single_agent,
@@ -25,90 +23,45 @@ from memorax.learning.traces import (
     temporal_difference,
     trace_step,
 )
-from memorax.networks import heads
-from memorax.networks.network import Network, initialize, unroll, unroll_with_losses
-from memorax.rollout import Policy, Worker
+from memorax.networks.network import unroll, unroll_with_losses
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Trajectory
-from memorax.validation import require_fraction, require_not_negative, require_one
+from memorax.validation import require_not_negative
 
 
 @dataclass(frozen=True)
-class ACLambdaConfig:
+class ACLambdaConfig(StreamingConfig):
     """Hyperparameters of AC(lambda).
 
     Attributes:
-        num_envs: Environments, of which there must be one; agents are trained side by side as several seeds.
-        num_steps: Steps between two updates, of which there must be one.
-        gamma: Discount of returns.
-        trace_lambda: Lambda of both traces: 0 credits the last step alone, 1 all steps of the episode.
         ent_coef: Weight of the entropy bonus.
     """
 
-    num_envs: int = 1
-    num_steps: int = 1
-    gamma: float = 0.99
-    trace_lambda: float = 0.8
     ent_coef: float = 0.01
 
     def __post_init__(self) -> None:
-        require_one(self, "num_envs", "num_steps", why="a streaming algorithm learns from one step of one environment")
-        require_fraction(self, "gamma", "trace_lambda")
+        super().__post_init__()
         require_not_negative(self, "ent_coef")
 
 
-class ACLambdaState(AlgorithmState):
+class ACLambdaState(ActorCriticState):
     """State of AC(lambda): both networks with their traces, and the critic's carry `[1, ...]`."""
 
-    actor: TracedLearner
-    critic: TracedLearner
-    critic_carry: Carry
+    actor: TracedLearner  # type: ignore[assignment]
+    critic: TracedLearner  # type: ignore[assignment]
 
 
-class ACLambda(Algorithm[ACLambdaConfig, ACLambdaState]):
+class ACLambda(ActorCritic[ACLambdaConfig, ACLambdaState]):
     """Streaming actor-critic with eligibility traces: no replay, no batch, an update at every step."""
 
-    network_heads = {"actor_network": heads.policy_head, "critic_network": lambda space: heads.VNetwork()}  # noqa: RUF012
-    optimizers = ("actor_optimizer", "critic_optimizer")
-    privileged = ("critic_network",)
+    state_class = ACLambdaState
+    learner_class = TracedLearner
     default_optimizers = {  # noqa: RUF012
         "actor_optimizer": functools.partial(obgd, kappa=3.0),
         "critic_optimizer": functools.partial(obgd, kappa=2.0),
     }
 
-    def __init__(
-        self,
-        cfg: ACLambdaConfig,
-        env: Environment,
-        env_params: PyTree,
-        actor_network: Network,
-        critic_network: Network,
-        actor_optimizer: optax.GradientTransformation,
-        critic_optimizer: optax.GradientTransformation,
-    ) -> None:
-        check_single_agent("AC(lambda)", env)
-        self.actor_network = actor_network
-        self.critic_network = critic_network
-        self.actor_optimizer = actor_optimizer
-        self.critic_optimizer = critic_optimizer
-        super().__init__(cfg, env, env_params, {"actor_network": actor_network, "critic_network": critic_network})
-
-    def _init(self, key: Key, worker: Worker) -> ACLambdaState:
-        actor_key, critic_key = jax.random.split(key)
-        actor_params, _ = initialize(self.actor_network, actor_key, worker.timestep)
-        critic_params, critic_carry = initialize(self.critic_network, critic_key, worker.timestep)
-        return ACLambdaState(
-            step=jnp.zeros((), jnp.int32),
-            worker=worker,
-            actor=TracedLearner.create(actor_params, self.actor_optimizer),
-            critic=TracedLearner.create(critic_params, self.critic_optimizer),
-            critic_carry=critic_carry,
-        )
-
-    def acting_params(self, state: ACLambdaState) -> PyTree:
-        return state.actor.variables
-
-    def _policy(self, state: ACLambdaState, explore: bool) -> Policy:
-        return stochastic_policy(self.actor_network, self.acting_params(state), explore)
+    def _check_environment(self) -> None:
+        check_single_agent("AC(lambda)", self.env)
 
     def _learn(self, key: Key, state: ACLambdaState, trajectory: Trajectory) -> tuple[ACLambdaState, Metrics]:
         # Both values by the parameters before the update.

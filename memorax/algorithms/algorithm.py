@@ -144,9 +144,11 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         self.env_params = env_params
         self.networks = networks
         check_environment_types(env, env_params)
+        self._check_environment()
         self._environments = env.vectorize(self.cfg.num_envs)
         self._kept_by: dict[types.CodeType, tuple[Keep, dict[str, Any]]] = {}
         self.has_memory = bool(jax.tree.leaves(check_networks(networks, env, env_params)))
+        self._check_settings()
         self._sealed = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -226,6 +228,12 @@ class Algorithm(abc.ABC, Generic[Config, State]):
     def _store(self, state: State, trajectory: Trajectory) -> State:
         """Add a rollout to the replay buffer."""
         return state
+
+    def _check_environment(self) -> None:
+        """Raise a `ValueError` where the algorithm has no use for the environment."""
+
+    def _check_settings(self) -> None:
+        """Raise a `ValueError` where settings do not fit together; everything of the agent is there."""
 
     @property
     def carry_interval(self) -> int:

@@ -9,15 +9,11 @@ is left is who sees what. Parameters are shared unless a network's parts are `Pe
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import optax
+from typing import ClassVar
 
 from memorax.algorithms.algorithm import PRIVILEGED
-from memorax.algorithms.ppo import PPO, PPOConfig
-from memorax.environments.environment import Environment
+from memorax.algorithms.ppo import PPO
 from memorax.environments.spaces import Dict
-from memorax.networks.network import Network
 
 
 class IPPO(PPO):
@@ -29,20 +25,10 @@ class IPPO(PPO):
 class MAPPO(PPO):
     """PPO whose critic also sees the global state."""
 
-    def __init__(
-        self,
-        cfg: PPOConfig,
-        env: Environment,
-        env_params: Any,
-        actor_network: Network,
-        critic_network: Network,
-        actor_optimizer: optax.GradientTransformation,
-        critic_optimizer: optax.GradientTransformation,
-    ) -> None:
-        space = env.observation_space(env_params)
+    def _check_environment(self) -> None:
+        space = self.env.observation_space(self.env_params)
         if not (isinstance(space, Dict) and PRIVILEGED in space.spaces):
             raise ValueError(
-                f"MAPPO needs observations of {env.name} with an entry {PRIVILEGED!r} for its critic: "
+                f"MAPPO needs observations of {self.env.name} with an entry {PRIVILEGED!r} for its critic: "
                 "make it with global_state=True, or use IPPO"
             )
-        super().__init__(cfg, env, env_params, actor_network, critic_network, actor_optimizer, critic_optimizer)

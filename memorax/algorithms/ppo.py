@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from memorax.algorithms.algorithm import Algorithm, AlgorithmState
-from memorax.environments.environment import Environment
+from memorax.algorithms.actor_critic import ActorCritic, ActorCriticState
 from memorax.learning.batching import flatten_carries, to_sequences
 from memorax.learning.bootstrap import advantages_along
 from memorax.learning.epochs import check_minibatches, epochs
-from memorax.learning.exploration import stochastic_policy
 from memorax.learning.losses import clipped_value_loss, explained_variance, masked_mean, policy_loss
-from memorax.learning.optimization import Learner, gradient_step
-from memorax.networks import heads
-from memorax.networks.network import Network, initialize, unroll_truncated
-from memorax.rollout import Policy, Worker
+from memorax.networks.network import unroll_truncated
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
-from memorax.validation import require_fraction, require_not_negative, require_positive
+from memorax.validation import require_fraction, require_not_negative, require_positive, require_sequences
 
 
 @dataclass(frozen=True)
@@ -76,29 +68,14 @@ class PPOConfig:
         )
         require_fraction(self, "gamma", "gae_lambda")
         require_not_negative(self, "ent_coef", "vf_coef", "burn_in")
-        length = self.num_steps if self.sequence_length is None else self.sequence_length
-        if length < 1 or self.num_steps % length:
-            raise ValueError(f"sequence_length ({length}) must divide num_steps ({self.num_steps})")
+        require_sequences(self)
+        length = self.sequence_length or self.num_steps
         if self.burn_in >= length:
             raise ValueError(f"burn_in ({self.burn_in}) must be less than the {length} steps of a sequence")
 
 
-class PPOState(AlgorithmState):
-    """State of PPO: both networks with their optimizers' states, and the critic's carry `[B, ...]`."""
-
-    actor: Learner
-    critic: Learner
-    critic_carry: Carry
-
-    @property
-    def actor_params(self) -> PyTree:
-        """The actor's variables."""
-        return self.actor.variables
-
-    @property
-    def critic_params(self) -> PyTree:
-        """The critic's variables."""
-        return self.critic.variables
+class PPOState(ActorCriticState):
+    """State of PPO."""
 
 
 class Minibatch(struct.PyTreeNode):
@@ -115,40 +92,19 @@ class Minibatch(struct.PyTreeNode):
     critic_carry: Carry
 
 
-class PPO(Algorithm[PPOConfig, PPOState]):
+class PPO(ActorCritic[PPOConfig, PPOState]):
     """PPO with separate actor and critic networks.
 
     Several agents in an environment are rows of one batch. Where `info["active"]` says that an agent has gone out, its
     further steps do not count, and the return of the step with which it went out ends there.
     """
 
-    network_heads = {"actor_network": heads.policy_head, "critic_network": lambda space: heads.VNetwork()}  # noqa: RUF012
-    optimizers: ClassVar[tuple[str, ...]] = ("actor_optimizer", "critic_optimizer")
-    privileged: ClassVar[tuple[str, ...]] = ("critic_network",)
+    state_class: ClassVar[type[ActorCriticState]] = PPOState
 
-    def __init__(
-        self,
-        cfg: PPOConfig,
-        env: Environment,
-        env_params: PyTree,
-        actor_network: Network,
-        critic_network: Network,
-        actor_optimizer: optax.GradientTransformation,
-        critic_optimizer: optax.GradientTransformation,
-        other_networks: Mapping[str, Network] = MappingProxyType({}),
-    ) -> None:
-        self.actor_network = actor_network
-        self.critic_network = critic_network
-        self.actor_optimizer = actor_optimizer
-        self.critic_optimizer = critic_optimizer
-        last = cfg.ent_coef if cfg.ent_coef_end is None else cfg.ent_coef_end
-        self.ent_coef_schedule = optax.linear_schedule(cfg.ent_coef, last, cfg.ent_coef_steps)
-        networks = {"actor_network": actor_network, "critic_network": critic_network, **other_networks}
-        super().__init__(cfg, env, env_params, networks)
-        length = self.carry_interval
-        count = self._environments.batch_size * cfg.num_steps // length
-        check_minibatches(count, cfg.num_minibatches, length, "num_envs" if count == cfg.num_envs else "sequences")
-        if cfg.normalize_advantage and count * length == cfg.num_minibatches:
+    def _check_settings(self) -> None:
+        cfg, batch_size = self.cfg, self._environments.batch_size
+        check_minibatches(cfg, batch_size, self.carry_interval)
+        if cfg.normalize_advantage and batch_size * cfg.num_steps == cfg.num_minibatches:
             raise ValueError(
                 f"num_minibatches ({cfg.num_minibatches}) leaves a minibatch a single step, whose normalized advantage "
                 "is always 0: use fewer, or normalize_advantage=False"
@@ -159,28 +115,10 @@ class PPO(Algorithm[PPOConfig, PPOState]):
         shortest = self.cfg.num_steps if self.has_memory or self.cfg.burn_in else 1
         return self.cfg.sequence_length or shortest
 
-    def _init(self, key: Key, worker: Worker) -> PPOState:
-        actor_key, critic_key = jax.random.split(key)
-        actor_params, _ = initialize(self.actor_network, actor_key, worker.timestep)
-        critic_params, critic_carry = initialize(self.critic_network, critic_key, worker.timestep)
-        return PPOState(
-            step=jnp.zeros((), jnp.int32),
-            worker=worker,
-            actor=Learner.create(actor_params, self.actor_optimizer),
-            critic=Learner.create(critic_params, self.critic_optimizer),
-            critic_carry=critic_carry,
-        )
-
-    def acting_params(self, state: PPOState) -> PyTree:
-        return state.actor_params
-
-    def _policy(self, state: PPOState, explore: bool) -> Policy:
-        return stochastic_policy(self.actor_network, state.actor_params, explore)
-
     def _learn(self, key: Key, state: PPOState, trajectory: Trajectory) -> tuple[PPOState, Metrics]:
         state, batch = self._prepare(state, trajectory)
         step = self.steps_before(state)
-        ent_coef = self.ent_coef_schedule(step)
+        ent_coef = self._ent_coef(step)
         target_kl = jnp.inf if self.cfg.target_kl is None else self.cfg.target_kl
         state, metrics = epochs(
             key,
@@ -193,6 +131,12 @@ class PPO(Algorithm[PPOConfig, PPOState]):
             continue_while=lambda metrics: ~(metrics["approx_kl"] > target_kl),
         )
         return state, {**metrics, "explained_variance": explained_variance(batch.value, batch.target)}
+
+    def _ent_coef(self, step: Array) -> Array:
+        """The weight of the entropy bonus after so many environment steps."""
+        cfg = self.cfg
+        last = cfg.ent_coef if cfg.ent_coef_end is None else cfg.ent_coef_end
+        return jnp.asarray(optax.linear_schedule(cfg.ent_coef, last, cfg.ent_coef_steps)(step))
 
     def _prepare(self, state: PPOState, trajectory: Trajectory) -> tuple[PPOState, Minibatch]:
         """Advantages and value targets of a rollout, as one batch of sequences; the critic's carry goes on."""
@@ -214,17 +158,12 @@ class PPO(Algorithm[PPOConfig, PPOState]):
     def _update(
         self, state: PPOState, batch: Minibatch, step: Array, ent_coef: Array | float
     ) -> tuple[PPOState, Metrics]:
-        actor, actor_metrics, _ = gradient_step(
+        return self._gradient_steps(
+            state,
             lambda params: self._actor_loss(params, batch, ent_coef),
-            state.actor,
-            self.actor_optimizer,
-            "actor_",
-            step=step,
+            lambda params: self._critic_loss(params, batch),
+            step,
         )
-        critic, critic_metrics, _ = gradient_step(
-            lambda params: self._critic_loss(params, batch), state.critic, self.critic_optimizer, "critic_", step=step
-        )
-        return state.replace(actor=actor, critic=critic), {**actor_metrics, **critic_metrics}
 
     def _actor_loss(
         self, params: PyTree, batch: Minibatch, ent_coef: Array | float

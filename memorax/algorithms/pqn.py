@@ -12,24 +12,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
-from memorax.algorithms.algorithm import Algorithm, AlgorithmState
-from memorax.algorithms.q_learning import require_discrete
-from memorax.environments.environment import Environment
+from memorax.algorithms.algorithm import AlgorithmState
+from memorax.algorithms.q_learning import QLearning
 from memorax.learning.batching import flatten_carries, to_sequences
 from memorax.learning.bootstrap import ends_of_returns, values_along
 from memorax.learning.epochs import check_minibatches, epochs
-from memorax.learning.exploration import epsilon_greedy_policy
 from memorax.learning.losses import masked_mean
 from memorax.learning.optimization import Learner, gradient_step
 from memorax.learning.returns import lambda_return
 from memorax.networks import heads
-from memorax.networks.network import Network, initialize, unroll, unroll_with_losses
-from memorax.rollout import Policy, Worker
+from memorax.networks.network import initialize, unroll, unroll_with_losses
+from memorax.rollout import Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
-from memorax.validation import require_fraction, require_positive
+from memorax.validation import require_fraction, require_positive, require_sequences
 
 
 @dataclass(frozen=True)
@@ -64,9 +61,7 @@ class PQNConfig:
     def __post_init__(self) -> None:
         require_positive(self, "num_envs", "num_steps", "num_minibatches", "update_epochs", "exploration_steps")
         require_fraction(self, "gamma", "q_lambda", "epsilon_start", "epsilon_end")
-        length = self.num_steps if self.sequence_length is None else self.sequence_length
-        if length < 1 or self.num_steps % length:
-            raise ValueError(f"sequence_length ({length}) must divide num_steps ({self.num_steps})")
+        require_sequences(self)
 
 
 class PQNState(AlgorithmState):
@@ -91,28 +86,14 @@ def normalized_q_head(space: Any) -> Any:
     return head.clone(representation=heads.Scalar(), hidden_features=(128,), layer_norm=True)
 
 
-class PQN(Algorithm[PQNConfig, PQNState]):
+class PQN(QLearning[PQNConfig, PQNState]):
     """Epsilon-greedy Q-learning on lambda-returns of fresh rollouts."""
 
+    name = "PQN"
     network_heads = {"q_network": normalized_q_head}  # noqa: RUF012
-    optimizers = ("optimizer",)
 
-    def __init__(
-        self,
-        cfg: PQNConfig,
-        env: Environment,
-        env_params: PyTree,
-        q_network: Network,
-        optimizer: optax.GradientTransformation,
-    ) -> None:
-        require_discrete("PQN", env, env_params, instead="PPO or SAC")
-        self.q_network = q_network
-        self.optimizer = optimizer
-        self.epsilon_schedule = optax.linear_schedule(cfg.epsilon_start, cfg.epsilon_end, cfg.exploration_steps)
-        super().__init__(cfg, env, env_params, {"q_network": q_network})
-        length = self.carry_interval
-        sequences = self._environments.batch_size * cfg.num_steps // length
-        check_minibatches(sequences, cfg.num_minibatches, length, "the number of sequences in a rollout")
+    def _check_settings(self) -> None:
+        check_minibatches(self.cfg, self._environments.batch_size, self.carry_interval)
 
     @property
     def carry_interval(self) -> int:
@@ -125,10 +106,6 @@ class PQN(Algorithm[PQNConfig, PQNState]):
 
     def acting_params(self, state: PQNState) -> PyTree:
         return state.learner.variables
-
-    def _policy(self, state: PQNState, explore: bool) -> Policy:
-        epsilon = self.epsilon_schedule(state.step) if explore else 0.0
-        return epsilon_greedy_policy(self.q_network, self.acting_params(state), lambda batch_size: epsilon)
 
     def _learn(self, key: Key, state: PQNState, trajectory: Trajectory) -> tuple[PQNState, Metrics]:
         target = self._targets(state, trajectory)

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from memorax.algorithms.algorithm import Algorithm, AlgorithmState
-from memorax.algorithms.q_learning import require_discrete
-from memorax.environments.environment import Environment
-from memorax.learning.exploration import epsilon_greedy_policy
+from memorax.algorithms.algorithm import AlgorithmState
+from memorax.algorithms.q_learning import QLearning
+from memorax.algorithms.streaming import StreamingConfig
 from memorax.learning.traces import (
     TracedLearner,
     check_single_agent,
@@ -25,38 +23,29 @@ from memorax.learning.traces import (
     temporal_difference,
     trace_step,
 )
-from memorax.networks import heads
-from memorax.networks.network import Network, initialize, unroll, unroll_with_losses
-from memorax.rollout import Policy, Worker
+from memorax.networks.network import initialize, unroll, unroll_with_losses
+from memorax.rollout import Worker
 from memorax.types import Key, Metrics, PyTree, Trajectory
-from memorax.validation import require_fraction, require_one, require_positive
+from memorax.validation import require_fraction, require_positive
 
 
 @dataclass(frozen=True)
-class QLambdaConfig:
+class QLambdaConfig(StreamingConfig):
     """Hyperparameters of Q(lambda).
 
     Attributes:
-        num_envs: Environments, of which there must be one; agents are trained side by side as several seeds.
-        num_steps: Steps between two updates, of which there must be one.
-        gamma: Discount of returns.
-        trace_lambda: Lambda of the trace: 0 credits the last step alone, 1 all steps since the last exploratory one.
         epsilon_start: First probability of a random action.
         epsilon_end: Last probability of a random action.
         exploration_steps: Environment steps over which it goes from one to the other.
     """
 
-    num_envs: int = 1
-    num_steps: int = 1
-    gamma: float = 0.99
-    trace_lambda: float = 0.8
     epsilon_start: float = 1.0
     epsilon_end: float = 0.01
     exploration_steps: int = 100_000
 
     def __post_init__(self) -> None:
-        require_one(self, "num_envs", "num_steps", why="a streaming algorithm learns from one step of one environment")
-        require_fraction(self, "gamma", "trace_lambda", "epsilon_start", "epsilon_end")
+        super().__post_init__()
+        require_fraction(self, "epsilon_start", "epsilon_end")
         require_positive(self, "exploration_steps")
 
 
@@ -66,27 +55,15 @@ class QLambdaState(AlgorithmState):
     q: TracedLearner
 
 
-class QLambda(Algorithm[QLambdaConfig, QLambdaState]):
+class QLambda(QLearning[QLambdaConfig, QLambdaState]):
     """Streaming Q-learning with eligibility traces: no replay, no batch, an update at every step."""
 
-    network_heads = {"q_network": heads.q_head}  # noqa: RUF012
-    optimizers = ("optimizer",)
+    name, alternative = "Q(lambda)", "AC(lambda)"
     default_optimizers = {"optimizer": obgd}  # noqa: RUF012
 
-    def __init__(
-        self,
-        cfg: QLambdaConfig,
-        env: Environment,
-        env_params: PyTree,
-        q_network: Network,
-        optimizer: optax.GradientTransformation,
-    ) -> None:
-        require_discrete("Q(lambda)", env, env_params, instead="AC(lambda)")
-        check_single_agent("Q(lambda)", env)
-        self.q_network = q_network
-        self.optimizer = optimizer
-        self.epsilon_schedule = optax.linear_schedule(cfg.epsilon_start, cfg.epsilon_end, cfg.exploration_steps)
-        super().__init__(cfg, env, env_params, {"q_network": q_network})
+    def _check_environment(self) -> None:
+        super()._check_environment()
+        check_single_agent(self.name, self.env)
 
     def _init(self, key: Key, worker: Worker) -> QLambdaState:
         variables, _ = initialize(self.q_network, key, worker.timestep)
@@ -94,10 +71,6 @@ class QLambda(Algorithm[QLambdaConfig, QLambdaState]):
 
     def acting_params(self, state: QLambdaState) -> PyTree:
         return state.q.variables
-
-    def _policy(self, state: QLambdaState, explore: bool) -> Policy:
-        epsilon = self.epsilon_schedule(state.step) if explore else 0.0
-        return epsilon_greedy_policy(self.q_network, self.acting_params(state), lambda batch_size: epsilon)
 
     def _learn(self, key: Key, state: QLambdaState, trajectory: Trajectory) -> tuple[QLambdaState, Metrics]:
         head, action = self.q_network.head, trajectory.action

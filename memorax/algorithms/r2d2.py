@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from memorax.algorithms.algorithm import Algorithm
-from memorax.algorithms.q_learning import QLearningState, require_discrete
+from memorax.algorithms.q_learning import QLearningState, ReplayConfig, ReplayedQLearning
 from memorax.buffers import (
     Priorities,
     PrioritisedEpisodeBuffer,
@@ -25,35 +24,21 @@ from memorax.buffers import (
     importance_weights,
     sequence_priority,
 )
-from memorax.environments.environment import Environment
 from memorax.learning.carry_drift import sampled_carry_drift
-from memorax.learning.exploration import epsilon_greedy_policy, epsilon_ladder
+from memorax.learning.exploration import epsilon_ladder
 from memorax.learning.q_learning import q_errors, q_metrics
 from memorax.learning.replay import replayed_updates
 from memorax.networks import heads
-from memorax.networks.network import Network
-from memorax.rollout import Policy, Worker
 from memorax.types import Array, Key, Metrics, PyTree, Trajectory
-from memorax.validation import require_fraction, require_not_negative, require_positive
+from memorax.validation import require_fraction, require_not_negative, require_positive, require_sequences
 
 
 @dataclass(frozen=True)
-class R2D2Config:
+class R2D2Config(ReplayConfig):
     """Hyperparameters of R2D2.
 
     Attributes:
-        num_envs: Environments stepped side by side.
-        num_steps: Steps in each environment between two rounds of updates.
-        gamma: Discount of returns.
-        n_steps: Rewards summed in a target before the value of the successor.
         rescale: Learn values on the signed hyperbolic scale.
-        num_updates: Gradient steps in a round.
-        learning_starts: Environment steps, over all environments, before the first update.
-        target_update_period: Updates between two copies to the target network.
-        buffer_size: Environment steps, over all environments, the default buffer holds.
-        batch_size: Sequences in a batch of the default buffer.
-        sequence_length: Steps learned from in a sequence of the default buffer.
-        burn_in: Steps before them that only rebuild the carry, in the default buffer.
         period: Steps between the starts of two neighbouring sequences; divides `num_steps`.
         carry: What a sequence starts from: the carry that was `stored` while acting, `zeros` (the initial carry), or
             one `recomputed` from the start of the episode: sequences then are whole episodes, padded. Those longer than
@@ -73,9 +58,6 @@ class R2D2Config:
     rescale: bool = True
     num_updates: int = 5
     learning_starts: int = 2_000
-    target_update_period: int = 250
-    buffer_size: int = 100_000
-    batch_size: int = 32
     sequence_length: int = 20
     burn_in: int = 10
     period: int = 10
@@ -87,11 +69,11 @@ class R2D2Config:
     epsilon_exponent: float = 7.0
 
     def __post_init__(self) -> None:
-        require_positive(self, "num_envs", "num_steps", "n_steps", "num_updates", "target_update_period", "period")
-        require_fraction(self, "gamma", "priority_exponent", "priority_eta", "importance_exponent", "epsilon_base")
-        require_not_negative(self, "learning_starts", "burn_in", "epsilon_exponent")
-        if self.num_steps % self.period:
-            raise ValueError(f"period ({self.period}) must divide num_steps ({self.num_steps})")
+        super().__post_init__()
+        require_positive(self, "period")
+        require_fraction(self, "priority_exponent", "priority_eta", "importance_exponent", "epsilon_base")
+        require_not_negative(self, "epsilon_exponent")
+        require_sequences(self, "period")
         if self.carry not in ("stored", "zeros", "recomputed"):
             raise ValueError(f"carry ({self.carry!r}) must be 'stored', 'zeros' or 'recomputed'")
 
@@ -100,72 +82,48 @@ class R2D2State(QLearningState):
     """State of R2D2; the priorities are in the buffer's."""
 
 
-class R2D2(Algorithm[R2D2Config, R2D2State]):
-    """R2D2 in one process. `buffer` defaults to the one the config describes; it may be any replay buffer."""
+class R2D2(ReplayedQLearning[R2D2Config, R2D2State]):
+    """R2D2 in one process; its buffer may be any replay buffer with priorities.
 
+    `epsilon_schedule` is the probability of a random action in the environment that explores most.
+    """
+
+    name = "R2D2"
     network_heads = {"q_network": lambda space: heads.q_head(space, "dueling")}  # noqa: RUF012
-    optimizers = ("optimizer",)
-    donated = ("buffer",)
-    replays = True
+    state_class = R2D2State
 
-    def __init__(
-        self,
-        cfg: R2D2Config,
-        env: Environment,
-        env_params: PyTree,
-        q_network: Network,
-        optimizer: optax.GradientTransformation,
-        buffer: ReplayBuffer | None = None,
-    ) -> None:
-        require_discrete("R2D2", env, env_params, instead="PPO or SAC")
-        self.q_network = q_network
-        self.optimizer = optimizer
+    @staticmethod
+    def _default_buffer(cfg: R2D2Config) -> ReplayBuffer:
         kind = PrioritisedEpisodeBuffer if cfg.carry == "recomputed" else PrioritisedSequenceBuffer
-        self.buffer = buffer or kind(
-            capacity=cfg.buffer_size,
-            sequence_length=cfg.sequence_length,
-            batch_size=cfg.batch_size,
-            burn_in=0 if cfg.carry == "recomputed" else cfg.burn_in,
-            priority_exponent=cfg.priority_exponent,
-        )
-        super().__init__(cfg, env, env_params, {"q_network": q_network})
+        burn_in = 0 if cfg.carry == "recomputed" else cfg.burn_in
+        return kind(cfg.buffer_size, cfg.sequence_length, cfg.batch_size, burn_in, cfg.priority_exponent)
+
+    @staticmethod
+    def _default_epsilon_schedule(cfg: R2D2Config) -> optax.Schedule:
+        return lambda step: jnp.where(step < cfg.learning_starts, 1.0, cfg.epsilon_base)
+
+    def _epsilons(self, step: Array, batch_size: int) -> Array:
+        return epsilon_ladder(batch_size, self.epsilon_schedule(step), self.cfg.epsilon_exponent)
 
     @property
     def carry_interval(self) -> int:
         return self.cfg.period
 
-    def _init(self, key: Key, worker: Worker) -> R2D2State:
-        network, cfg = self.q_network, self.cfg
-        return R2D2State.create(key, worker, network, self.optimizer, self.buffer, cfg.num_steps, cfg.period)
-
-    def acting_params(self, state: R2D2State) -> PyTree:
-        return state.params
-
-    def _policy(self, state: R2D2State, explore: bool) -> Policy:
-        def epsilons(batch_size: int) -> Array | float:
-            ladder = epsilon_ladder(batch_size, self.cfg.epsilon_base, self.cfg.epsilon_exponent)
-            return jnp.where(state.step < self.cfg.learning_starts, 1.0, ladder) if explore else 0.0
-
-        return epsilon_greedy_policy(self.q_network, self.acting_params(state), epsilons)
-
-    def _store(self, state: R2D2State, trajectory: Trajectory) -> R2D2State:
-        return state.with_rollout(self.buffer, trajectory)
-
     def _learn(self, key: Key, state: R2D2State, trajectory: Trajectory) -> tuple[R2D2State, Metrics]:
-        buffer, step, period = state.buffer, self.steps_before(state), self.cfg.target_update_period
+        buffer, step = state.buffer, self.steps_before(state)
         num_windows = self.buffer.num_windows(buffer)
 
         def update(loop: tuple[R2D2State, Priorities], key: Key) -> tuple[tuple[R2D2State, Priorities], Metrics]:
             state, priorities = loop
             drawn = self.buffer.sample(key, buffer.replace(priorities=priorities))
             weight = importance_weights(drawn.probability, num_windows, self.cfg.importance_exponent)
-            state, metrics, priority = state.updated(
-                lambda params: self._loss(params, state.target_params, drawn, weight), self.optimizer, step, period
+            state, metrics, priority = self._updated(
+                state, lambda params: self._loss(params, state.target_params, drawn, weight), step
             )
             return (state, self.buffer.set_priorities(priorities, drawn.index, priority)), metrics
 
         update_key, drift_key = jax.random.split(key)
-        begun = self.buffer.can_sample(buffer) & (state.step >= self.cfg.learning_starts)
+        begun = self._can_learn(state)
         loop = (state.replace(buffer=None), buffer.priorities)
         (state, priorities), metrics = replayed_updates(update_key, loop, begun, self.cfg.num_updates, update)
         if self.has_memory:

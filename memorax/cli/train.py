@@ -136,9 +136,14 @@ def unchecked(config_class: type, **types: Any) -> type:
         )
         for field in dataclasses.fields(config_class)
     ]
-    return dataclasses.make_dataclass(
-        config_class.__name__, fields, namespace={"__doc__": config_class.__doc__}, frozen=True
+    # What a config inherits is described where it comes from.
+    ancestors = tuple(
+        type(ancestor.__name__, (), {"__doc__": ancestor.__doc__})
+        for ancestor in config_class.__mro__[1:]
+        if dataclasses.is_dataclass(ancestor)
     )
+    namespace = {"__doc__": config_class.__doc__}
+    return dataclasses.make_dataclass(config_class.__name__, fields, bases=ancestors, namespace=namespace, frozen=True)
 
 
 def report(folder: Path, result: TrainingResult) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +14,22 @@ from memorax.types import Array, Key, Metrics, PyTree
 State = TypeVar("State")
 
 
-def check_minibatches(num_sequences: int, num_minibatches: int, steps_per_sequence: int, why: str) -> None:
+def check_minibatches(cfg: Any, batch_size: int, steps_per_sequence: int) -> None:
     """Check that a rollout can be dealt into minibatches.
 
     Args:
-        num_sequences: training sequences in a rollout.
-        num_minibatches: minibatches they are dealt into.
-        steps_per_sequence: steps in each.
-        why: name of the number of sequences, for the message.
+        cfg: hyperparameters with `num_envs`, `num_steps` and `num_minibatches`.
+        batch_size: rows of a rollout: environments, times agents in each.
+        steps_per_sequence: steps in a training sequence.
 
     Raises:
-        ValueError: if `num_minibatches` does not divide `num_sequences`.
+        ValueError: if `num_minibatches` does not divide the number of sequences.
     """
-    if num_sequences % num_minibatches:
+    count = batch_size * cfg.num_steps // steps_per_sequence
+    if count % cfg.num_minibatches:
+        name = "num_envs" if count == cfg.num_envs else "the number of sequences in a rollout"
         raise ValueError(
-            f"{why} ({num_sequences}) must be divisible by num_minibatches ({num_minibatches}): "
+            f"{name} ({count}) must be divisible by num_minibatches ({cfg.num_minibatches}): "
             f"a minibatch is a set of whole sequences, here of {steps_per_sequence} steps"
         )
 

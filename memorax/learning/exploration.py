@@ -76,7 +76,7 @@ def stochastic_policy(network: Network, params: PyTree, explore: bool) -> Policy
     return policy
 
 
-def epsilon_ladder(num_envs: int, base: float = 0.4, exponent: float = 7.0) -> Array:
+def epsilon_ladder(num_envs: int, base: Array | float = 0.4, exponent: float = 7.0) -> Array:
     """One epsilon for each environment, `base^(1 + exponent i / (num_envs - 1))` (Horgan et al., 2018, section 4.1).
 
     A single environment has the geometric middle of the ladder.

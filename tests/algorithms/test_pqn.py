@@ -33,7 +33,7 @@ def test_sizes_and_spaces_that_do_not_fit_are_an_error() -> None:
     with pytest.raises(ValueError, match="Discrete"):
         make_agent("pqn", ContinuousTarget(), None, TORSOS["mlp"](FEATURES))
     cfg = dataclasses.replace(CONFIGS["pqn"], num_minibatches=3)
-    with pytest.raises(ValueError, match=r"sequences in a rollout \(4\) must be divisible by num_minibatches \(3\)"):
+    with pytest.raises(ValueError, match=r"num_envs \(4\) must be divisible by num_minibatches \(3\)"):
         make_agent("pqn", EndlessReward(), None, TORSOS["gru"](FEATURES), cfg)
 
 

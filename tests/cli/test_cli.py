@@ -223,6 +223,13 @@ def test_every_torso_is_explained() -> None:
     assert list(DESCRIPTIONS) == list(TORSOS)
 
 
+@pytest.mark.parametrize("algorithm", ["gradient_ppo", "r2d2", "q_lambda"])
+def test_help_describes_hyperparameters_that_are_inherited(algorithm: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--algorithm", algorithm, "--help"])
+    assert "Discount of returns." in capsys.readouterr().out
+
+
 def test_help_needs_nothing_heavy() -> None:
     """Prints every command, and starts at once."""
     program = (
