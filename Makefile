@@ -4,7 +4,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13; do $$name -c "" 
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help demo test smoke-test test-slow test-parity test-environments check benchmark lock clean
+.PHONY: help demo test smoke-test test-slow test-parity test-environments check benchmark drill lock clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,9 @@ check: $(VENV)/installed-dev  ## Lint, format check and type check.
 
 benchmark: $(VENV)/installed-dev  ## Measure training speed for every torso.
 	$(RUN) benchmarks.speed
+
+drill: $(VENV)/installed-dev  ## Kill runs, damage checkpoints, fill disks: is every run resumed bit for bit?
+	$(RUN) benchmarks.drill
 
 lock: $(VENV)/installed-dev  ## Resolve the versions everyone installs.
 	$(RUN) pip install --quiet uv

@@ -7,11 +7,17 @@ from pathlib import Path
 
 from memorax.loggers.file import FileLogger
 from memorax.loggers.logger import Logger, Outcome, Row, RunDescription
+from memorax.loggers.mlflow import MLflowLogger
+from memorax.loggers.tensorboard import TensorBoardLogger
 from memorax.loggers.terminal import TerminalLogger
+from memorax.loggers.wandb import WandbLogger
 
 LOGGERS: dict[str, Callable[[Path | None], Logger]] = {
     "file": FileLogger,
     "terminal": TerminalLogger,
+    "tensorboard": TensorBoardLogger,
+    "wandb": WandbLogger,
+    "mlflow": MLflowLogger,
 }
 
 
@@ -19,7 +25,8 @@ def make_loggers(names: Sequence[str], folder: Path | None) -> list[Logger]:
     """Make loggers by name.
 
     Raises:
-        ValueError: if a name is unknown.
+        ValueError: if a name is unknown, or a logger lacks what it needs.
+        ImportError: if a logger's package is missing.
     """
     for name in names:
         if name not in LOGGERS:
@@ -27,4 +34,16 @@ def make_loggers(names: Sequence[str], folder: Path | None) -> list[Logger]:
     return [LOGGERS[name](folder) for name in names]
 
 
-__all__ = ["LOGGERS", "FileLogger", "Logger", "Outcome", "Row", "RunDescription", "TerminalLogger", "make_loggers"]
+__all__ = [
+    "LOGGERS",
+    "FileLogger",
+    "Logger",
+    "MLflowLogger",
+    "Outcome",
+    "Row",
+    "RunDescription",
+    "TensorBoardLogger",
+    "TerminalLogger",
+    "WandbLogger",
+    "make_loggers",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,8 +47,8 @@ class RunDescription:
 class Logger(abc.ABC):
     """Where metrics go. A member takes the run folder (or `None`) and implements `start`, `log` and `close`.
 
-    `start` may refuse a run by raising. What any other method raises is told to the user once and then left: it stops
-    neither training nor saving, and the logger goes on being called.
+    The constructor may refuse a run by raising, and `start` by a ValueError. What is raised otherwise is told to the
+    user once and then left: it stops neither training nor saving, and the logger goes on being called.
     """
 
     def __init__(self, folder: str | Path | None) -> None:
@@ -72,3 +73,24 @@ class Logger(abc.ABC):
 
     def status(self, text: str) -> None:  # noqa: B027 - most loggers have no use for it
         """What the loop is doing now, in a word or two."""
+
+
+def scalars(rows: Sequence[Row], steps_per_second: float) -> dict[str, float]:
+    """The rows of one step as one value for each name, for loggers that know no seeds.
+
+    Args:
+        rows: as `Logger.log` takes them.
+        steps_per_second: as `Logger.log` takes it.
+
+    Returns:
+        `name`: the mean over those of the seeds that have the metric. With several seeds also `name/seed_N`.
+    """
+    values: dict[str, dict[int, float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name not in ("seed", "step"):
+                values.setdefault(name, {})[int(row["seed"])] = float(value)
+    found = {name: sum(of_seed.values()) / len(of_seed) for name, of_seed in values.items()}
+    if len(rows) > 1:
+        found |= {f"{name}/seed_{seed}": value for name, of in values.items() for seed, value in of.items()}
+    return found if math.isnan(steps_per_second) else {**found, "steps_per_second": steps_per_second}

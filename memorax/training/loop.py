@@ -385,7 +385,7 @@ class _Run:
             config=self.record.config,
         )
         for logger in self.loggers:
-            logger.start(description)
+            self._tell(logger, lambda logger: logger.start(description), refusal=ValueError)
 
     def _evaluated(self, rows: Sequence[Row], state: PyTree) -> list[Row]:
         """Rows with what an evaluation adds to them."""
@@ -477,10 +477,12 @@ class _Run:
         for logger in self.loggers:
             self._tell(logger, lambda logger: logger.status(text))
 
-    def _tell(self, logger: Logger, call: Callable[[Logger], None]) -> None:
-        """Call a logger, which may fail."""
+    def _tell(self, logger: Logger, call: Callable[[Logger], None], refusal: type[Exception] | tuple[()] = ()) -> None:
+        """Call a logger, which may fail; a refusal is raised."""
         try:
             call(logger)
+        except refusal:
+            raise
         except Exception as error:
             name = type(logger).__name__
             reason = " ".join(f"{type(error).__name__}: {error}".split())

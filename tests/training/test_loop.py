@@ -183,6 +183,9 @@ def test_a_logger_that_fails_stops_neither_training_nor_saving(
     agent: Agent, tmp_path: Path, whole: tuple[Path, TrainingResult], caplog: pytest.LogCaptureFixture
 ) -> None:
     class Unreachable(Recorder):
+        def start(self, run: RunDescription) -> None:
+            raise ConnectionError("no network")
+
         def log(self, rows: Sequence[Row], steps_per_second: float) -> None:
             super().log(rows, steps_per_second)
             raise ConnectionError("no network")
