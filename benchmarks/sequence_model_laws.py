@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import tyro
 
 from memorax import testing
+from tests.catalogue import FEATURES, PARTS
 from tests.networks.sequence_models import laws
-from tests.networks.sequence_models.test_laws import FEATURES, MODELS, make_models
+from tests.networks.sequence_models.test_laws import computing_in
 from tests.networks.sequence_models.test_packages import PACKAGES, check_parity_with_a_package
 from tests.networks.sequence_models.test_parity import PARITY, check_parity
 
@@ -59,7 +60,7 @@ def first_words(reference: Callable[..., object]) -> str:
 
 def row(name: str) -> list[str]:
     """A line of the table."""
-    model, half = MODELS[name], make_models(jnp.bfloat16)[name]
+    model, half = PARTS[name], computing_in(jnp.bfloat16, PARTS[name])
     paper = [first_words(PARITY[name][2]), outcome(lambda: check_parity(name))] if name in PARITY else ["", ""]
     package = ["", ""]
     if name in PACKAGES:
@@ -90,7 +91,7 @@ def main() -> None:
         "parity",
     ]
     lines = [columns, ["---"] * len(columns)]
-    for name in MODELS:
+    for name in PARTS:
         lines.append(row(name))
         print(" | ".join(lines[-1]), flush=True)
     options.table.write_text(HEADER + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -27,40 +27,135 @@ from memorax.algorithms import (
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from memorax.environments.wrappers.wrapper import Wrapper
-from memorax.networks import (
-    GLU,
-    MLP,
+from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, OneHot, architectures, heads
+from memorax.networks.blocks import GLU, GatedResidual, MoE, PostNorm, PreNorm, Projection, Residual, Stack
+from memorax.networks.positional_embeddings import ALiBi
+from memorax.networks.sequence_models import (
     RNN,
-    TORSOS,
-    FeatureExtractor,
+    CausalConvolution,
+    DeltaNetCell,
+    FFMCell,
     FrameStack,
-    GatedResidual,
+    FWPCell,
+    GatedDeltaNetCell,
+    GLACell,
+    IndRNNCell,
+    LearnedPositionalEmbedding,
+    LinearAttentionCell,
+    LMUCell,
     LRUCell,
+    MambaCell,
     Memoroid,
-    MoE,
-    Network,
-    OneHot,
-    PreNorm,
-    Residual,
+    MinGRUCell,
+    MinLSTMCell,
+    RetNetCell,
+    RGLRUCell,
     RL2Wrapper,
+    RTUCell,
+    RWKV7Cell,
+    S4DCell,
+    S5Cell,
+    SegmentRecurrence,
     SelfAttention,
-    Stack,
-    heads,
+    SequenceModel,
+    SequenceModelWrapper,
+    SHMCell,
+    mLSTMCell,
+    sLSTMCell,
 )
 
 FEATURES = 8
 
-MODELS: dict[str, Callable[[], nn.Module]] = {
-    **{name: lambda make=make: make(FEATURES) for name, make in TORSOS.items()},
-    "mgu": lambda: RNN(nn.MGUCell(FEATURES)),
-    "lstm_as_written_in_flax": lambda: RNN(nn.LSTMCell(FEATURES)),
-    "gru_with_another_activation": lambda: RNN(nn.GRUCell(FEATURES, activation_fn=nn.relu)),
-    "gated_residual": lambda: Stack((GatedResidual(PreNorm(RNN(nn.GRUCell(FEATURES)))), Residual(MoE(FEATURES)))),
-    "repeated_layers": lambda: Stack((Residual(PreNorm(Memoroid(LRUCell(FEATURES)))), Residual(GLU(FEATURES))), 2),
-    "frame_stack": lambda: FrameStack(4),
-    "rl2_with_one_episode": lambda: RL2Wrapper(RNN(nn.GRUCell(FEATURES)), episodes_per_trial=1),
-    "attention_shorter_than_the_sequence": lambda: SelfAttention(FEATURES, num_heads=2, context_length=7),
+
+class UserCell(nn.RNNCellBase):
+    """A cell Flax does not know, with a state that starts at one: a leaky average, then a layer."""
+
+    features: int
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        carry = 0.9 * carry + 0.1 * nn.Dense(self.features, dtype=self.dtype)(inputs)
+        return carry, nn.tanh(nn.Dense(self.features, dtype=self.dtype)(carry))
+
+    @nn.nowrap
+    def initialize_carry(self, rng: Any, input_shape: tuple[int, ...]) -> jax.Array:
+        return jnp.ones((*input_shape[:-1], self.features))
+
+
+PARTS: dict[str, SequenceModel] = {
+    "memoryless": SequenceModelWrapper(nn.Dense(FEATURES)),
+    "simple": RNN(nn.SimpleCell(FEATURES, residual=True)),
+    "gru": RNN(nn.GRUCell(FEATURES)),
+    "mgu": RNN(nn.MGUCell(FEATURES)),
+    "lstm": RNN(nn.OptimizedLSTMCell(FEATURES)),
+    "user_cell": RNN(UserCell(FEATURES)),
+    "slstm": Memoroid(sLSTMCell(FEATURES, num_heads=2)),
+    "shm": Memoroid(SHMCell(FEATURES, memory_size=5)),
+    "rtu": Memoroid(RTUCell(FEATURES)),
+    "indrnn": Memoroid(IndRNNCell(FEATURES)),
+    "lmu": Memoroid(LMUCell(FEATURES, order=4, theta=8)),
+    "lru": Memoroid(LRUCell(FEATURES, state_dim=6)),
+    "s5": Memoroid(S5Cell(FEATURES, state_dim=6)),
+    "s4d": Memoroid(S4DCell(FEATURES, d_state=4, chunk_length=7)),
+    "mingru": Memoroid(MinGRUCell(FEATURES)),
+    "minlstm": Memoroid(MinLSTMCell(FEATURES)),
+    "rglru": Memoroid(RGLRUCell(FEATURES)),
+    "ffm": Memoroid(FFMCell(FEATURES, memory_size=4, context_size=2)),
+    "mamba": Memoroid(MambaCell(FEATURES, head_dim=8, chunk_length=5)),
+    "mlstm": Memoroid(mLSTMCell(FEATURES, num_heads=2, chunk_length=5)),
+    "linear_attention": Memoroid(LinearAttentionCell(FEATURES, num_heads=2, chunk_length=8)),
+    "retnet": Memoroid(RetNetCell(FEATURES, num_heads=2, chunk_length=8)),
+    "gla": Memoroid(GLACell(FEATURES, num_heads=2, chunk_length=6)),
+    "deltanet": Memoroid(DeltaNetCell(FEATURES, num_heads=2, chunk_length=8)),
+    "gated_deltanet": Memoroid(GatedDeltaNetCell(FEATURES, num_heads=2, chunk_length=7)),
+    "fwp": Memoroid(FWPCell(FEATURES, num_heads=2, chunk_length=8)),
+    "rwkv7": Memoroid(RWKV7Cell(FEATURES, num_heads=2, chunk_length=6)),
+    "attention": SelfAttention(FEATURES, num_heads=2, context_length=7),
+    "attention_with_alibi": SelfAttention(
+        FEATURES, 4, context_length=7, num_kv_heads=2, positional_embedding=ALiBi(), use_bias=True
+    ),
+    "segment_recurrence": SegmentRecurrence(FEATURES, num_heads=2, memory_length=7),
+    "learned_positional_embedding": LearnedPositionalEmbedding(7),
+    "causal_convolution": CausalConvolution(3),
+    "frame_stack": Stack((FrameStack(3), nn.Dense(FEATURES))),
+    "blocks": Stack(
+        (
+            GatedResidual(PreNorm(RNN(nn.GRUCell(FEATURES)), nn.LayerNorm())),
+            PostNorm(Residual(MoE(FEATURES, 2)), nn.RMSNorm()),
+            Residual(nn.Sequential((GLU(6), Projection(FEATURES)))),
+        ),
+        depth=2,
+    ),
+    "gtrxl": architectures.gtrxl(FEATURES, num_heads=2, memory_length=7),
+    "transformer_xl": architectures.transformer_xl(FEATURES, num_heads=2, memory_length=7),
+    "gpt2": architectures.gpt2(FEATURES, num_heads=2, context_length=7),
+    "xlstm": architectures.xlstm(FEATURES, num_heads=2),
+    "mamba_stack": architectures.mamba(FEATURES),
+    "griffin": architectures.griffin(FEATURES, num_heads=2, context_length=7),
+    "s5_stack": architectures.s5(FEATURES),
 }
+"""Every sequence model alone, of a size at which its algorithm changes course within a few steps."""
+
+VARIANTS: dict[str, nn.Module] = {
+    "lstm_as_written_in_flax": RNN(nn.LSTMCell(FEATURES)),
+    "gru_with_another_activation": RNN(nn.GRUCell(FEATURES, activation_fn=nn.relu)),
+    "wider_than_its_inputs": RNN(nn.GRUCell(12)),
+    "mamba_without_convolution": Memoroid(MambaCell(12, expand=1, head_dim=4, d_conv=1)),
+    "frame_stack_alone": FrameStack(4),
+    "rl2_with_one_episode": RL2Wrapper(RNN(nn.GRUCell(FEATURES)), episodes_per_trial=1),
+    "attention_to_itself": SelfAttention(FEATURES, context_length=1),
+    "attention_as_long_as_the_sequence": SelfAttention(FEATURES, context_length=24),
+    "segments_longer_than_the_sequence": SegmentRecurrence(12, num_heads=3, memory_length=30),
+}
+"""Further settings and sizes."""
+
+MODELS: dict[str, nn.Module] = {
+    **{f"torso:{name}": make(FEATURES) for name, make in TORSOS.items()},
+    **PARTS,
+    **VARIANTS,
+}
+"""Every sequence model: the torsos by name, and what they are made of."""
 
 HEADS: dict[str, tuple[nn.Module, Space]] = {
     "categorical": (heads.Categorical(3), Discrete(3)),
