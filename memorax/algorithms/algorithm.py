@@ -240,6 +240,11 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         """Steps between two of the carries a rollout records; divides `cfg.num_steps`."""
         return self.cfg.num_steps
 
+    @property
+    def uses_recorded_carries(self) -> bool:
+        """Whether learning starts from the carries a rollout recorded, where no episode starts."""
+        return True
+
     # The public surface -------------------------------------------------------------------------------------------
 
     @property

@@ -109,6 +109,10 @@ class R2D2(ReplayedQLearning[R2D2Config, R2D2State]):
     def carry_interval(self) -> int:
         return self.cfg.period
 
+    @property
+    def uses_recorded_carries(self) -> bool:
+        return self.cfg.carry == "stored"
+
     def _learn(self, key: Key, state: R2D2State, trajectory: Trajectory) -> tuple[R2D2State, Metrics]:
         buffer, step = state.buffer, self.steps_before(state)
         num_windows = self.buffer.num_windows(buffer)

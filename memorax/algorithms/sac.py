@@ -160,6 +160,10 @@ class SAC(Algorithm[SACConfig, SACState]):
         buffer = self.buffer.add(state.buffer, steps, carries)
         return state.replace(buffer=buffer, critic_carry=critic_carry)
 
+    @property
+    def uses_recorded_carries(self) -> bool:
+        return self.cfg.carry == "stored"
+
     def _kept(self, carries: tuple[Carry, Carry]) -> PyTree:
         """What of the carries the buffer keeps."""
         return () if self.cfg.carry == "zeros" else carries

@@ -61,7 +61,7 @@ CASES = {
         ids={
             "inverted_pendulum": {"backend": "spring"},
             "reacher": {"backend": "spring", "episode_length": 20},
-            "halfcheetah": {"backend": "positional"},
+            "halfcheetah": {"backend": "positional", "episode_length": 20},
         },
         limit=End("inverted_pendulum", {"backend": "spring", "episode_length": 4}, jnp.zeros(1), at=3),
         end=End("inverted_pendulum", {"backend": "spring"}, jnp.ones(1)),
@@ -70,7 +70,7 @@ CASES = {
     "craftax": Case(
         ids={
             "Craftax-Classic-Symbolic-v1": {"max_timesteps": 20},
-            "Craftax-Classic-Pixels-v1": {"optimistic_resets": 1},
+            "Craftax-Classic-Pixels-v1": {"optimistic_resets": 1, "max_timesteps": 20},
             "Craftax-Symbolic-v1": {"max_timesteps": 20},
         },
         limit=End("Craftax-Classic-Symbolic-v1", {"max_timesteps": 4}, 0, at=3),
@@ -112,7 +112,7 @@ CASES = {
         end=End("Snake-v1", {}, 0),
     ),
     "mujoco_playground": Case(
-        ids={"CartpoleBalance": {"episode_length": 20}, "PendulumSwingup": {}, "BallInCup": {}},
+        ids={id: {"episode_length": 20} for id in ("CartpoleBalance", "PendulumSwingup", "BallInCup")},
         limit=End("CartpoleBalance", {"episode_length": 4}, jnp.zeros(1), at=3),
         end=End("CartpoleBalance", {"episode_length": 4}, jnp.zeros(1), at=0, before=_broken),
         draws=False,
@@ -127,7 +127,12 @@ CASES = {
         end=End("Navix-LavaGapS5-v0", {"max_steps": 1000}),
     ),
     "pobax": Case(
-        ids={"tmaze_5": {"max_steps_in_episode": 20}, "battleship_3": {}, "rocksample_5_5": {}, "pocman": {}},
+        ids={
+            "tmaze_5": {"max_steps_in_episode": 20},
+            "battleship_3": {},
+            "rocksample_5_5": {"max_steps_in_episode": 20},
+            "pocman": {"max_steps_in_episode": 20},
+        },
         limit=End("simple_chain", {"max_steps_in_episode": 4}, 0, at=3),
         end=End("simple_chain", {}, 0, at=9),
         draws=False,
@@ -140,8 +145,8 @@ CASES = {
     "xminigrid": Case(
         ids={
             "MiniGrid-DoorKey-8x8": {"max_steps": 20},
-            "MiniGrid-MemoryS16": {},
-            "XLand-MiniGrid-R1-9x9": {"view_size": 7},
+            "MiniGrid-MemoryS16": {"max_steps": 20},
+            "XLand-MiniGrid-R1-9x9": {"view_size": 7, "max_steps": 20},
         },
         limit=End("MiniGrid-Empty-5x5", {"max_steps": 4}, 1, at=3),
         end=End("MiniGrid-EmptyRandom-5x5", {"max_steps": 1000}),

@@ -23,16 +23,22 @@ from memorax.testing import check_environment
 NUM_ENVS = 4
 SEEDS = np.arange(1, NUM_ENVS + 1, dtype=np.int32)
 IDS: dict[str, dict[str, Any]] = {
-    "ale::breakout": {},
-    "ale::pong": {"grayscale": False, "stack_num": 2, "img_height": 50, "img_width": 40},
-    "ale::seaquest": {"continuous": True, "repeat_action_probability": 0.25},
+    "ale::breakout": {"max_num_frames_per_episode": 80},
+    "ale::pong": {
+        "grayscale": False,
+        "stack_num": 2,
+        "img_height": 50,
+        "img_width": 40,
+        "max_num_frames_per_episode": 80,
+    },
+    "ale::seaquest": {"continuous": True, "repeat_action_probability": 0.25, "max_num_frames_per_episode": 80},
     "envpool::CartPole-v1": {},
-    "envpool::Breakout-v5": {"stack_num": 1},
+    "envpool::Breakout-v5": {"stack_num": 1, "max_episode_steps": 20},
     "envpool::Ant-v4": {"max_episode_steps": 20},
-    "envpool::CartpoleSwingup-v1": {},
+    "envpool::CartpoleSwingup-v1": {"max_episode_steps": 20},
     "gymnasium::CartPole-v1": {"max_episode_steps": 20},
-    "gymnasium::Taxi-v4": {},
-    "gymnasium::MountainCarContinuous-v0": {},
+    "gymnasium::Taxi-v4": {"max_episode_steps": 20},
+    "gymnasium::MountainCarContinuous-v0": {"max_episode_steps": 20},
 }
 
 Reference = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]

@@ -33,7 +33,7 @@ def test_a_mask_fits_the_actions(id: str) -> None:
     assert isinstance(space, Dict) and isinstance(actions, Discrete | MultiDiscrete)
     size = actions.n if isinstance(actions, Discrete) else sum(actions.nvec)
     assert (space.spaces["action_mask"].shape, space.spaces["action_mask"].dtype) == ((size,), bool)
-    check_environment(env, params, num_steps=12, num_envs=2)
+    check_environment(env, params, num_steps=250, num_envs=2)
 
 
 def test_a_mask_of_combinations_goes_by_another_name() -> None:

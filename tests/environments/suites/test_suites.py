@@ -21,7 +21,7 @@ MOST_STEPS = 600
 @pytest.mark.parametrize(("suite", "id"), IDS, ids=["::".join(names) for names in IDS])
 def test_the_protocol_is_kept(suite: str, id: str) -> None:
     env, params = make(f"{suite}::{id}", **CASES[suite].ids[id])
-    check_environment(env, params, num_steps=60, num_envs=4)
+    check_environment(env, params, num_steps=300, num_envs=4)
 
 
 @pytest.mark.parametrize("suite", CASES)

@@ -128,8 +128,8 @@ class Choices(Environment):
         return self.observe(), jnp.zeros(())
 
     def step_env(self, key: Key, env_state: Array, action: Array, params: PyTree) -> Any:
-        no = jnp.zeros((), bool)
-        return self.observe(), env_state, jnp.zeros(()), no, no, {}
+        time = env_state + 1
+        return self.observe(), time, jnp.zeros(()), time == 2, jnp.zeros((), bool), {}
 
     def observe(self) -> PyTree:
         if self.joint:

@@ -1,0 +1,159 @@
+"""The check of environments."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from memorax.environments.environment import Environment, VectorEnvironment
+from memorax.environments.spaces import Discrete, MultiDiscrete, Space
+from memorax.networks.network import action_mask
+from memorax.testing.assertions import equal, require, same, same_shapes
+from memorax.types import Array, Key, PyTree
+
+NUM_STARTS = 16
+"""Batches of first observations that are drawn to see what first observations are like; fewer on the host."""
+
+
+class Steps(NamedTuple):
+    """What happened under random play: leaves `[T, B, ...]`."""
+
+    observation: PyTree
+    final_observation: PyTree
+    reward: Array
+    terminated: Array
+    truncated: Array
+
+
+def check_environment(env: Environment, env_params: PyTree, num_steps: int = 200, num_envs: int = 4) -> None:
+    """Check that an environment keeps the protocol, under random play. Illegal actions are not played.
+
+    Args:
+        env: the environment.
+        env_params: parameters of the environment.
+        num_steps: steps in each environment; an episode must end within them.
+        num_envs: environments stepped side by side.
+
+    Raises:
+        AssertionError: naming the truth that does not hold.
+    """
+    environments = env.vectorize(num_envs)
+    batch_size = environments.batch_size
+    observation_space, action_space = env.observation_space(env_params), env.action_space(env_params)
+    contains = jax.vmap(observation_space.contains)
+
+    def step(carry: tuple[PyTree, PyTree], key: Array) -> tuple[tuple[PyTree, PyTree], tuple[Steps, Array]]:
+        observation, state = carry
+        action_key, step_key = jax.random.split(key)
+        action = _legal_actions(action_key, action_space, observation, batch_size)
+        observation, state, reward, terminated, truncated, info = environments.step(step_key, state, action, env_params)
+        steps = Steps(observation, info["final_observation"], reward, terminated, truncated)
+        return (observation, state), (steps, contains(observation) & contains(steps.final_observation))
+
+    @jax.jit
+    def play(key: Array) -> tuple[PyTree, PyTree, PyTree, Steps, Array]:
+        reset_key, step_key = jax.random.split(key)
+        observation, state = environments.reset(reset_key, env_params)
+        (_, after), (steps, inside) = jax.lax.scan(step, (observation, state), jax.random.split(step_key, num_steps))
+        return observation, state, after, steps, contains(observation).all() & inside.all()
+
+    first, state, after, steps, inside = play(jax.random.key(0))
+    same_shapes("a step keeps the shapes and types of the state", state, after)
+    same_shapes("reset and step observe alike", first, jax.tree.map(lambda x: x[0], steps.observation))
+    same_shapes("final observations are built as observations are", steps.observation, steps.final_observation)
+    sample = jax.vmap(observation_space.sample)(jax.random.split(jax.random.key(0), batch_size))
+    same_shapes("observations have the space's shape and type", sample, first)
+    require(bool(inside), "observations and final observations lie in the observation space")
+    require(
+        steps.reward.shape == (num_steps, batch_size) and bool(jnp.isfinite(steps.reward).all()),
+        "rewards are finite scalars",
+    )
+    require(not bool((steps.terminated & steps.truncated).any()), "no step is both terminated and truncated")
+    equal("the same key gives the same play", steps, play(jax.random.key(0))[3])
+
+    starts = _starts(environments, env_params)
+    _check_ends(env, steps, starts, num_steps)
+    _check_batch(env, num_envs, (first, steps), play(jax.random.key(1))[::3][:2], starts)
+
+
+def _legal_actions(key: Key, space: Space, observation: PyTree, batch_size: int) -> PyTree:
+    """Random actions `[B, ...]`, of those that the observations allow."""
+    keys, mask = jax.random.split(key, batch_size), action_mask(observation)
+    if mask is None or not isinstance(space, Discrete | MultiDiscrete):
+        return jax.vmap(space.sample)(keys)
+    sizes = (space.n,) if isinstance(space, Discrete) else tuple(space.nvec)
+
+    def sample(key: Key, mask: Array) -> Array:
+        parts = jnp.split(mask, np.cumsum(sizes)[:-1])
+        # A choice of which nothing is legal is free.
+        logits = [jnp.where(part | ~part.any(), 0.0, -jnp.inf) for part in parts]
+        keys = jax.random.split(key, len(parts))
+        choices = [jax.random.categorical(k, x) for k, x in zip(keys, logits, strict=True)]
+        return jnp.stack(choices).reshape(space.shape).astype(space.dtype)
+
+    return jax.vmap(sample)(keys, mask)
+
+
+def _starts(environments: VectorEnvironment, env_params: PyTree) -> PyTree:
+    """First observations of several batches, leaves `[N, B, ...]`."""
+    reset = jax.jit(lambda key: environments.reset(key, env_params)[0])
+    keys = jax.random.split(jax.random.key(2), 4 if environments.env.on_host else NUM_STARTS)
+    drawn = [reset(key) for key in keys]
+    return jax.tree.map(lambda *x: np.stack(x), *drawn)
+
+
+def _rows(tree: PyTree, lead: int) -> np.ndarray:
+    """Every entry of the first `lead` axes as one row of numbers, `[..., D]`."""
+    leaves = [np.asarray(x) for x in jax.tree.leaves(tree)]
+    return np.concatenate([x.reshape(*x.shape[:lead], -1).astype(np.float64) for x in leaves], axis=-1)
+
+
+def _check_ends(env: Environment, steps: Steps, starts: PyTree, num_steps: int) -> None:
+    """What follows a step is observed once where the episode goes on, twice where the next one begins."""
+    done = np.asarray(steps.terminated | steps.truncated)
+    observation, final = _rows(steps.observation, 2), _rows(steps.final_observation, 2)
+    alike = ((observation == final) | (np.isnan(observation) & np.isnan(final))).all(axis=-1)  # (T, B)
+    require(bool(alike[~done].all()), "the final observation is the next one while an episode goes on")
+    require(
+        bool(done.any()),
+        f"an episode of {env.name} ends within num_steps ({num_steps}) of random play: nothing about ends was checked, "
+        "pass more num_steps",
+    )
+    if env.has_running_statistics:  # what is observed changes scale from step to step
+        return
+    first = _rows(starts, 2)
+    kinds = len(np.unique(first.reshape(-1, first.shape[-1]), axis=0))
+    if kinds == 1:
+        require(
+            bool((observation[done] == first[0, 0]).all()),
+            "an episode that ended is followed by the first observation of the next",
+        )
+    # By chance all ends would look alike with a probability of about kinds ** -ends.
+    elif alike[done].all() and done.sum() * np.log(kinds) > np.log(1000):
+        require(
+            False,
+            "an episode ends with its own final observation and is followed by the next one's first: the two are the "
+            "same wherever an episode ended, although first observations vary",
+        )
+
+
+def _check_batch(
+    env: Environment, num_envs: int, play: tuple[PyTree, Steps], other: tuple[PyTree, Steps], starts: PyTree
+) -> None:
+    """The environments of a batch are several."""
+    if num_envs == 1:
+        return
+    truth = "the environments of a batch are drawn and stepped each by itself, not one for all"
+
+    def by_environment(x: np.ndarray, axis: int) -> np.ndarray:
+        return x.reshape(*x.shape[:axis], num_envs, env.num_agents, *x.shape[axis + 1 :])
+
+    first = by_environment(_rows(starts, 2), 1)  # (N, E, A, D)
+    varied = len(np.unique(first[:, 0].reshape(len(first), -1), axis=0)) > 1
+    require(not (varied and bool((first == first[:, :1]).all())), truth)
+    steps = by_environment(_rows(play[1], 2), 1)  # (T, E, A, D)
+    if not same(play, other):
+        require(not bool((steps == steps[:, :1]).all()), truth)

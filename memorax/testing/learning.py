@@ -1,0 +1,339 @@
+"""The check of what an algorithm learns from: rollouts are changed, and what is learned must follow, or must not."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from memorax.algorithms.algorithm import Algorithm
+from memorax.environments.spaces import Discrete
+from memorax.learning.optimization import Learner
+from memorax.networks.network import action_mask
+from memorax.testing.assertions import all_finite, is_float, require, same
+from memorax.types import Array, PyTree, Trajectory
+
+Edit = Callable[[Any, Trajectory], tuple[Any, Trajectory]]
+"""Changes what an iteration learns from: `(state, trajectory) -> (state, trajectory)`."""
+
+MOST_ITERATIONS_BEFORE_LEARNING = 1000
+"""Iterations within which a small agent must have begun to learn."""
+
+NOWHERE = -1
+"""In place of the parity of the sequences with which episodes start, where none does."""
+
+
+def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000) -> None:
+    """Check what an algorithm learns, by changes of the rollouts its `_store` and `_learn` are given.
+
+    Every network learns and stays finite. A carry is learned from where a sequence goes on, and no NaN in it reaches
+    anything where an episode starts: be it recorded in the rollout or a field of the state that is built as the carry
+    of a network, which also goes on with every rollout. A time limit is not a failure, and where it cuts an episode,
+    what the reward is worth depends on the final observation. Actions that pay are chosen more often.
+
+    Args:
+        agent: the agent.
+        seed: random seed of the check.
+        num_iterations: iterations within which the greedy policy must have learned which actions pay.
+
+    Raises:
+        AssertionError: naming the truth that does not hold.
+    """
+    bench = _Bench(agent, seed)
+    bench.check_parameters_move()
+    bench.check_ends()
+    bench.check_time_limits()
+    if bench.has_carries:
+        bench.check_carries()
+    bench.check_actions_that_pay(num_iterations)
+
+
+class _Bench:
+    """An agent that learns from changed rollouts, from the state in which it has begun to learn."""
+
+    def __init__(self, agent: Algorithm, seed: int) -> None:
+        self.agent = agent
+        # Without weak types, so that each is compiled once, for what was edited and what was not.
+        self.act = jax.jit(lambda key, state: _strongly_typed(agent.act(key, state)))
+        self._learn = jax.jit(self._learned_from)
+        # Ends and time limits are told apart by what follows them, which counts for nothing at a discount of zero.
+        self.discount = getattr(agent.cfg, "gamma", 0.0) or 0.9
+        key, first = agent.init(jax.random.key(seed))
+        self.first = _strongly_typed(first)
+        keys = jax.random.split(key, 2 * MOST_ITERATIONS_BEFORE_LEARNING)
+        self.keys = np.asarray(jax.random.key_data(keys))
+        shapes = [
+            jax.eval_shape(network.initialize_carry, key, self.first.worker.timestep)
+            for network in agent.networks.values()
+        ]
+        self.has_carries = bool(jax.tree.leaves(shapes[0])) and any(is_float(x) for x in jax.tree.leaves(shapes[0]))
+        carries = [x for x in shapes if any(is_float(leaf) for leaf in jax.tree.leaves(x))]
+        self.carry_fields = [
+            field.name
+            for field in dataclasses.fields(self.first)
+            if field.name not in ("worker", *agent.donated)
+            and any(_built_alike(getattr(self.first, field.name), carry) for carry in carries)
+        ]
+
+    def _learned_from(self, key: Array, state: Any, trajectory: Trajectory, discount: Array) -> Any:
+        agent = _with_discount(self.agent, discount)
+        return _strongly_typed(agent._learn(key, agent._store(state, trajectory), trajectory)[0])
+
+    def key(self, iteration: int, purpose: int) -> Array:
+        """A key of its own for acting (0) and for learning (1) in an iteration."""
+        return jax.random.wrap_key_data(self.keys[(2 * iteration + purpose) % len(self.keys)])
+
+    def learn(self, key: Array, state: Any, trajectory: Trajectory, discount: float | None = None) -> Any:
+        """Store and learn from a rollout, with a discount of its own or the agent's."""
+        return self._learn(key, state, trajectory, self.discount if discount is None else discount)
+
+    def iterate(self, state: Any, iteration: int, edit: Edit, discount: float | None = None) -> Any:
+        """Act, change the rollout, learn."""
+        state, trajectory = self.act(self.key(iteration, 0), state)
+        return self.learn(self.key(iteration, 1), *edit(state, trajectory), discount)
+
+    def learned(self, state: Any) -> PyTree:
+        """What is learned: the state but for where it stands and what it remembers."""
+        return state.replace(worker=None, step=None, **dict.fromkeys((*self.carry_fields, *self.agent.donated)))
+
+    def differ(self, edit: Edit, other: Edit) -> bool:
+        """Whether two changes of the rollouts ever lead to different learning."""
+        return self._part(self.ready, (edit, self.discount), (other, self.discount))
+
+    def _part(self, state: Any, first: tuple[Edit, float], second: tuple[Edit, float]) -> bool:
+        """Whether learning from a state ever goes two ways under two edits, each with a discount."""
+        one = another = state
+        for i in range(self.limit):
+            one, another = self.iterate(one, i, *first), self.iterate(another, i, *second)
+            if not same(self.learned(one), self.learned(another)):
+                return True
+        return False
+
+    def check_parameters_move(self) -> None:
+        """Every network learns within some iterations, and stays finite."""
+        state, still = self.first, [""]
+        for i in range(MOST_ITERATIONS_BEFORE_LEARNING):
+            state = self.iterate(state, i, lambda state, trajectory: (state, trajectory))
+            still = self._unmoved(state)
+            if not still:
+                break
+        require(
+            not still,
+            f"learning changes the parameters of every network: within {i + 1} iterations it did not change "
+            f"{' and '.join(still)}; an agent that first fills a replay buffer needs a small one here",
+        )
+        all_finite("what is learned is finite", self.learned(state))
+        self.ready, self.limit = state, 2 * (i + 1) + 20
+
+    def _unmoved(self, state: Any) -> list[str]:
+        """The learners, and the parameters that act, that are as they were at first."""
+
+        def parts(state: Any) -> dict[str, PyTree]:
+            leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=lambda x: isinstance(x, Learner))
+            learners = {jax.tree_util.keystr(path): x.params for path, x in leaves if isinstance(x, Learner)}
+            return {"the parameters that act": self.agent.acting_params(state), **learners}
+
+        before, after = parts(self.first), parts(state)
+        # A single number may be fixed by a setting, as a temperature is.
+        networks = [name for name, params in before.items() if any(x.ndim for x in jax.tree.leaves(params))]
+        return [name for name in networks if same(before[name], after[name])]
+
+    def check_ends(self) -> None:
+        """Where every step terminates, what it is worth is its reward."""
+        ended = _ended("terminated")
+        # From the first state, so that a replay buffer holds nothing else.
+        require(
+            not self._part(self.first, (ended, self.discount), (ended, self.discount / 2)),
+            "no return crosses an end: where every step terminates, the discount changes what is learned",
+        )
+
+    def check_time_limits(self) -> None:
+        """Steps that are cut off by a time limit are no failures; what they are worth is seen in what they led to."""
+        require(
+            self.differ(_ended("truncated"), _ended("terminated")),
+            "a time limit is not a failure: the same is learned where every step is truncated as where it terminated",
+        )
+        truncated = _ended("truncated")
+        if self.differ(truncated, _then(truncated, _other_rewards)):
+            require(
+                self.differ(truncated, _then(truncated, _other_final_observations)),
+                "the final observation is bootstrapped from after a time limit: learning follows the rewards of steps "
+                "that were truncated, but not the observations they led to",
+            )
+
+    def check_carries(self) -> None:
+        """Carries are used where sequences go on, and are not where they start."""
+        interval = self.agent.carry_interval
+        places: dict[str, Edit] = {name: _poisoned_field(name) for name in self.carry_fields}
+        places["the recorded carry"] = _poisoned_recorded(interval)
+        for name, poisoned in places.items():
+            for parity in (0, 1):
+                starts = _starts(interval, parity)
+                require(
+                    not self.differ(starts, _then(starts, lambda *x, edit=poisoned: edit(*x, at_starts=True))),
+                    f"no carry is learned from where an episode starts: a NaN there in {name} changes what is learned",
+                )
+            nowhere = _starts(interval, NOWHERE)
+            require(
+                not self.agent.uses_recorded_carries
+                or self.differ(nowhere, _then(nowhere, lambda *x, edit=poisoned: edit(*x, at_starts=False))),
+                f"learning goes on from the carry before each sequence: a NaN in {name} changes nothing",
+            )
+        self._check_carries_go_on()
+
+    def _check_carries_go_on(self) -> None:
+        state, trajectory = self.act(self.key(0, 0), self.ready)
+        state, trajectory = _starts(self.agent.carry_interval, NOWHERE)(state, trajectory)
+        timesteps = trajectory.timesteps
+        changed = jax.tree.map(_change, timesteps.observation)
+        observation = jax.tree.map(_last_replaced, timesteps.observation, changed)
+        other = trajectory.replace(timesteps=timesteps.replace(observation=observation))
+        one, another = (self.learn(self.key(0, 1), state, x) for x in (trajectory, other))
+        for name in self.carry_fields:
+            require(
+                not same(getattr(one, name), getattr(another, name)),
+                f"{name} goes on with the rollout: what was seen last does not change it",
+            )
+
+    def check_actions_that_pay(self, num_iterations: int) -> None:
+        """The greedy policy learns to choose the half of the actions that pays, whichever does."""
+        space = self.agent.env.action_space(self.agent.env_params)
+        masked = action_mask(self.first.worker.timestep.observation) is not None
+        if (isinstance(space, Discrete) and space.n < 2) or (masked and not isinstance(space, Discrete)):
+            return
+        for sign in (1.0, -1.0):
+
+            def pays(state: Any, trajectory: Trajectory, sign: float = sign) -> tuple[Any, Trajectory]:
+                return state, trajectory.replace(
+                    reward=sign * _half(trajectory.action, trajectory.timesteps.observation)[0]
+                )
+
+            state, mean = self.first, -1.0
+            for i in range(num_iterations):
+                state = self.iterate(state, i, pays)
+                if i % 10 == 9:
+                    _, transitions = self.agent.evaluate(self.key(i, 0), state, 3 * self.agent.cfg.num_envs)
+                    half, chosen = _half(transitions.action, transitions.observation)
+                    mean = float(sign * half[chosen].mean()) if chosen.any() else 1.0
+                    if mean >= 0.5:
+                        break
+            require(
+                mean >= 0.5,
+                f"actions that pay are chosen: after {num_iterations} iterations in which one half of the actions pays "
+                f"1 and the other -1 the greedy policy is paid {mean:.2f}",
+            )
+
+
+def _with_discount(agent: Algorithm, discount: Array) -> Algorithm:
+    """The same agent with another discount, which may be traced; the agent itself where its config has none."""
+    if "gamma" not in {field.name for field in dataclasses.fields(agent.cfg)}:
+        return agent
+    # Neither is made anew: a config looks at its values, which must not be traced, and agents cannot be changed.
+    cfg, other = copy.copy(agent.cfg), copy.copy(agent)
+    object.__setattr__(cfg, "gamma", discount)
+    object.__setattr__(other, "cfg", cfg)
+    return other
+
+
+def _strongly_typed(tree: PyTree) -> PyTree:
+    """The same arrays, whose types do not depend on what they are combined with."""
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype) if is_float(x) else x, tree)
+
+
+def _built_alike(tree: PyTree, carry: PyTree) -> bool:
+    described = [jax.tree.map(lambda x: (np.shape(x), getattr(x, "dtype", None)), x) for x in (tree, carry)]
+    return described[0] == described[1]
+
+
+def _then(first: Edit, second: Edit) -> Edit:
+    return lambda state, trajectory: second(*first(state, trajectory))
+
+
+def _starts(interval: int, parity: int) -> Edit:
+    """Episodes start where every other sequence does, and nowhere else: the even ones, the odd ones, or not at all."""
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        done = np.zeros(trajectory.reward.shape, bool)
+        rows = np.arange(done.shape[0])[:, None] + np.arange(done.shape[1] // interval)
+        done[:, ::interval] = rows % 2 == parity
+        return state, trajectory.replace(timesteps=trajectory.timesteps.replace(done=done))
+
+    return edit
+
+
+def _nan_where(place: np.ndarray, tree: PyTree) -> PyTree:
+    def poison(x: Array) -> np.ndarray:
+        if not is_float(x):
+            return np.asarray(x)
+        return np.where(place.reshape(*place.shape, *(1,) * (x.ndim - place.ndim)), np.nan, x).astype(x.dtype)
+
+    return jax.tree.map(poison, tree)
+
+
+def _poisoned_recorded(interval: int) -> Any:
+    def edit(state: Any, trajectory: Trajectory, at_starts: bool) -> tuple[Any, Trajectory]:
+        place = np.asarray(trajectory.timesteps.done)[:, ::interval] == at_starts  # (B, C)
+        return state, trajectory.replace(carry=_nan_where(place, trajectory.carry))
+
+    return edit
+
+
+def _poisoned_field(name: str) -> Any:
+    def edit(state: Any, trajectory: Trajectory, at_starts: bool) -> tuple[Any, Trajectory]:
+        place = np.asarray(trajectory.timesteps.done)[:, 0] == at_starts  # (B,)
+        return state.replace(**{name: _nan_where(place, getattr(state, name))}), trajectory
+
+    return edit
+
+
+def _ended(name: str) -> Edit:
+    """Every step is an episode of its own, which terminated or was truncated."""
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        every = np.ones(trajectory.reward.shape, bool)
+        ends = {"terminated": ~every, "truncated": ~every, name: every}
+        return state, trajectory.replace(timesteps=trajectory.timesteps.replace(done=every), **ends)
+
+    return edit
+
+
+def _other_rewards(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    reward = np.asarray(trajectory.reward)
+    added = np.arange(reward.size, dtype=reward.dtype).reshape(reward.shape) % 5 + 1
+    return state, trajectory.replace(reward=reward + added)
+
+
+def _other_final_observations(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    return state, trajectory.replace(final_observation=jax.tree.map(_change, trajectory.final_observation))
+
+
+def _change(x: Array) -> np.ndarray:
+    """Another observation of the same kind; what is allowed (bool) stays as it is."""
+    if is_float(x):
+        return np.asarray(x + 1)
+    return np.asarray(x) if x.dtype == bool else np.where(np.asarray(x) == 0, 1, 0).astype(x.dtype)
+
+
+def _last_replaced(x: Array, changed: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.asarray(x)[:, :-1], changed[:, -1:]], axis=1)
+
+
+def _half(action: PyTree, observation: PyTree) -> tuple[np.ndarray, np.ndarray]:
+    """1 for one half of the actions and -1 for the other, and where there was a choice: `[B, T]`.
+
+    The halves are even integers and odd ones, counted among those that are legal, and positive numbers and others; of
+    several at once, the mean.
+    """
+    mask = action_mask(observation)
+    if mask is not None:
+        legal = np.asarray(mask) | ~np.asarray(mask).any(axis=-1, keepdims=True)  # (B, T, A)
+        action = np.take_along_axis(legal.cumsum(axis=-1) - 1, np.asarray(action)[..., None], axis=-1)[..., 0]
+    leaves = [np.asarray(x) for x in jax.tree.leaves(action)]
+    signs = [np.where(x > 0 if is_float(x) else x % 2 == 0, 1.0, -1.0) for x in leaves]
+    rows = np.concatenate([x.reshape(*x.shape[:2], -1) for x in signs], axis=-1)
+    half = rows.mean(axis=-1).astype(np.float32)
+    return half, np.ones(half.shape, bool) if mask is None else legal.sum(axis=-1) > 1

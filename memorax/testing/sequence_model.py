@@ -1,0 +1,196 @@
+"""The check of sequence models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from memorax.testing.assertions import all_finite, close, is_float, require, same, same_shapes
+from memorax.types import Array, PyTree
+
+Run = Callable[[PyTree, Array, Array, PyTree], tuple[PyTree, Any]]
+"""`(params, inputs [B, T, F], done [B, T], carry) -> (carry, outputs [B, T, D])`, compiled."""
+
+EPISODE_CHUNKS = 40
+"""How many times longer than the sequences of the check the one long episode is."""
+
+STEP_SIZE = 3e-4
+"""How far the parameters move for a finite difference, as a fraction of their size."""
+
+
+def check_sequence_model(
+    model: nn.Module,
+    features: int,
+    batch_size: int = 3,
+    num_steps: int = 24,
+    seed: int = 0,
+    tolerance: float = 1e-5,
+) -> None:
+    """Check that a sequence model acts as it learns, never leaks, remembers on and learns through time.
+
+    Args:
+        model: `model(inputs [B, T, F], done [B, T], carry) -> (carry, outputs [B, T, D])` with
+            `initialize_carry(key, (B, F))`.
+        features: F.
+        batch_size: B of the check.
+        num_steps: T of the check; one episode is 40 times as long.
+        seed: random seed of the inputs and of `done`.
+        tolerance: largest difference allowed in float32, as a fraction of an array's largest magnitude (`check_close`).
+
+    Raises:
+        AssertionError: naming the truth that does not hold.
+    """
+    keys = jax.random.split(jax.random.key(seed), 5)
+    inputs = jax.random.normal(keys[0], (batch_size, num_steps, features))
+    done = jax.random.bernoulli(keys[1], 0.15, (batch_size, num_steps))
+    first = model.initialize_carry(keys[2], (batch_size, features))
+    params = jax.jit(model.init)(keys[3], inputs[:, :1], done[:, :1], first)
+    run: Run = jax.jit(model.apply)
+
+    # A carry with a history, as between two rollouts.
+    history, _ = run(params, inputs[:, ::-1], jnp.zeros_like(done), first)
+    same_shapes("a torso keeps the shapes and types of its carry", first, history)
+    _check_chunks(run, params, inputs, done, history, tolerance)
+    _check_leaks(run, params, inputs, done, first, history)
+    _check_long_episode(run, params, keys[4], inputs, first, tolerance)
+    _check_gradient(model, params, inputs, done, first, history)
+
+
+def _check_chunks(run: Run, params: PyTree, inputs: Array, done: Array, carry: PyTree, tolerance: float) -> None:
+    """The whole sequence, chunks of it and single steps agree."""
+    batch_size, num_steps = done.shape
+    after, outputs = run(params, inputs, done, carry)
+    require(outputs.shape[:2] == (batch_size, num_steps), f"outputs are [B, T, D], not {outputs.shape}")
+    all_finite("outputs are finite", outputs)
+    for chunk in (1, num_steps - 1):
+        chunk_carry, pieces = _in_chunks(run, params, inputs, done, carry, chunk)
+        name = f"chunks of {chunk} steps equal the whole sequence"
+        close(f"{name} (outputs)", pieces, outputs, tolerance)
+        close(f"{name} (final carry)", chunk_carry, after, tolerance)
+
+
+def _in_chunks(run: Run, params: PyTree, inputs: Array, done: Array, carry: PyTree, chunk: int) -> tuple[PyTree, Array]:
+    """A sequence in several calls: `(final carry, outputs [B, T, D])`."""
+    pieces = []
+    for begin in range(0, done.shape[1], chunk):
+        piece = slice(begin, begin + chunk)
+        carry, output = run(params, inputs[:, piece], done[:, piece], carry)
+        pieces.append(output)
+    return carry, jnp.concatenate(pieces, axis=1)
+
+
+def _check_leaks(run: Run, params: PyTree, inputs: Array, done: Array, first: PyTree, history: PyTree) -> None:
+    """Nothing passes a reset, runs backwards in time or from one row of the batch to another."""
+    middle = done.shape[1] // 2
+    _, outputs = run(params, inputs, done, history)
+    reset = done.at[:, middle].set(True)
+    _, clean = run(params, inputs, reset, history)
+    poison = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan) if is_float(x) else x, history)
+    _, after_poison = run(params, inputs.at[:, :middle].set(jnp.nan), reset, poison)
+    close("nothing before a done changes what follows, be it NaN", after_poison[:, middle:], clean[:, middle:], 1e-6)
+
+    starts, goes_on = done.at[:, 0].set(True), done.at[:, 0].set(False)
+    infinite = jax.tree.map(lambda x: jnp.full_like(x, jnp.inf) if is_float(x) else x, history)
+    _, fresh = run(params, inputs, starts, first)
+    _, revived = run(params, inputs, starts, infinite)
+    close("an infinite carry does not survive a reset", revived, fresh, 1e-6)
+    unmarked = run(params, inputs, goes_on, first)
+    close("a reset gives the initial carry", run(params, inputs, starts, history), unmarked, 1e-6)
+
+    _, changed = run(params, inputs.at[:, middle:].add(1.0), done, history)
+    close("nothing later changes anything earlier", changed[:, :middle], outputs[:, :middle], 1e-6)
+    other_carry = jax.tree.map(lambda old, new: old.at[0].set(new[0]), history, first)
+    _, changed = run(params, inputs.at[0].add(1.0), done.at[0].set(~done[0]), other_carry)
+    close("no row of a batch changes another", changed[1:], outputs[1:], 1e-6)
+
+
+def _check_long_episode(run: Run, params: PyTree, key: Array, inputs: Array, first: PyTree, tolerance: float) -> None:
+    """An episode far longer than the sequences of the check is remembered as its first steps are."""
+    batch_size, num_steps, features = inputs.shape
+    length = EPISODE_CHUNKS * num_steps
+    episode = jax.random.normal(key, (batch_size, length, features))
+    never = jnp.zeros((batch_size, length), bool)
+    after, outputs = run(params, episode, never, first)
+    name = f"after {length} steps of one episode"
+    all_finite(f"{name} outputs and carry are finite", (outputs, after))
+    pieces = _in_chunks(run, params, episode, never, first, num_steps)
+    close(f"{name} chunks equal the whole sequence", pieces, (after, outputs), tolerance)
+
+    # What a step shows at first, to itself and to the step after it, a step shows at the end.
+    places = (1, length - 2)
+    changed = [run(params, episode.at[:, t].set(-episode[:, t] - 1.0), never, first)[1] for t in places]
+    for delay, reached in ((0, "is still seen"), (1, "is still remembered")):
+        at_first, at_last = (
+            not same(outputs[:, t + delay], other[:, t + delay]) for t, other in zip(places, changed, strict=True)
+        )
+        require(at_last or not at_first, f"{name} an input {reached}")
+
+    end = never.at[:, -num_steps].set(True)
+    _, restarted = run(params, episode, end, first)
+    _, fresh = run(params, episode[:, -num_steps:], never[:, -num_steps:], first)
+    close(f"{name} a reset gives the initial carry", restarted[:, -num_steps:], fresh, tolerance)
+
+
+def _check_gradient(
+    model: nn.Module, params: PyTree, inputs: Array, done: Array, first: PyTree, history: PyTree
+) -> None:
+    """Gradients are finite, stop at a reset, and are those of the outputs in time."""
+    middle = done.shape[1] // 2
+    shapes: Any = jax.eval_shape(model.apply, params, inputs, done, first)
+    weights = jax.random.normal(jax.random.key(1), (done.shape[0], done.shape[1] - middle, shapes[1].shape[-1]))
+
+    @jax.jit
+    def late_output(params: PyTree, inputs: Array, done: Array, carry: PyTree) -> Any:
+        def loss(params: PyTree, inputs: Array) -> Array:
+            outputs: Any = model.apply(params, inputs, done, carry)[1]
+            return jnp.sum(weights * outputs[:, middle:]) / jnp.sqrt(weights.size)
+
+        return jax.value_and_grad(loss, argnums=(0, 1))(params, inputs)
+
+    reset = done.at[:, middle].set(True)
+    _, gradients = late_output(params, inputs, reset, first)
+    all_finite("gradients are finite", gradients)
+    close("no gradient flows across a done", gradients[1][:, :middle], jnp.zeros_like(gradients[1][:, :middle]), 0.0)
+
+    # Against finite differences, in directions that move every parameter by a fraction of the size of its array. First
+    # the parameters are moved off the places they start from, where a bound on them may have a kink.
+    never = jnp.zeros_like(done)
+    keys = jax.random.split(jax.random.key(2), 4)
+    params = _moved(params, _direction(keys[0], params), 100 * STEP_SIZE)
+    _, (gradient, _) = late_output(params, inputs, never, history)
+    for key in keys[1:]:
+        direction = _direction(key, params)
+        ahead, behind = (
+            float(late_output(_moved(params, direction, step), inputs, never, history)[0])
+            for step in (STEP_SIZE, -STEP_SIZE)
+        )
+        pairs = zip(*map(jax.tree.leaves, (gradient, direction)), strict=True)
+        products = [np.asarray((g * d).real, np.float64) for g, d in pairs]
+        slope, expected = sum(x.sum() for x in products), (ahead - behind) / (2 * STEP_SIZE)
+        size = np.sqrt(sum((x**2).sum() for x in products))
+        require(
+            abs(slope - expected) <= 0.05 * max(abs(expected), size) + 3e-3,
+            f"the gradient by the parameters is that of the outputs, through time: {slope:.4f}, and {expected:.4f} by "
+            "finite differences",
+        )
+
+
+def _moved(params: PyTree, direction: PyTree, step: float) -> PyTree:
+    return jax.tree.map(lambda p, d: p + step * d, params, direction)
+
+
+def _direction(key: Array, params: PyTree) -> PyTree:
+    """A random direction: normal, of the size of each leaf."""
+    leaves = jax.tree.leaves(params)
+    keys = jax.random.split(key, max(len(leaves), 1))
+
+    def moved(key: Array, x: Array) -> Array:
+        size = jnp.maximum(jnp.sqrt(jnp.mean(jnp.abs(x) ** 2)), 0.1)
+        return jax.random.normal(key, x.shape, x.dtype) * size
+
+    return jax.tree.unflatten(jax.tree.structure(params), [moved(k, x) for k, x in zip(keys, leaves, strict=False)])

@@ -1,0 +1,152 @@
+"""Environments with one mistake each: the check names the truth that does not hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from memorax.environments.environment import Environment, VectorEnvironment
+from memorax.environments.spaces import Box, Discrete, Space, action_mask_space
+from memorax.environments.spaces import Dict as DictSpace
+from memorax.testing import check_environment
+from memorax.types import Array, Key, PyTree
+
+LENGTH = 5
+
+
+class Walk(Environment):
+    """A walk of five steps from a random place. Each environment below changes one thing."""
+
+    def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
+        state = (jax.random.uniform(key), jnp.zeros((), jnp.int32))
+        return self.observe(state), state
+
+    def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        place, time = env_state
+        state = (place + 0.1 * action, time + 1)
+        return self.observe(state), state, place, state[1] == LENGTH, jnp.asarray(False), {}
+
+    def observe(self, state: PyTree) -> PyTree:
+        return state[0][None]
+
+    def observation_space(self, params: PyTree) -> Space:
+        return Box(0.0, 2.0, (1,))
+
+    def action_space(self, params: PyTree) -> Space:
+        return Discrete(2)
+
+
+class FinalObservationIsTheNextFirst(Walk):
+    def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        observation, *rest, info = super().step(key, env_state, action, params)
+        return observation, *rest, {**info, "final_observation": observation}
+
+
+class NeverResets(Walk):
+    def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        observation, (place, time), *rest, info = self.step_env(key, env_state, action, params)
+        state = (place % 1.0, time % LENGTH)
+        observation = self.observe(state)
+        return observation, state, *rest, {**info, "final_observation": observation}
+
+
+class StartsAtZeroAndNeverResets(NeverResets):
+    def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
+        state = (jnp.zeros(()), jnp.zeros((), jnp.int32))
+        return self.observe(state), state
+
+
+class FinalObservationIsTheLast(Walk):
+    def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        observation, *rest, info = super().step(key, env_state, action, params)
+        return observation, *rest, {**info, "final_observation": self.observe(env_state)}
+
+
+class OneDrawForAll(Walk):
+    def vectorize(self, num_envs: int) -> VectorEnvironment:
+        class Batch(VectorEnvironment):
+            def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
+                return jax.vmap(lambda _: self.env.reset(key, params))(jnp.arange(num_envs))
+
+        return Batch(self, num_envs)
+
+
+class OneForAll(StartsAtZeroAndNeverResets):
+    """Always at the same start, so that only what follows tells."""
+
+    def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        return Environment.step(self, key, env_state, action, params)
+
+    def vectorize(self, num_envs: int) -> VectorEnvironment:
+        class Batch(VectorEnvironment):
+            def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+                return super().step(key, env_state, jnp.broadcast_to(action[:1], action.shape), params)
+
+        return Batch(self, num_envs)
+
+
+class NeverEnds(Walk):
+    def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        return super().step_env(key, (env_state[0] % 1.0, jnp.zeros((), jnp.int32)), action, params)
+
+
+class LeavesItsSpace(Walk):
+    def observation_space(self, params: PyTree) -> Space:
+        return Box(0.0, 1.2, (1,))
+
+
+class ObservesInAnotherType(Walk):
+    def observation_space(self, params: PyTree) -> Space:
+        return Box(0, 2, (1,), jnp.int32)
+
+
+class PaysNaN(Walk):
+    def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        observation, state, _, *rest = super().step_env(key, env_state, action, params)
+        return observation, state, jnp.log(env_state[0] - 2.0), *rest
+
+
+WRONG = {
+    FinalObservationIsTheNextFirst: "an episode ends with its own final observation",
+    NeverResets: "an episode ends with its own final observation and is followed by the next one's first",
+    StartsAtZeroAndNeverResets: "an episode that ended is followed by the first observation of the next",
+    FinalObservationIsTheLast: "the final observation is the next one while an episode goes on",
+    OneDrawForAll: "the environments of a batch are drawn and stepped each by itself",
+    OneForAll: "the environments of a batch are drawn and stepped each by itself",
+    NeverEnds: r"an episode of NeverEnds ends within num_steps \(40\) .* pass more num_steps",
+    LeavesItsSpace: "observations and final observations lie in the observation space",
+    ObservesInAnotherType: "observations have the space's shape and type",
+    PaysNaN: "rewards are finite scalars",
+}
+
+
+def test_an_environment_without_a_mistake() -> None:
+    check_environment(Walk(), None, num_steps=40)
+
+
+@pytest.mark.parametrize("environment", WRONG, ids=lambda environment: environment.__name__)
+def test_a_mistake_is_named(environment: type[Walk]) -> None:
+    with pytest.raises(AssertionError, match=WRONG[environment]):
+        check_environment(environment(), None, num_steps=40)
+
+
+class PaysNaNForIllegalActions(Walk):
+    """One of two actions is legal, at each step the other one."""
+
+    def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        observation, state, reward, *rest = super().step_env(key, env_state, action, params)
+        return observation, state, jnp.where(action == env_state[1] % 2, reward, jnp.nan), *rest
+
+    def observe(self, state: PyTree) -> PyTree:
+        return {"observation": super().observe(state), "action_mask": jnp.arange(2) == state[1] % 2}
+
+    def observation_space(self, params: PyTree) -> Space:
+        mask = action_mask_space(self.action_space(params))
+        return DictSpace({"observation": super().observation_space(params), "action_mask": mask})
+
+
+def test_only_legal_actions_are_played() -> None:
+    check_environment(PaysNaNForIllegalActions(), None, num_steps=40)

@@ -1,0 +1,177 @@
+"""Algorithms with one mistake each: the check names the truth that does not hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from memorax import testing
+from memorax.algorithms import ALGORITHMS, DQN, PPO, Algorithm, DQNConfig
+from memorax.environments.environment import Environment
+from memorax.networks import MLP, RNN, FeatureExtractor, Network, SequenceModelWrapper
+from memorax.types import Trajectory
+from tests.catalogue import CONFIGS, leaves_as_vector
+from tests.probes import CueRecall, MaskedActions
+
+
+def learning(edit: Any) -> type[PPO]:
+    """PPO that learns from changed rollouts: `edit(state, trajectory) -> trajectory`."""
+
+    class WrongPPO(PPO):
+        def _learn(self, key: Any, state: Any, trajectory: Trajectory) -> Any:
+            return super()._learn(key, state, edit(state, trajectory))
+
+    return WrongPPO
+
+
+def storing(edit: Any) -> type[DQN]:
+    """DQN that stores changed rollouts."""
+
+    class WrongDQN(DQN):
+        def _store(self, state: Any, trajectory: Trajectory) -> Any:
+            return super()._store(state, edit(state, trajectory))
+
+    return WrongDQN
+
+
+def carry_after(state: Any, trajectory: Trajectory) -> Trajectory:
+    return trajectory.replace(carry=jax.tree.map(lambda x: x[:, None], state.worker.carry))
+
+
+def zero_carry(state: Any, trajectory: Trajectory) -> Trajectory:
+    return trajectory.replace(carry=jax.tree.map(jnp.zeros_like, trajectory.carry))
+
+
+def shifted_done(state: Any, trajectory: Trajectory) -> Trajectory:
+    timesteps = trajectory.timesteps
+    return trajectory.replace(timesteps=timesteps.replace(done=jnp.roll(timesteps.done, 1, axis=1)))
+
+
+def limits_are_failures(state: Any, trajectory: Trajectory) -> Trajectory:
+    return trajectory.replace(terminated=trajectory.done, truncated=jnp.zeros_like(trajectory.done))
+
+
+def next_episode_is_the_successor(state: Any, trajectory: Trajectory) -> Trajectory:
+    return trajectory.replace(truncated=jnp.zeros_like(trajectory.done))
+
+
+def returns_cross_terminations(state: Any, trajectory: Trajectory) -> Trajectory:
+    return trajectory.replace(terminated=jnp.zeros_like(trajectory.done))
+
+
+def no_ends(state: Any, trajectory: Trajectory) -> Trajectory:
+    timesteps, following = trajectory.timesteps, trajectory.next_timestep
+    return returns_cross_terminations(state, trajectory).replace(
+        timesteps=timesteps.replace(done=jnp.zeros_like(timesteps.done)),
+        next_timestep=following.replace(done=jnp.zeros_like(following.done)),
+    )
+
+
+def ascent(state: Any, trajectory: Trajectory) -> Trajectory:
+    return trajectory.replace(reward=-trajectory.reward)
+
+
+class StillCritic(PPO):
+    def _learn(self, key: Any, state: Any, trajectory: Trajectory) -> Any:
+        after, metrics = super()._learn(key, state, trajectory)
+        return after.replace(critic_carry=state.critic_carry), metrics
+
+
+class CriticFromZeros(PPO):
+    def _learn(self, key: Any, state: Any, trajectory: Trajectory) -> Any:
+        zeros = jax.tree.map(jnp.zeros_like, state.critic_carry)
+        return super()._learn(key, state.replace(critic_carry=zeros), trajectory)
+
+
+class OnlyTheActor(PPO):
+    def _learn(self, key: Any, state: Any, trajectory: Trajectory) -> Any:
+        after, metrics = super()._learn(key, state, trajectory)
+        return after.replace(critic=state.critic), metrics
+
+
+class NothingIsLearned(DQN):
+    def _learn(self, key: Any, state: Any, trajectory: Trajectory) -> Any:
+        after, metrics = super()._learn(key, state, trajectory)
+        return after.replace(learner=state.learner), metrics
+
+
+FROM_CARRIES = "learning goes on from the carry before each sequence: a NaN in the recorded carry changes nothing"
+FROM_STARTS = "no carry is learned from where an episode starts: a NaN there in"
+PAYS = "actions that pay are chosen"
+WRONG = {
+    "ppo_carry_after": (learning(carry_after), "gru", FROM_CARRIES),
+    "ppo_zero_carry": (learning(zero_carry), "gru", FROM_CARRIES),
+    "ppo_shifted_done": (learning(shifted_done), "gru", FROM_STARTS),
+    "ppo_returns_cross": (learning(returns_cross_terminations), "mlp", "no return crosses an end"),
+    "ppo_limits_are_failures": (learning(limits_are_failures), "mlp", "a time limit is not a failure"),
+    "ppo_next_episode": (learning(next_episode_is_the_successor), "mlp", "the final observation is bootstrapped from"),
+    "ppo_still_critic": (StillCritic, "gru", "critic_carry goes on with the rollout"),
+    "ppo_critic_from_zeros": (CriticFromZeros, "gru", "a NaN in critic_carry changes nothing"),
+    "ppo_only_the_actor": (OnlyTheActor, "mlp", "learning changes the parameters of every network: .* .critic;"),
+    "ppo_ascent": (learning(ascent), "mlp", PAYS),
+    "dqn_carry_after": (storing(carry_after), "gru", FROM_CARRIES),
+    "dqn_zero_carry": (storing(zero_carry), "gru", FROM_CARRIES),
+    "dqn_shifted_done": (storing(shifted_done), "gru", FROM_STARTS),
+    "dqn_returns_cross": (storing(no_ends), "mlp", "no return crosses an end"),
+    "dqn_limits_are_failures": (storing(limits_are_failures), "mlp", "a time limit is not a failure"),
+    "dqn_nothing": (
+        NothingIsLearned,
+        "mlp",
+        "within 1000 iterations it did not change",
+    ),
+    "dqn_ascent": (storing(ascent), "mlp", PAYS),
+}
+
+
+SHIFTED = DQNConfig(num_envs=4, num_steps=4, buffer_size=512, batch_size=4, learning_starts=32)
+"""Nothing that is learned from depends on whether the first step of a burn-in is the first of an episode."""
+
+
+def small_agent(kind: Any, torso: str, cfg: Any, env: Environment) -> Algorithm:
+    """An agent as small as can be."""
+    torsos = {"gru": RNN(nn.GRUCell(4)), "mlp": SequenceModelWrapper(MLP(4))}
+
+    def make_network(head: nn.Module) -> Network:
+        return Network(FeatureExtractor(nn.Sequential([leaves_as_vector, MLP(4)])), torsos[torso], head)
+
+    return kind.build(cfg, env, None, make_network, optax.adam(3e-3))
+
+
+def wrong_agent(name: str) -> Algorithm:
+    """The agent with the mistake."""
+    kind, torso, _ = WRONG[name]
+    cfg = SHIFTED if name == "dqn_shifted_done" else CONFIGS[name.split("_")[0]]
+    return small_agent(kind, torso, cfg, CueRecall(delay=3))
+
+
+@pytest.mark.parametrize("name", [x if x.startswith("ppo") else pytest.param(x, marks=pytest.mark.slow) for x in WRONG])
+def test_a_mistake_is_named(name: str) -> None:
+    with pytest.raises(AssertionError, match=WRONG[name][2]):
+        testing.check_learning(wrong_agent(name), num_iterations=300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "kind"), [("ppo", learning(ascent)), ("dqn", storing(ascent))])
+def test_a_mistake_among_legal_actions_is_named(name: str, kind: type[Algorithm]) -> None:
+    right = small_agent(ALGORITHMS[name][0], "mlp", CONFIGS[name], MaskedActions())
+    testing.check_learning(right)
+    with pytest.raises(AssertionError, match=PAYS):
+        testing.check_learning(small_agent(kind, "mlp", CONFIGS[name], MaskedActions()), num_iterations=300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ppo", "dqn"])
+def test_nothing_is_wrong_where_the_future_does_not_count(name: str) -> None:
+    cfg = dataclasses.replace(CONFIGS[name], gamma=0.0)
+    testing.check_learning(small_agent(ALGORITHMS[name][0], "mlp", cfg, CueRecall(delay=3)))
+
+
+def test_what_an_algorithm_learns_is_part_of_its_check() -> None:
+    with pytest.raises(AssertionError, match=WRONG["ppo_limits_are_failures"][2]):
+        testing.check_algorithm(wrong_agent("ppo_limits_are_failures"))

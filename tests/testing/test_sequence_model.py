@@ -1,0 +1,136 @@
+"""Sequence models with one mistake each: the check names the truth that does not hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+
+from memorax import testing
+
+FEATURES = 4
+
+
+class Average(nn.Module):
+    """A running average of the inputs and a count of steps, then a layer. Each model below changes one method."""
+
+    @nn.nowrap
+    def initialize_carry(self, key: Any, input_shape: tuple[int, ...]) -> Any:
+        return jnp.zeros(input_shape), jnp.zeros(input_shape[:1], jnp.int32)
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple[Any, jax.Array]:
+        inputs = nn.Dense(FEATURES)(inputs)
+        start = self.initialize_carry(None, inputs[:, 0].shape)
+
+        def step(carry: Any, xs: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
+            average, count = self.reset(xs[1], start, carry)
+            carry = self.remember(average, xs[0], count), count + 1
+            return carry, carry[0]
+
+        carry, averages = jax.lax.scan(step, carry, (inputs.swapaxes(0, 1), done.T))
+        return self.after(carry), self.read(nn.Dense(FEATURES)(averages.swapaxes(0, 1)), inputs)
+
+    def reset(self, done: jax.Array, start: Any, carry: Any) -> Any:
+        return jnp.where(done[:, None], start[0], carry[0]), jnp.where(done, start[1], carry[1])
+
+    def remember(self, average: jax.Array, inputs: jax.Array, count: jax.Array) -> jax.Array:
+        return 0.8 * average + 0.2 * inputs
+
+    def after(self, carry: Any) -> Any:
+        return carry
+
+    def read(self, outputs: jax.Array, inputs: jax.Array) -> jax.Array:
+        return outputs
+
+
+class NeverResets(Average):
+    def reset(self, done: jax.Array, start: Any, carry: Any) -> Any:
+        return carry
+
+
+class ResetsByMultiplying(Average):
+    def reset(self, done: jax.Array, start: Any, carry: Any) -> Any:
+        return jnp.where(done, 0.0, 1.0)[:, None] * carry[0], jnp.where(done, 0, carry[1])
+
+
+class ResetsToSomethingElse(Average):
+    def reset(self, done: jax.Array, start: Any, carry: Any) -> Any:
+        return jnp.where(done[:, None], 1.0, carry[0]), jnp.where(done, start[1], carry[1])
+
+
+class ChangesTheTypeOfItsCarry(Average):
+    def after(self, carry: Any) -> Any:
+        return carry[0].astype(jnp.bfloat16), carry[1]
+
+
+class ForgetsBetweenCalls(Average):
+    def after(self, carry: Any) -> Any:
+        return jnp.zeros_like(carry[0]), carry[1]
+
+
+class LooksAhead(Average):
+    def read(self, outputs: jax.Array, inputs: jax.Array) -> jax.Array:
+        return outputs + jnp.concatenate([inputs[:, 1:], jnp.zeros_like(inputs[:, :1])], axis=1)
+
+
+class MixesTheBatch(Average):
+    def read(self, outputs: jax.Array, inputs: jax.Array) -> jax.Array:
+        return outputs - outputs.mean(axis=0, keepdims=True)
+
+
+class LearnsNothingOfThePast(Average):
+    def remember(self, average: jax.Array, inputs: jax.Array, count: jax.Array) -> jax.Array:
+        return 0.8 * jax.lax.stop_gradient(average) + 0.2 * inputs
+
+
+class Overflows(Average):
+    def remember(self, average: jax.Array, inputs: jax.Array, count: jax.Array) -> jax.Array:
+        return 1.2 * average + inputs
+
+
+class StopsAtStepThirty(Average):
+    """As where positions run out of a table and what is written there is dropped."""
+
+    def remember(self, average: jax.Array, inputs: jax.Array, count: jax.Array) -> jax.Array:
+        return jnp.where(count[:, None] < 30, super().remember(average, inputs, count), average)
+
+
+class ForgetsFromStepThirty(Average):
+    def remember(self, average: jax.Array, inputs: jax.Array, count: jax.Array) -> jax.Array:
+        return super().remember(jnp.where(count[:, None] < 30, average, 0.0), inputs, count)
+
+
+class KeepsItsCountAtStepThirty(Average):
+    def reset(self, done: jax.Array, start: Any, carry: Any) -> Any:
+        done = done & (carry[1] < 30)
+        return super().reset(done, start, carry)
+
+
+WRONG = {
+    NeverResets: "nothing before a done changes what follows, be it NaN",
+    ResetsByMultiplying: "nothing before a done changes what follows, be it NaN",
+    ResetsToSomethingElse: "a reset gives the initial carry",
+    ChangesTheTypeOfItsCarry: "a torso keeps the shapes and types of its carry",
+    ForgetsBetweenCalls: "chunks of 1 steps equal the whole sequence",
+    LooksAhead: "chunks of 1 steps equal the whole sequence",
+    MixesTheBatch: "no row of a batch changes another",
+    LearnsNothingOfThePast: "the gradient by the parameters is that of the outputs, through time",
+    Overflows: "after 960 steps of one episode outputs and carry are finite",
+    StopsAtStepThirty: "after 960 steps of one episode an input is still seen",
+    ForgetsFromStepThirty: "after 960 steps of one episode an input is still remembered",
+    KeepsItsCountAtStepThirty: "after 960 steps of one episode a reset gives the initial carry",
+}
+
+
+def test_a_model_without_a_mistake() -> None:
+    testing.check_sequence_model(Average(), FEATURES)
+
+
+@pytest.mark.parametrize("model", WRONG, ids=lambda model: model.__name__)
+def test_a_mistake_is_named(model: type[Average]) -> None:
+    with pytest.raises(AssertionError, match=WRONG[model]):
+        testing.check_sequence_model(model(), FEATURES)
