@@ -20,17 +20,19 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
 
 from memorax.algorithms import PPOConfig
+from memorax.algorithms.algorithm import Algorithm
 from memorax.evaluation import read_metrics
-from memorax.training import TrainConfig
+from memorax.loggers import FileLogger
+from memorax.training import TrainConfig, build_agent, train
 from memorax.training.checkpoints import FACTS_FILE, Checkpoints, read_facts
 from memorax.training.config import config_to_json
 from memorax.training.folder import checkpoints_folder, create_folder, write_config
-from memorax.training.run import resume_run
 
 STEPS = 32
 """Environment steps in a chunk."""
@@ -39,7 +41,7 @@ CONFIG = TrainConfig(
     environment="popgym::RepeatPreviousEasy",
     hyperparameters=PPOConfig(num_envs=2, num_steps=16, num_minibatches=2, update_epochs=1),
     features=4,
-    total_steps=200 * STEPS,
+    total_steps=60 * STEPS,
     num_seeds=2,
     log_interval=STEPS,
     evaluation_interval=4 * STEPS,
@@ -47,7 +49,7 @@ CONFIG = TrainConfig(
     checkpoint_seconds=0.0,
     loggers=("file",),
 )
-"""A run of two hundred chunks, each of which writes a checkpoint."""
+"""A run of sixty chunks, each of which writes a checkpoint."""
 
 LONGEST_LIFE = 600.0
 """Seconds after which a process that should have ended has failed."""
@@ -82,6 +84,22 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, errors
 
 
+def go_on(agent: Algorithm[Any, Any], folder: Path) -> None:
+    """Resume a run in this process, with an agent that is compiled once."""
+    train(
+        agent,
+        CONFIG.total_steps,
+        num_seeds=CONFIG.num_seeds,
+        folder=folder,
+        resume=True,
+        log_interval=CONFIG.log_interval,
+        evaluation_interval=CONFIG.evaluation_interval,
+        evaluation_steps=CONFIG.evaluation_steps,
+        checkpoint_seconds=CONFIG.checkpoint_seconds,
+        loggers=[FileLogger(folder)],
+    )
+
+
 def saving(folder: Path) -> bool:
     """Whether a checkpoint is half written."""
     return any(checkpoints_folder(folder).glob("*.partial"))
@@ -109,7 +127,7 @@ def differences(folder: Path, whole: Path) -> list[str]:
 def _saved(folder: Path) -> Iterator[dict[str, np.ndarray]]:
     """The arrays of the last checkpoint and of the best one, and the best evaluation."""
     checkpoints = Checkpoints(checkpoints_folder(folder))
-    for step in (None, "best"):
+    for step in ("last", "best"):
         step, arrays = checkpoints.read(lambda names: names, step) or (0, {})
         yield {**arrays, "step": np.array(step)}
     facts = read_facts(checkpoints.folder / str(checkpoints.steps[-1])) or {}
@@ -173,10 +191,10 @@ def drill_faults(scratch: Path, whole: Path, options: Options, moments: random.R
     counts: Counter[str] = Counter()
     killed = prepare(scratch / "damaged")
     process = start(killed)
-    wait_for_saves(process, killed, 190)
+    wait_for_saves(process, killed, 50)
     process.send_signal(signal.SIGKILL)
     finish(process)
-    files = checkpoint_files(killed)
+    files, agent = checkpoint_files(killed), build_agent(CONFIG)
     for number in range(options.faults):
         folder = scratch / f"damaged-{number}"
         shutil.copytree(killed, folder)
@@ -184,7 +202,7 @@ def drill_faults(scratch: Path, whole: Path, options: Options, moments: random.R
         path = folder / files[number % len(files)].relative_to(killed)
         damage(path, kind, moments)
         counts[f"files {kind}"] += 1
-        resume_run(folder, loggers=None)
+        go_on(agent, folder)
         counts["runs"] += 1
         counts["runs bit for bit"] += _told(folder, whole)
         shutil.rmtree(folder)
@@ -265,10 +283,10 @@ def main(options: Options) -> int:
         code, errors = finish(start(whole))
         assert code == 0, errors
         parts = {
-            "kills": lambda: drill_kills(scratch, whole, options, moments),
-            "damaged checkpoints": lambda: drill_faults(scratch, whole, options, moments),
-            "full disks": lambda: drill_full_disks(scratch, whole, options, moments),
             "two processes": lambda: drill_two_processes(scratch, whole),
+            "full disks": lambda: drill_full_disks(scratch, whole, options, moments),
+            "damaged checkpoints": lambda: drill_faults(scratch, whole, options, moments),
+            "kills": lambda: drill_kills(scratch, whole, options, moments),
         }
         for part, run in parts.items():
             counts = run()

@@ -23,6 +23,7 @@ from memorax.environments import host
 from memorax.environments.environment import Environment, VectorEnvironment
 from memorax.environments.spaces import policy_space
 from memorax.networks.network import Network
+from memorax.pickling import pack, unpack
 from memorax.random_keys import key_for
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Key, Metrics, PyTree, Trajectory, Transition
@@ -158,6 +159,14 @@ class Algorithm(abc.ABC, Generic[Config, State]):
                 "Make another agent"
             )
         super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return unpack, (type(self), pack(type(self).__name__, self.__getstate__()))
+
+    def __copy__(self) -> Self:
+        made = object.__new__(type(self))
+        made.__setstate__(self.__getstate__())
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: everything but the compiled programs."""

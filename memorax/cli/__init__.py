@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = {
-    "train": "train an agent",
-    "resume": "continue a run from its last checkpoint",
-    "evaluate": "measure the returns of a run's agents",
+    "train": "train an agent in a new run folder",
+    "resume": "continue a run that was stopped, from its last checkpoint",
+    "evaluate": "measure the returns of a run's agents in fresh environments",
     "plot": "draw the learning curves of runs",
     "render": "draw an agent of a run while it acts",
     "export": "write the policy of a run to a folder that acts without the code that trained it",
@@ -18,6 +18,14 @@ COMMANDS = {
     "demo": "train with and without memory, and draw both curves",
 }
 """What each command does. It is a module of this package with `main(arguments) -> exit code`, imported when called."""
+
+EXAMPLES = (
+    "memorax demo                         # a few minutes: the difference that a memory makes",
+    "memorax list environments popgym     # what there is to train on",
+    "memorax train --environment popgym::RepeatPreviousEasy --torso gru --num-seeds 4 --folder runs/mine",
+    "memorax evaluate runs/mine --step best",
+    "memorax plot runs/mine",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,10 +86,15 @@ def usage() -> str:
         [
             "usage: memorax COMMAND ...",
             "",
-            "Reinforcement learning with memory, in JAX.",
+            "Reinforcement learning with memory, in JAX: trains agents that must remember what they saw. A run is a",
+            "folder with its settings, metrics and checkpoints.",
             "",
+            "commands:",
             *lines,
             "",
-            "`memorax COMMAND --help` explains the options of a command.",
+            "first steps:",
+            *(f"  {example}" for example in EXAMPLES),
+            "",
+            "`memorax COMMAND --help` explains the options of a command. `memorax --version` prints the version.",
         ]
     )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
 import tyro
 
@@ -50,9 +53,47 @@ def call_command(command: Callable[..., None], name: str, arguments: Sequence[st
         ValueError: if an option does not exist.
         SystemExit: if tyro cannot read a value, or after it has printed the help.
     """
-    check_options(name, arguments, inspect.signature(command).parameters)
+    parameters = inspect.signature(command).parameters
+    check_options(name, arguments, parameters)
+    hints = typing.get_type_hints(command, include_extras=True)
+    command.__annotations__ |= {key: readable(hints[key], parameters[key].default, key) for key in parameters}
+    command.__doc__ = joined(command.__doc__)
     tyro.cli(command, prog=f"memorax {name}", args=arguments)
     return 0
+
+
+def joined(docstring: str | None) -> str:
+    """A docstring with each argument's or attribute's description in one line, which the help wraps by itself."""
+    return re.sub(r"\n {8,}(?=\S)", " ", inspect.cleandoc(docstring or ""))
+
+
+def readable(hint: Any, default: Any, name: str) -> Any:
+    """The type of an option whose help says no more than is to be known.
+
+    An option without a value says in its description what happens then, and so it shows neither None as its default nor
+    as a choice. An argument without a flag is shown by its name.
+
+    Args:
+        hint: the type.
+        default: the default.
+        name: the name of the option.
+    """
+    metadata = getattr(hint, "__metadata__", ())
+    if any(hasattr(part, "help_behavior_hint") for part in metadata):
+        return hint  # it has its own
+    if tyro.conf.Positional in metadata:
+        return Annotated[hint, tyro.conf.arg(metavar=name.upper())]
+    if default is None:
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        return Annotated[hint, tyro.conf.arg(metavar=_metavar(kinds[0]), help_behavior_hint="")]
+    if default in ((), {}):
+        return Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
+    return hint
+
+
+def _metavar(kind: Any) -> str:
+    specified = [part.metavar for part in getattr(kind, "__metadata__", ()) if hasattr(part, "metavar")]
+    return specified[0] if specified else kind.__name__.upper()
 
 
 def check_options(command: str, arguments: Iterable[str], names: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 SWITCH = "MEMORAX_COMPILATION_CACHE"
@@ -16,12 +17,15 @@ JAX_SETTING = "JAX_COMPILATION_CACHE_DIR"
 
 KEPT_DAYS = 30
 
+KEPT_BYTES = 4 << 30
+"""Most that programs may take of the disk; the oldest are removed first."""
+
 
 def use_compilation_cache() -> None:
     """Let JAX keep what it compiles, so that a command starts at once where the same one has run before.
 
     It is set by environment variables, which JAX reads when it is imported. A folder that the user gave JAX stays.
-    Programs written more than 30 days ago are removed.
+    Programs written more than 30 days ago are removed, and the oldest of those that take more than 4 GiB together.
     """
     chosen = os.environ.get(SWITCH, "")
     if chosen.lower() in ("off", "0", "false", "no") or JAX_SETTING in os.environ:
@@ -56,10 +60,20 @@ def processor() -> str:
 
 
 def remove_old(folder: Path) -> None:
-    """Remove files that were written more than 30 days ago."""
+    """Remove files that were written more than 30 days ago, and the oldest ones where all take more than 4 GiB."""
     oldest = time.time() - KEPT_DAYS * 24 * 3600
-    for path in folder.iterdir():
-        # Another command may remove it at the same time.
-        with contextlib.suppress(OSError):
-            if path.stat().st_mtime < oldest:
+    taken = 0
+    for written, size, path in sorted(_files(folder), reverse=True):
+        taken += size
+        if written < oldest or taken > KEPT_BYTES:
+            # Another command may remove it at the same time.
+            with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """When each file was written, and its size in bytes."""
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            facts = path.stat()
+            yield facts.st_mtime, facts.st_size, path

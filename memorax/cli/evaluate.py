@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
         num_steps: int | None = None,
         seed: int = 0,
         sample: tyro.conf.FlagCreatePairsOff[bool] = False,
-        step: CheckpointStep | None = None,
+        step: CheckpointStep = "last",
     ) -> None:
         """Measure the returns of a run's agents.
 
@@ -34,8 +34,8 @@ def main(arguments: list[str]) -> int:
             num_steps: Environment steps for each agent, over all its environments. Default: 1024 in each environment.
             seed: Random seed of the evaluation.
             sample: Sample actions as in training, instead of taking the best one.
-            step: Checkpoint to use: its number of steps, or `best` for the one with the best mean evaluation return.
-                Default: the last complete one.
+            step: Checkpoint to use: the last complete one, the one with the best mean evaluation return, or that of a
+                number of steps.
         """
         evaluation = evaluate_run(run, num_steps, seed, deterministic=not sample, step=step)
         print(f"{run} after {evaluation.step:,} steps: mean return and its 95 % interval")

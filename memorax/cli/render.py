@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
         frames_per_second: float = 10.0,
         environment_seed: int = 0,
         sample: tyro.conf.FlagCreatePairsOff[bool] = False,
-        step: CheckpointStep | None = None,
+        step: CheckpointStep = "last",
     ) -> None:
         """Draw an agent acting greedily in a fresh environment.
 
@@ -36,8 +36,8 @@ def main(arguments: list[str]) -> int:
             frames_per_second: Steps shown in a second.
             environment_seed: Random seed of the environment.
             sample: Sample actions as in training, instead of taking the best one.
-            step: Checkpoint to use: its number of steps, or `best` for the one with the best mean evaluation return.
-                Default: the last complete one.
+            step: Checkpoint to use: the last complete one, the one with the best mean evaluation return, or that of a
+                number of steps.
         """
         print(
             render_run(

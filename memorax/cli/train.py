@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 
 from memorax.algorithms import ALGORITHMS
-from memorax.cli.arguments import check_options
+from memorax.cli.arguments import check_options, joined, readable
 from memorax.parts import import_own
 from memorax.training import TrainConfig, TrainingResult, run_config
 from memorax.training.config import find_algorithm, read_config_file
@@ -25,6 +25,8 @@ Attributes:
     folder: Folder of the run. Default: one in runs/ named after the settings and the time.
     debug: Find the operation that makes the first NaN or infinity; the run takes twice the memory.
 """
+
+CONFIG_FILE = tyro.conf.arg(name="config", metavar="PATH", help_behavior_hint="")
 
 
 class Command(NamedTuple):
@@ -71,8 +73,12 @@ def parse(arguments: list[str]) -> Command:
         "Options",
         [
             ("config", Annotated[settings, tyro.conf.arg(name="run")], defaults),
-            ("config_file", Annotated[Path | None, tyro.conf.arg(name="config")], None),
-            ("folder", Path | None, None),
+            (
+                "config_file",
+                Annotated[Path | None, tyro.conf.arg(name="config", metavar="PATH", help_behavior_hint="")],
+                None,
+            ),
+            ("folder", readable(Path | None, None, "folder"), None),
             ("debug", Switch, False),
         ],
         namespace={"__doc__": COMMAND},
@@ -131,18 +137,18 @@ def unchecked(config_class: type, **types: Any) -> type:
     fields = [
         (
             field.name,
-            hints[field.name],
+            readable(hints[field.name], field.default if field.default_factory is not dict else {}, field.name),
             dataclasses.field(default=field.default, default_factory=field.default_factory),
         )
         for field in dataclasses.fields(config_class)
     ]
     # What a config inherits is described where it comes from.
     ancestors = tuple(
-        type(ancestor.__name__, (), {"__doc__": ancestor.__doc__})
+        type(ancestor.__name__, (), {"__doc__": joined(ancestor.__doc__)})
         for ancestor in config_class.__mro__[1:]
         if dataclasses.is_dataclass(ancestor)
     )
-    namespace = {"__doc__": config_class.__doc__}
+    namespace = {"__doc__": joined(config_class.__doc__)}
     return dataclasses.make_dataclass(config_class.__name__, fields, bases=ancestors, namespace=namespace, frozen=True)
 
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,8 @@ from memorax.loggers import Row
 from memorax.training.best import Best
 from memorax.types import Array, PyTree
 
-Step = int | Literal["best"]
-"""How a checkpoint is named: environment steps taken in each seed, or the best one."""
+Step = int | str
+"""How a checkpoint is named: environment steps taken in each seed, "best" or "last"."""
 
 KEPT = 2
 """How many of the last checkpoints are kept by default."""
@@ -136,6 +136,8 @@ class Checkpoints:
             if shutil.disk_usage(partial).free < needed:
                 raise OSError(errno.ENOSPC, f"{needed:,} bytes needed")
             self._write(partial, facts, arrays)
+            # What is left of a damaged one without its facts would be in the way.
+            shutil.rmtree(self.folder / str(step), ignore_errors=True)
             os.replace(partial, self.folder / str(step))
             _flush(self.folder)
         except Exception as error:  # What is raised depends on the storage library.
@@ -149,13 +151,13 @@ class Checkpoints:
             if old != facts["best"]["step"] and not self._facts(self.folder / str(old))["stays"]:
                 shutil.rmtree(self.folder / str(old))
 
-    def restore(self, template: PyTree, step: Step | None = None) -> Checkpoint | None:
+    def restore(self, template: PyTree, step: Step = "last") -> Checkpoint | None:
         """Read a checkpoint.
 
         Args:
             template: a pytree of arrays, or of their shapes, as it was saved.
-            step: environment steps taken in each seed, or "best" for the best evaluation that the last intact
-                checkpoint knows of; by default the last intact one.
+            step: "last" for the last intact one, "best" for that of the best evaluation which the last intact one knows
+                of, or environment steps taken in each seed.
 
         Returns:
             The checkpoint, or `None` where none was ever completed.
@@ -172,7 +174,7 @@ class Checkpoints:
         return Checkpoint(facts["step"], facts["seconds"], tree, facts["logged"], facts["rows"], Best(**facts["best"]))
 
     def read(
-        self, choose: Callable[[Collection[str]], Iterable[str]], step: Step | None = None
+        self, choose: Callable[[Collection[str]], Iterable[str]], step: Step = "last"
     ) -> tuple[int, dict[str, np.ndarray]] | None:
         """Read some arrays of a checkpoint.
 
@@ -194,10 +196,10 @@ class Checkpoints:
         described = {name: description for name, description in facts["arrays"].items() if name in chosen}
         return facts["step"], self._read(path, described)
 
-    def _find(self, step: Step | None) -> Path | None:
+    def _find(self, step: Step) -> Path | None:
         """The folder of an intact checkpoint; `None` where none was ever completed."""
         last = self._last_intact()
-        if step is None or last is None:
+        if step == "last" or last is None:
             return last
         found = self.folder / str(self._facts(last)["best"]["step"] if step == "best" else step)
         if not (found / FACTS_FILE).exists() or find_damage(found) is not None:

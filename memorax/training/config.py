@@ -103,7 +103,7 @@ class TrainConfig:
     encoder: str | None = None
     head: str | None = None
     separate_parameters: bool = False
-    imports: Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE")] = ()
+    imports: Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE ...", help_behavior_hint="")] = ()
     previous_action: bool = False
     previous_reward: bool = False
     episode_start: bool = False
@@ -124,7 +124,7 @@ class TrainConfig:
     checkpoint_seconds: float = 30.0
     keep_checkpoints: int = KEPT
     patience: int | None = None
-    on_nan: str = "stop"
+    on_nan: Annotated[str, tyro.conf.arg(metavar="{stop,continue}")] = "stop"
     loggers: tuple[str, ...] = ("file", "terminal")
     group: str | None = None
     tags: tuple[str, ...] = ()

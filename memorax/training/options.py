@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
@@ -60,18 +60,18 @@ Steps = Annotated[
 ]
 
 
-def parse_checkpoint_step(words: list[str]) -> int | Literal["best"]:
-    """Read the step of a checkpoint: a number of steps, or `best`."""
-    return "best" if words[0] == "best" else whole_number("step", words[0])
+def parse_checkpoint_step(words: list[str]) -> int | str:
+    """Read the step of a checkpoint: a number of steps, `best` or `last`."""
+    return words[0] if words[0] in ("best", "last") else whole_number("step", words[0])
 
 
 CheckpointStep = Annotated[
-    int | Literal["best"],
+    int | str,
     PrimitiveConstructorSpec(
         nargs=1,
-        metavar="STEP|best",
+        metavar="{last,best,STEP}",
         instance_from_str=parse_checkpoint_step,
-        is_instance=lambda value: value == "best" or isinstance(value, int),
+        is_instance=lambda value: isinstance(value, int | str),
         str_from_instance=lambda value: [str(value)],
     ),
 ]

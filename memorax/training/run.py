@@ -144,14 +144,14 @@ def resume_run(
     return _train(build_agent(config), config, Path(folder), True, loggers, callbacks, debug)
 
 
-def load_run(folder: str | Path, agent: Agent | None = None, step: Step | None = None) -> Run:
+def load_run(folder: str | Path, agent: Agent | None = None, step: Step = "last") -> Run:
     """Read the agents of a run as they are at a checkpoint.
 
     Args:
         folder: the run folder.
         agent: the agent, where it was made in Python; by default the one the run's config describes.
-        step: environment steps of the checkpoint, or "best" for the one with the best mean evaluation return over
-            seeds; by default the last intact one.
+        step: which checkpoint: "last" for the last intact one, "best" for the one with the best mean evaluation return
+            over seeds, or its number of environment steps.
 
     Raises:
         ValueError: if there is no run in the folder, no such checkpoint, or that of another agent.
@@ -175,7 +175,7 @@ def evaluate_run(
     seed: int = 0,
     deterministic: bool = True,
     agent: Agent | None = None,
-    step: Step | None = None,
+    step: Step = "last",
 ) -> Evaluation:
     """Evaluate the agents of a run as they are at a checkpoint.
 
@@ -185,7 +185,7 @@ def evaluate_run(
         seed: random seed of the evaluation.
         deterministic: act greedily; otherwise as in training.
         agent: the agent, where it was made in Python.
-        step: environment steps of the checkpoint, or "best"; by default the last intact one.
+        step: which checkpoint; see `load_run`.
 
     Raises:
         ValueError: if there is no run in the folder, or no checkpoint.
@@ -220,7 +220,7 @@ def render_run(
     environment_seed: int = 0,
     deterministic: bool = True,
     agent: Agent | None = None,
-    step: Step | None = None,
+    step: Step = "last",
 ) -> Path:
     """Draw an agent of a run while it acts, as it is at a checkpoint.
 
@@ -234,7 +234,7 @@ def render_run(
         environment_seed: random seed of the environment.
         deterministic: act greedily; otherwise as in training.
         agent: the agent, where it was made in Python.
-        step: environment steps of the checkpoint, or "best"; by default the last intact one.
+        step: which checkpoint; see `load_run`.
 
     Returns:
         The path of the animation.

@@ -15,7 +15,7 @@ CHUNKS = 10
 """Chunks in a row after which what has not changed is told."""
 
 EPISODES = 100
-"""Episodes of a seed after which one return for all of them is told."""
+"""Episodes of a seed after which one return for all of them is told, if they came in `CHUNKS` chunks or more."""
 
 GRACE_SECONDS = 30.0
 """What clusters leave a job between the signal to end and its end: the default of Slurm's KillWait."""
@@ -35,7 +35,7 @@ class Watch:
         self._log_interval = log_interval
         self._warned: set[str] = set()
         self._fingerprints: dict[int, tuple[int, int]] = {}
-        self._returns: dict[int, tuple[float, int]] = {}
+        self._returns: dict[int, tuple[float, int, int]] = {}
         self._without_episodes = 0
 
     def once(self, what: str, message: str) -> None:
@@ -72,14 +72,16 @@ class Watch:
         if not row.get("episodes"):
             return
         seed, mean, count = int(row["seed"]), float(row["return"]), int(row["episodes"])
-        value, before = self._returns.get(seed, (mean, 0))
-        same = math.isclose(mean, value, rel_tol=1e-6)
-        self._returns[seed] = (value, before + count) if same else (math.nan, 0)
-        if same and before < EPISODES <= before + count:
+        value, chunks, episodes = self._returns.get(seed, (mean, 0, 0))
+        if not math.isclose(mean, value, rel_tol=1e-6):
+            value = math.nan  # from now on nothing is close to it
+        chunks, episodes = chunks + 1, episodes + count
+        self._returns[seed] = value, chunks, episodes
+        if not math.isnan(value) and chunks >= CHUNKS and episodes >= EPISODES:
             self.once(
                 "returns",
-                f"the return of seed {seed} was {value:.6g} in each of its first {before + count} episodes: look at "
-                "the rewards of the environment, and at whether exploration ever finds others",
+                f"the return of seed {seed} was {value:.6g} in each of its first {episodes} episodes: look at the "
+                "rewards of the environment, and at whether exploration ever finds others",
             )
 
     def see_learned(self, learned: Learned, rows: Sequence[Row]) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +19,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from memorax.algorithms import ALGORITHMS, PPO, PPOConfig
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, SequenceModelWrapper, heads
+from memorax.pickling import pack
 from tests.catalogue import FEATURES, make_agent
 from tests.probes import CueRecall, EndlessReward, MaskedActions
 
@@ -128,6 +133,19 @@ def test_settings_of_an_agent_cannot_be_changed() -> None:
     agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](FEATURES))
     with pytest.raises(AttributeError, match=r"cfg of PPO cannot be set: .* Make another agent"):
         agent.cfg = PPOConfig(ent_coef=1000.0)
+
+
+def test_an_agent_is_pickled_with_all_that_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent("ppo", CueRecall(), None, TORSOS["mlp"](FEATURES))
+    _, state = agent.init(jax.random.key(0))  # what it has compiled stays behind
+    _, other = pickle.loads(pickle.dumps(agent)).init(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, other.actor.params, state.actor.params)
+    assert copy.copy(agent).networks == agent.networks
+    with pytest.raises(TypeError, match=r"PPO cannot be pickled because of its env \(TypeError: cannot pickle .*lock"):
+        pack("PPO", {"cfg": PPOConfig(), "env": threading.Lock()})
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    with pytest.raises(ImportError, match=r"PPO holds functions made within functions, .* pip install cloudpickle"):
+        pickle.dumps(agent)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -13,6 +13,7 @@ import pytest
 import memorax.cli.train
 from memorax.algorithms import DQNConfig, PPOConfig
 from memorax.cli import COMMANDS, main
+from memorax.cli.arguments import joined
 from memorax.cli.compilation_cache import JAX_SETTING, KEPT_DAYS, SWITCH, cache_folder, use_compilation_cache
 from memorax.cli.errors import one_line
 from memorax.cli.train import Command, parse
@@ -240,6 +241,33 @@ def test_help_needs_nothing_heavy() -> None:
     assert all(f"  {command} " in done.stdout for command in COMMANDS)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_reads_well(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main([command, "--help"])
+    assert raised.value.code == 0
+    shown = capsys.readouterr().out
+    assert "default: None" not in shown and "{None}" not in shown
+    words = " ".join(shown.replace("│", " ").split())
+    assert f"usage: memorax {command}" in words
+    assert "Folder" in words or command == "list"
+    if command in ("evaluate", "render"):
+        assert "--step {last,best,STEP}" in words
+    if command in ("resume", "evaluate", "render", "export"):
+        assert f"usage: memorax {command} [-h] " in words and " RUN " in words.partition("╭")[0]
+
+
+def test_descriptions_are_one_line_each() -> None:
+    docstring = """What it does.
+
+        Args:
+            one: What it is, in
+                `two` lines.
+            two: Short.
+        """
+    assert joined(docstring).splitlines()[2:] == ["Args:", "    one: What it is, in `two` lines.", "    two: Short."]
+
+
 def test_commands_keep_compiled_programs_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(JAX_SETTING, raising=False)
     monkeypatch.setenv(SWITCH, "off")
@@ -269,6 +297,13 @@ def test_old_programs_are_removed_and_a_home_that_is_no_folder_is_no_error(
         os.utime(folder / name, (then, then))
     use_compilation_cache()
     assert [path.name for path in folder.iterdir()] == ["new"]
+    monkeypatch.setattr("memorax.cli.compilation_cache.KEPT_BYTES", 250)
+    for age, name in enumerate(("c", "b", "a")):
+        (folder / name).write_bytes(bytes(100))
+        os.utime(folder / name, (time.time() - age, time.time() - age))
+    monkeypatch.delenv(JAX_SETTING)
+    use_compilation_cache()
+    assert {path.name for path in folder.iterdir()} == {"new", "b", "c"}, "the oldest goes where there are too many"
     monkeypatch.delenv(JAX_SETTING)
     monkeypatch.setenv(SWITCH, "/dev/null/cache")
     use_compilation_cache()

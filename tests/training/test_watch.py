@@ -39,18 +39,26 @@ def test_episodes_of_one_step_are_told(watch: Watch, caplog: pytest.LogCaptureFi
 
 
 def test_returns_that_never_change_are_told(watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
-    watch.see_rows([row(**episodes(0.0, 60))])
-    watch.see_rows([row(episodes=0)])
+    for _ in range(CHUNKS - 1):
+        watch.see_rows([row(**episodes(0.0, 60))])
+        watch.see_rows([row(episodes=0)])
     assert caplog.messages == []
-    watch.see_rows([row(**episodes(0.0, 60))])
+    for _ in range(2):
+        watch.see_rows([row(**episodes(0.0, 60))])
     (message,) = caplog.messages
-    assert message.startswith("the return of seed 3 was 0 in each of its first 120 episodes")
+    assert message.startswith("the return of seed 3 was 0 in each of its first 600 episodes")
+
+
+def test_a_few_episodes_may_have_one_return(watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2 * CHUNKS):
+        watch.see_rows([row(**episodes(0.0, 1))])
+    assert caplog.messages == []
 
 
 def test_returns_that_changed_once_are_not_told(watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
     watch.see_rows([row(**episodes(1.0, 60))])
     watch.see_rows([row(**episodes(2.0, 1))])
-    for _ in range(10):
+    for _ in range(2 * CHUNKS):
         watch.see_rows([row(**episodes(1.0, 60))])
     assert caplog.messages == []
 
