@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,24 @@ import numpy as np
 
 from memorax.deployment.acting import AgentProgram
 from memorax.deployment.exported import KEY_WORDS, require
-from memorax.deployment.manifest import CARRY_FILE, MANIFEST_FILE, PARAMS_FILE, PROGRAM_FILES, write_manifest
+from memorax.deployment.manifest import (
+    CARRY_FILE,
+    MANIFEST_FILE,
+    ONNX_FILE,
+    PARAMS_FILE,
+    PROGRAM_FILES,
+    write_manifest,
+)
+from memorax.deployment.onnx_export import onnx_model
+from memorax.deployment.onnx_graph import OPSET
 from memorax.deployment.policy import Policy
 from memorax.deployment.program import Arrays
 from memorax.environments.space_json import space_to_json
 from memorax.types import Array, PyTree
 from memorax.version import __version__
+
+if TYPE_CHECKING:
+    from memorax.training.checkpoints import Step
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PACKAGES = ("jax", "jaxlib", "flax", "numpy")
@@ -35,8 +47,9 @@ def export_policy(policy: Policy, folder: str | Path, training: Mapping[str, Any
         training: how it was trained, as JSON holds it, for the manifest.
 
     Returns:
-        The folder: programs as StableHLO for any number of rows, parameters and first carry as safetensors, and
-        `manifest.json`, which describes them.
+        The folder: programs as StableHLO for any number of rows, and as ONNX where the package `onnx` is installed and
+        every operation has a counterpart; parameters and first carry as safetensors; and `manifest.json`, which
+        describes them.
 
     Raises:
         ValueError: if the folder holds an exported policy, or this is one that was loaded from such a folder.
@@ -53,10 +66,22 @@ def export_policy(policy: Policy, folder: str | Path, training: Mapping[str, Any
     for name, file in PROGRAM_FILES.items():
         (path / file).write_bytes(serialized_program(program, sampling=name == "sampling"))
         programs[name] = {"file": file, "platforms": list(PLATFORMS)}
+    programs["onnx"] = _write_onnx(program, path)
     save_file(program.params, path / PARAMS_FILE)
     save_file({name: jnp.asarray(rows) for name, rows in program.first_carry.items()}, path / CARRY_FILE)
     write_manifest(path, {**describe(program), "programs": programs, "training": dict(training or {})})
     return path
+
+
+def _write_onnx(program: AgentProgram, folder: Path) -> dict[str, Any]:
+    """Write the greedy policy as ONNX. Returns what the manifest says of it, or why there is none."""
+    try:
+        model = onnx_model(program)
+    except (ImportError, NotImplementedError) as error:
+        return {"file": None, "reason": str(error)}
+    (folder / ONNX_FILE).write_bytes(model.SerializeToString())
+    names = {"inputs": [x.name for x in model.graph.input], "outputs": [x.name for x in model.graph.output]}
+    return {"file": ONNX_FILE, "opset": OPSET, **names}
 
 
 def serialized_program(program: AgentProgram, sampling: bool) -> bytearray:
@@ -76,27 +101,11 @@ def serialized_program(program: AgentProgram, sampling: bool) -> bytearray:
         return program.acting.step(params, observation, carry, done, None, reward, key)
 
     (environments,) = export.symbolic_shape("environments")
-    arguments = step_shapes(program, environments * program.num_agents)
+    arguments = program.step_shapes(environments * program.num_agents)
     if sampling:
         arguments = (*arguments, jax.ShapeDtypeStruct((KEY_WORDS,), jnp.uint32))
     exported = export.export(jax.jit(sample if sampling else greedy), platforms=PLATFORMS)(*arguments)
     return exported.serialize()
-
-
-def step_shapes(program: AgentProgram, rows: Any) -> tuple[PyTree, ...]:
-    """The shapes of `(params, observation, carry, done, previous_reward)` for a number of rows."""
-    element = jax.eval_shape(program.observation_space.sample, jax.random.key(0))
-
-    def of_rows(leaf: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((rows, *leaf.shape), leaf.dtype)
-
-    return (
-        jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), program.params),
-        jax.tree.map(of_rows, element),
-        {name: of_rows(first[0]) for name, first in program.first_carry.items()},
-        jax.ShapeDtypeStruct((rows,), jnp.bool_),
-        jax.ShapeDtypeStruct((rows,), jnp.float32),
-    )
 
 
 def describe(program: AgentProgram) -> dict[str, Any]:
@@ -122,13 +131,14 @@ def _description(array: Any) -> dict[str, Any]:
     return {"shape": list(array.shape), "dtype": np.dtype(array.dtype).name}
 
 
-def export_run(run: str | Path, folder: str | Path, seed: int | None = None) -> Path:
-    """Export the policy of a run, as it is at its last intact checkpoint; see `export_policy`.
+def export_run(run: str | Path, folder: str | Path, seed: int | None = None, step: Step | None = None) -> Path:
+    """Export the policy of a run; see `export_policy`.
 
     Args:
         run: the folder of the run.
         folder: the folder to write.
         seed: random seed of the agent; by default the first of the run.
+        step: environment steps of the checkpoint, or "best"; by default the last intact one.
 
     Raises:
         ValueError: if there is no run, no checkpoint or no such seed, or the folder holds an exported policy.
@@ -136,7 +146,7 @@ def export_run(run: str | Path, folder: str | Path, seed: int | None = None) -> 
     """
     from memorax.deployment.loading import load_policy
 
-    policy = load_policy(run, seed)
+    policy = load_policy(run, seed, step=step)
     return export_policy(policy, folder, describe_training(Path(run), seed))
 
 

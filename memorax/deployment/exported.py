@@ -85,8 +85,12 @@ def load_exported(folder: Path) -> ExportedProgram:
     )
 
 
-def require(module: str) -> Any:
-    """A module of the packages that exported policies need.
+def require(module: str, extra: str = "export") -> Any:
+    """A module of a package that exported policies need.
+
+    Args:
+        module: name of the module.
+        extra: the optional part of memorax that the package belongs to.
 
     Raises:
         ImportError: if a package is missing, in one line with the command that installs it.
@@ -98,4 +102,4 @@ def require(module: str) -> Any:
             importlib.import_module("flatbuffers")
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ImportError(f"exported policies need the package {error.name!r}: {install_command('export')}") from error
+        raise ImportError(f"exported policies need the package {error.name!r}: {install_command(extra)}") from error

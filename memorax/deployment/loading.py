@@ -15,6 +15,7 @@ from memorax.deployment.program import Program
 
 if TYPE_CHECKING:
     from memorax.algorithms.algorithm import Algorithm
+    from memorax.training.checkpoints import Step
 
 STATE = "1."
 """What the names of a checkpoint's arrays start with that are of the agents' states; the others are random keys."""
@@ -25,6 +26,7 @@ def load_policy(
     seed: int | None = None,
     deterministic: bool = True,
     sampling_seed: int = 0,
+    step: Step | None = None,
     agent: Algorithm[Any, Any] | None = None,
 ) -> Policy:
     """Load the policy of a trained agent, ready to act.
@@ -32,10 +34,11 @@ def load_policy(
     Neither the environment nor its package is needed; for an exported policy, neither is any network.
 
     Args:
-        source: the folder of a run, of whose agents the last intact checkpoint counts; or that of an exported policy.
+        source: the folder of a run, or that of an exported policy.
         seed: random seed of the agent; by default the first of the run. An exported policy is that of one agent.
         deterministic: act greedily; otherwise sample as in training.
         sampling_seed: random seed of what is sampled.
+        step: environment steps of the run's checkpoint, or "best"; by default the last intact one.
         agent: the agent, where it was made in Python.
 
     Raises:
@@ -44,14 +47,14 @@ def load_policy(
     """
     folder = Path(source)
     if not (folder / MANIFEST_FILE).is_file():
-        return Policy(_run_program(folder, seed, agent), deterministic, sampling_seed)
+        return Policy(_run_program(folder, seed, step, agent), deterministic, sampling_seed)
     trained = read_manifest(folder)["training"].get("seed", seed)
     if seed not in (None, trained):
         raise ValueError(f"seed ({seed}) must be that of the exported policy: {trained}")
     return Policy(load_exported(folder), deterministic, sampling_seed)
 
 
-def _run_program(folder: Path, seed: int | None, agent: Algorithm[Any, Any] | None) -> Program:
+def _run_program(folder: Path, seed: int | None, step: Step | None, agent: Algorithm[Any, Any] | None) -> Program:
     # Here rather than above: what was exported is loaded without any of it.
     from memorax.deployment.acting import Acting, make_program, take_params
     from memorax.environments.interface import describe_interface, interface_from_json
@@ -80,7 +83,7 @@ def _run_program(folder: Path, seed: int | None, agent: Algorithm[Any, Any] | No
         of_the_state = [name.removeprefix(STATE) for name in names if name.startswith(STATE)]
         return [f"{STATE}{name}" for name in acting.sources(of_the_state).values()]
 
-    read = Checkpoints(checkpoints_folder(folder)).read(choose)
+    read = Checkpoints(checkpoints_folder(folder)).read(choose, step)
     if read is None:
         raise ValueError(f"{folder} holds no checkpoint yet: go on with it by `memorax resume {folder}`")
     index = seed - record.seed

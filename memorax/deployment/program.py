@@ -71,6 +71,21 @@ class Program(abc.ABC):
             for name, rows in self.first_carry.items()
         }
 
+    def step_shapes(self, rows: Any) -> tuple[PyTree, ...]:
+        """The shapes of `(params, observation, carry, done, previous_reward)` for a number of rows."""
+        element = jax.eval_shape(self.observation_space.sample, jax.random.key(0))
+
+        def of_rows(leaf: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((rows, *leaf.shape), leaf.dtype)
+
+        return (
+            jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.params),
+            jax.tree.map(of_rows, element),
+            {name: of_rows(first[0]) for name, first in self.first_carry.items()},
+            jax.ShapeDtypeStruct((rows,), np.bool_),
+            jax.ShapeDtypeStruct((rows,), np.float32),
+        )
+
 
 def checked(space: Space, value: Any, lead: tuple[int, ...], name: str = "observation") -> PyTree:
     """An element of a space, or a batch of them, as arrays in the types of the space.
