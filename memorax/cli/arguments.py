@@ -14,6 +14,7 @@ import tyro
 OTHER_NAMES: Mapping[str, str] = {
     "algo": "algorithm",
     "batch-size": "num-minibatches",
+    "cores": "devices",
     "discount": "gamma",
     "entropy-coef": "ent-coef",
     "env": "environment",
@@ -22,6 +23,7 @@ OTHER_NAMES: Mapping[str, str] = {
     "epochs": "update-epochs",
     "episodes": "num-episodes",
     "fps": "frames-per-second",
+    "gpus": "devices",
     "hidden-size": "features",
     "lr": "learning-rate",
     "model": "torso",

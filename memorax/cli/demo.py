@@ -9,6 +9,7 @@ from memorax.algorithms import PPOConfig
 from memorax.cli.arguments import call_command
 from memorax.evaluation.plot import plot_runs
 from memorax.training import TrainConfig, run_config
+from memorax.training.devices import cores_to_devices
 from memorax.training.run import LEARNING_CURVE
 
 TORSOS = ("gru", "mlp")
@@ -36,6 +37,7 @@ def main(arguments: list[str]) -> int:
         Args:
             folder: Folder for both runs and the picture. Default: one in runs/ named after the time.
         """
+        cores_to_devices()
         path = folder or Path("runs") / f"demo-{datetime.datetime.now():%Y%m%d-%H%M%S}"
         runs = [run_config(demo_config(torso), path / torso) for torso in TORSOS]
         for torso, (_, result) in zip(TORSOS, runs, strict=True):

@@ -9,13 +9,20 @@ import tyro
 from memorax.cli.arguments import call_command
 from memorax.cli.train import report
 from memorax.training import resume_run
+from memorax.training.devices import cores_to_devices
+from memorax.training.folder import load_config
 from memorax.training.options import Steps, Switch
 
 
 def main(arguments: list[str]) -> int:
     """Continue a run."""
 
-    def command(run: tyro.conf.Positional[Path], total_steps: Steps | None = None, debug: Switch = False) -> None:
+    def command(
+        run: tyro.conf.Positional[Path],
+        total_steps: Steps | None = None,
+        debug: Switch = False,
+        devices: int | None = None,
+    ) -> None:
         """Continue a run from its last complete checkpoint.
 
         Args:
@@ -23,7 +30,9 @@ def main(arguments: list[str]) -> int:
             total_steps: Environment steps to train each agent for, counted from the beginning of the run. Default: as
                 many as the run was started with.
             debug: Find the operation that makes the first NaN or infinity; the run takes twice the memory.
+            devices: Number of devices that the agents are spread over. Default: as the run was started.
         """
-        report(run, resume_run(run, total_steps, debug=debug))
+        cores_to_devices(load_config(run).devices if devices is None else devices)
+        report(run, resume_run(run, total_steps, debug=debug, devices=devices))
 
     return call_command(command, "resume", arguments)

@@ -15,6 +15,7 @@ from memorax.cli.arguments import check_options, joined, readable
 from memorax.parts import import_own
 from memorax.training import TrainConfig, TrainingResult, run_config
 from memorax.training.config import find_algorithm, read_config_file
+from memorax.training.devices import cores_to_devices
 from memorax.training.options import Switch
 
 COMMAND = """What `memorax train` takes.
@@ -46,6 +47,7 @@ class Command(NamedTuple):
 def main(arguments: list[str]) -> int:
     """Train an agent in a new run folder."""
     command = parse(arguments)
+    cores_to_devices(command.config.devices)
     path, result = run_config(command.config, command.folder, debug=command.debug)
     report(path, result)
     return 0

@@ -13,7 +13,7 @@ import numpy as np
 from memorax.evaluation.runs import read_config, read_logged
 
 SAME_SETTING = (
-    *("seed", "num_seeds", "loggers", "checkpoint_seconds", "keep_checkpoints"),
+    *("seed", "num_seeds", "devices", "loggers", "checkpoint_seconds", "keep_checkpoints"),
     *("log_interval", "evaluation_interval", "evaluation_steps", "group", "tags"),
 )
 """Settings in which the runs of one curve may differ: which seeds, and how they are watched."""

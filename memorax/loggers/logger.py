@@ -28,6 +28,7 @@ class RunDescription:
             happens again.
         total_steps: environment steps it will take in each seed.
         num_seeds: number of seeds that run side by side.
+        devices: the devices they are spread over, such as "2 x cpu".
         group: what it has in common with other runs, such as the experiment they belong to.
         tags: words to find it by.
         config: the settings, as JSON would hold them.
@@ -39,6 +40,7 @@ class RunDescription:
     step: int
     total_steps: int
     num_seeds: int
+    devices: str = ""
     group: str | None = None
     tags: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)

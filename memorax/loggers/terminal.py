@@ -54,7 +54,8 @@ class TerminalLogger(Logger):
         self._run = run
         self._step = run.step
         if not self._console.is_terminal:
-            self._print(f"{run.name}: {run.total_steps:,} steps, {_seeds(run.num_seeds)}")
+            on = f" on {run.devices}" if run.devices else ""
+            self._print(f"{run.name}: {run.total_steps:,} steps{on}, {_seeds(run.num_seeds)}")
 
     def log(self, rows: Sequence[Row], steps_per_second: float) -> None:
         """Show the rows; a metric that is in none of them keeps the last value it had."""

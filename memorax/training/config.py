@@ -77,6 +77,8 @@ class TrainConfig:
         total_steps: Environment steps that each agent is trained for, counted over all its environments.
         num_seeds: Number of agents that are trained side by side in one program, each with its own seed.
         seed: Random seed of the first agent; agent i uses seed + i.
+        devices: Number of devices that the agents are spread over: GPUs, TPU cores or, where there are none, cores of
+            the CPU. Default: all that there are.
         log_interval: Environment steps between two rows of metrics. Default: about a hundredth of the run.
         evaluation_interval: Environment steps between two evaluations. Default: a twentieth of the run, but at least
             the length of an evaluation.
@@ -118,6 +120,7 @@ class TrainConfig:
     total_steps: Steps = 1_000_000
     num_seeds: int = 1
     seed: int = 0
+    devices: int | None = None
     log_interval: Steps | None = None
     evaluation_interval: Steps | None = None
     evaluation_steps: Steps | None = None
@@ -157,7 +160,7 @@ class TrainConfig:
         if self.head is not None and not is_own(self.head):
             look_up("head", self.head, dict.fromkeys(heads.HEAD_NAMES))
         require_positive(self, "features", "learning_rate", "critic_learning_rate", "max_grad_norm", "num_seeds")
-        require_positive(self, "keep_checkpoints", "patience")
+        require_positive(self, "devices", "keep_checkpoints", "patience")
         require_one_of(self, "on_nan", *ON_NAN)
         require_positive(self, *COUNTS_OF_STEPS)
 

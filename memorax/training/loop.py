@@ -24,6 +24,7 @@ from memorax.training.best import Best
 from memorax.training.callbacks import Callback, Event, asks_to_stop, callback_name
 from memorax.training.checkpoints import KEPT, Checkpoint, Checkpoints
 from memorax.training.debugging import explain
+from memorax.training.devices import Placement, make_placement
 from memorax.training.finite import ON_NAN, Finding, NotFinite, describe, examine, find_not_finite
 from memorax.training.folder import check_folder, checkpoints_folder, create_folder, owned
 from memorax.training.interruption import Interrupted, Interruption
@@ -94,11 +95,13 @@ def train(
     patience: int | None = None,
     on_nan: str = "stop",
     debug: bool = False,
+    devices: int | None = None,
 ) -> TrainingResult:
     """Train an agent.
 
-    The same arguments give the same result, bit for bit on the same device, whether or not the run was killed and
-    resumed in between. A signal (Ctrl-C, SIGTERM, or one that warns of the end of a cluster's job) stops the run after
+    The same arguments give the same result, bit for bit on the same kind of device, whether or not the run was killed
+    and resumed in between; on a CPU an agent learns the same whichever others it is trained with, and on any number of
+    cores. A signal (Ctrl-C, SIGTERM, or one that warns of the end of a cluster's job) stops the run after
     the chunk that is running.
 
     Args:
@@ -127,6 +130,7 @@ def train(
             checkpoint is a good one; or "continue", where it is told once for each seed.
         debug: find the operation that made the first NaN or infinity where the run stops for one. A copy of the state
             is kept meanwhile.
+        devices: number of devices that seeds are spread over, by default all that JAX has; see `make_placement`.
 
     Returns:
         The keys and states at the end.
@@ -143,6 +147,7 @@ def train(
     intervals = log_interval, evaluation_interval
     schedule = make_schedule(agent.steps_per_iteration, total_steps, *intervals, evaluation_steps)
     _check_seeds(agent, seed, num_seeds)
+    placement = make_placement(agent.env, num_seeds, devices)
     for name, number in (("keep_checkpoints", keep_checkpoints), ("patience", patience)):
         if number is not None and number < 1:
             raise ValueError(f"{name} ({number}) must be at least 1")
@@ -161,7 +166,7 @@ def train(
             stack.enter_context(owned(path))
             record = resumed_record(path, seed, num_seeds, total_steps, config)
         else:
-            record = new_record(agent, path, seed, num_seeds, total_steps, config or {}, group, tags)
+            record = new_record(agent, path, seed, num_seeds, total_steps, config or {}, group, tags, placement.devices)
             if path is not None:
                 check_folder(path)
                 path.mkdir(parents=True, exist_ok=True)
@@ -173,6 +178,7 @@ def train(
             agent,
             schedule,
             record,
+            placement,
             resume,
             path,
             evaluation_steps,
@@ -216,6 +222,7 @@ class _Run:
         agent: Agent,
         schedule: Schedule,
         record: RunRecord,
+        placement: Placement,
         resumed: bool,
         folder: Path | None,
         evaluation_steps: int,
@@ -230,6 +237,7 @@ class _Run:
         self.agent = agent
         self.schedule = schedule
         self.record = record
+        self.placement = placement
         self.resumed = resumed
         self.seeds = np.arange(record.seed, record.seed + record.num_seeds)
         self.folder = folder
@@ -242,7 +250,7 @@ class _Run:
         self.loggers = loggers
         self.callbacks = callbacks
         self.interruption = Interruption()
-        self.programs = _programs(agent)
+        self.programs = _programs(agent, placement)
         self.best = Best()
         self.stopped: str | None = None
         self.watch = Watch(_log, schedule.chunk * agent.steps_per_iteration)
@@ -259,9 +267,9 @@ class _Run:
         iteration = begun.step // steps_per_iteration
         self._mind_patience()
         if not rows and not self._next_chunk(iteration):
-            return TrainingResult(key, state, begun.step, [], self.stopped)
+            return self._result(key, state, begun.step, [])
         if self.folder is not None and self.resumed:
-            self.record = self.record.at(begun.step)
+            self.record = self.record.at(begun.step, self.placement.devices)
             self.record.write(self.folder)
         logged = begun.logged
         started = self.saved = time.monotonic()
@@ -286,8 +294,8 @@ class _Run:
             iteration += length
             step = iteration * steps_per_iteration
             elapsed = begun.seconds + time.monotonic() - started
-            episodes, metrics = jax.device_get(kept)
-            learned = jax.device_get(self.programs.examine(state))
+            episodes, metrics = self.placement.fetch(kept)
+            learned = self.placement.fetch(self.programs.examine(state))
             rows = self._rows(episodes, metrics, step, elapsed)
             if self.stops and (findings := find_not_finite(metrics, learned)):
                 self._log(rows, speed)
@@ -307,6 +315,10 @@ class _Run:
             in_python = f"train(agent, ..., folder={str(self.folder)!r}, resume=True)"
             command = None if "hyperparameters" in self.record.config else in_python
             raise Interrupted(self.interruption.signal, self.folder, step, command)
+        return self._result(key, state, step, rows)
+
+    def _result(self, key: Key, state: PyTree, step: int, rows: list[Row]) -> TrainingResult:
+        key, state = self.placement.without_repeated((key, state))
         return TrainingResult(key, state, step, rows, self.stopped)
 
     def _after_chunk(self, rows: Sequence[Row], speed: float, key: Key, state: PyTree, elapsed: float) -> None:
@@ -324,7 +336,7 @@ class _Run:
                 raise ValueError("a callback cannot save a run without a folder: pass folder to train")
             self._save(key, state, step, elapsed, step, [], stays=True)
 
-        event = Event(step, rows, self.agent, state, save)
+        event = Event(step, rows, self.agent, self.placement.without_repeated(state), save)
         for callback in self.callbacks:
             if asks_to_stop(callback, event):
                 self.stopped = f"{callback_name(callback)} stopped the run"
@@ -349,11 +361,11 @@ class _Run:
         keys = jax.vmap(jax.random.key)(self.seeds)
         if self.checkpoints is not None and self.checkpoints.steps:
             self._status("restoring")
-            checkpoint = self.checkpoints.restore(jax.eval_shape(self.programs.init, keys))
+            checkpoint = self.checkpoints.restore(jax.eval_shape(jax.vmap(self.agent.init), keys))
             if checkpoint is not None:
-                return replace(checkpoint, tree=self._reopen(*checkpoint.tree))
+                return replace(checkpoint, tree=self._reopen(*self.placement.place(checkpoint.tree)))
         self._status("initialising")
-        key, state = self.programs.init(keys)
+        key, state = self.programs.init(self.placement.place(keys))
         # A member may start with two names for one array (a target network), which cannot be donated twice.
         tree = key, jax.tree.map(jnp.copy, state)
         return Checkpoint(step=0, seconds=0.0, tree=tree, logged=0, rows=[], best=Best())
@@ -380,6 +392,7 @@ class _Run:
             step=logged,
             total_steps=self.schedule.total * self.agent.steps_per_iteration,
             num_seeds=len(self.seeds),
+            devices=self.placement.describe(),
             group=self.record.group,
             tags=self.record.tags,
             config=self.record.config,
@@ -391,9 +404,10 @@ class _Run:
         """Rows with what an evaluation adds to them."""
         self._status("evaluating")
         iteration = np.uint32(int(rows[0]["step"]) // self.agent.steps_per_iteration)
-        episodes = self.programs.evaluate(self.evaluation_steps, self.seeds, iteration, state)
+        seeds = self.placement.place(self.seeds)
+        episodes = self.programs.evaluate(self.evaluation_steps, seeds, iteration, state)
         self._wait(episodes)
-        episodes = jax.device_get(episodes)
+        episodes = self.placement.fetch(episodes)
         if unfinished := int(np.sum(episodes.unfinished)):
             count = int(np.sum(episodes.count))
             warning = unfinished_warning(unfinished, count, "evaluation_steps", self.evaluation_steps)
@@ -416,7 +430,7 @@ class _Run:
         quantity = next(iter(first.quantities))
         if before is not None:
             self._status("debugging")
-            told += f"; {explain(self.agent, self.programs.chunk(1), *before, len(steps))}"
+            told += f"; {explain(self.agent, jax.vmap(self.programs.chunk(1)), *before, len(steps))}"
         kept = self.checkpoints.steps if self.checkpoints is not None else []
         if self.folder is None:
             remedy = "pass a folder to keep checkpoints, and debug=True to find the operation"
@@ -455,7 +469,7 @@ class _Run:
     ) -> None:
         if self.checkpoints is not None:
             self._status("saving")
-            self.checkpoints.save(step, seconds, (key, state), logged, waiting, self.best, stays)
+            self.checkpoints.save(step, seconds, self.placement.fetch((key, state)), logged, waiting, self.best, stays)
         self.saved = time.monotonic()
 
     def _wait(self, arrays: PyTree) -> None:
@@ -492,47 +506,48 @@ class _Run:
 class _Programs:
     """What is compiled for an agent, for all seeds at once."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, placement: Placement) -> None:
         self.agent = agent
-        self.init = jax.jit(jax.vmap(agent.init))
-        self.restart = jax.jit(jax.vmap(agent.restart))
+        self.placement = placement
+        self.init = jax.jit(placement.over_agents(agent.init))
+        self.restart = jax.jit(placement.over_agents(agent.restart))
         self.evaluate = jax.jit(self._evaluate, static_argnums=0)
-        self.examine = jax.jit(jax.vmap(lambda state: examine(agent, state)))
-        self._traced: dict[tuple[int, int], jax.stages.Traced] = {}
-        self._compiled: dict[tuple[int, int], Chunk] = {}
+        self.examine = jax.jit(placement.over_agents(lambda state: examine(agent, state)))
+        self._traced: dict[int, jax.stages.Traced] = {}
+        self._compiled: dict[int, Chunk] = {}
 
     def chunk(self, iterations: int) -> Chunk:
-        """The program of a chunk as a function of JAX's."""
+        """A chunk of one agent."""
         num_steps = iterations * self.agent.steps_per_iteration
-        return jax.vmap(lambda key, state: self.agent.train(key, state, num_steps=num_steps, keep=summarize))
+        return lambda key, state: self.agent.train(key, state, num_steps=num_steps, keep=summarize)
 
     def trace(self, iterations: int, key: Key, state: PyTree) -> jax.stages.Traced:
         """The program of a chunk before it is compiled; it takes over the memory of the state."""
-        size = iterations, len(key)
-        if size not in self._traced:
-            self._traced[size] = jax.jit(self.chunk(iterations), donate_argnums=1).trace(key, state)
-        return self._traced[size]
+        if iterations not in self._traced:
+            program = self.placement.updating_agents(self.chunk(iterations))
+            self._traced[iterations] = jax.jit(program, donate_argnums=1).trace(key, state)
+        return self._traced[iterations]
 
     def compile(self, iterations: int, key: Key, state: PyTree, status: Callable[[str], None]) -> Chunk:
         """The program of a chunk."""
-        size = iterations, len(key)
-        if size not in self._compiled:
+        if iterations not in self._compiled:
             status("compiling")
-            self._compiled[size] = self.trace(iterations, key, state).lower().compile()
-        return self._compiled[size]
+            self._compiled[iterations] = self.trace(iterations, key, state).lower().compile()
+        return self._compiled[iterations]
 
     def _evaluate(self, num_steps: int, seeds: Array, iteration: Array, states: PyTree) -> Episodes:
         """Sums over the episodes of an evaluation, `[seeds]`; the keys of training are left alone."""
 
-        def evaluate(seed: Array, state: PyTree) -> Episodes:
+        def evaluate(seed: Array, iteration: Array, state: PyTree) -> Episodes:
             key = jax.random.fold_in(key_for(jax.random.key(seed), "evaluation in training"), iteration)
             return count_evaluated_episodes(self.agent.evaluate(key, state, num_steps)[1])
 
-        return jax.vmap(evaluate)(seeds, states)
+        return self.placement.over_agents(evaluate, 1)(seeds, iteration, states)
 
 
-def _programs(agent: Agent) -> _Programs:
+def _programs(agent: Agent, placement: Placement) -> _Programs:
     """Kept with the agent for its next run, which then starts at once, and gone with it."""
-    if "training" not in agent.others_compiled:
-        agent.others_compiled["training"] = _Programs(agent)
-    return agent.others_compiled["training"]
+    kept = agent.others_compiled.setdefault("training", {})
+    if placement not in kept:
+        kept[placement] = _Programs(agent, placement)
+    return kept[placement]

@@ -7,7 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -19,9 +19,8 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 COMMIT = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
-def describe_origin() -> dict[str, Any]:
+def describe_origin(devices: Sequence[jax.Device]) -> dict[str, Any]:
     """The date, the command, the commit of the working directory, versions, devices and the kind of random keys."""
-    devices = jax.devices()
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
@@ -60,9 +59,16 @@ def differences(origin: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     then, versions = origin.get("versions", {}), now["versions"]
     pairs = {
         **{name: (then.get(name), versions[name]) for name in ("memorax", *PACKAGES)},
-        **{name: (origin.get(name), now[name]) for name in ("device", "x64")},
+        "device": (_device(origin), _device(now)),
+        "x64": (origin.get("x64"), now["x64"]),
     }
     return [f"{name} {one} -> {other}" for name, (one, other) in pairs.items() if one not in (None, other)]
+
+
+def _device(origin: Mapping[str, Any]) -> str | None:
+    """The devices of an origin, where their number changes numbers: agents are the same on any number of cores."""
+    device: str | None = origin.get("device")
+    return "cpu" if device is not None and device.endswith(" x cpu") else device
 
 
 def _commit() -> str | None:

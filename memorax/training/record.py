@@ -58,9 +58,9 @@ class RunRecord:
         facts = dataclasses.asdict(self)
         write_config(folder, facts.pop("config"), facts)
 
-    def at(self, step: int) -> RunRecord:
+    def at(self, step: int, devices: Sequence[jax.Device]) -> RunRecord:
         """The record of a run that goes on from a step in the surroundings of this process; says how they differ."""
-        now = describe_origin()
+        now = describe_origin(devices)
         last = self.resumed[-1] if self.resumed else self.origin
         if changed := differences(last, now):
             logging.getLogger(__name__).warning(
@@ -78,6 +78,7 @@ def new_record(
     config: Mapping[str, Any],
     group: str | None,
     tags: Sequence[str],
+    devices: Sequence[jax.Device],
 ) -> RunRecord:
     """The record of a run that begins here and now."""
     return RunRecord(
@@ -91,7 +92,7 @@ def new_record(
         config=config,
         parameters=count_parameters(agent),
         interface=_interface(agent),
-        origin=describe_origin(),
+        origin=describe_origin(devices),
     )
 
 

@@ -125,6 +125,7 @@ def resume_run(
     loggers: Sequence[Logger] | None = None,
     callbacks: Sequence[Callback] = (),
     debug: bool = False,
+    devices: int | None = None,
 ) -> TrainingResult:
     """Go on with the run in a folder.
 
@@ -134,6 +135,7 @@ def resume_run(
         loggers: loggers to use in place of those that the config names.
         callbacks: functions to call after each chunk; see `train`.
         debug: find the operation that made the first NaN or infinity; see `train`.
+        devices: number of devices in place of what the config says.
 
     Raises:
         ValueError: if there is no run in the folder or it cannot be resumed.
@@ -141,6 +143,8 @@ def resume_run(
     config = load_config(Path(folder))
     if total_steps is not None:
         config = dataclasses.replace(config, total_steps=total_steps)
+    if devices is not None:
+        config = dataclasses.replace(config, devices=devices)
     return _train(build_agent(config), config, Path(folder), True, loggers, callbacks, debug)
 
 
@@ -280,6 +284,7 @@ def _train(
         patience=config.patience,
         on_nan=config.on_nan,
         debug=debug,
+        devices=config.devices,
     )
     if (folder / METRICS_FILE).exists():
         plot_runs([folder], folder / LEARNING_CURVE)

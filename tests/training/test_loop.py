@@ -17,7 +17,6 @@ from memorax.algorithms import DQNConfig
 from memorax.evaluation import read_metrics
 from memorax.evaluation.curves import group_curves
 from memorax.loggers import FileLogger, Logger, Outcome, Row, RunDescription
-from memorax.testing import check_close
 from memorax.training import Interrupted, TrainingResult, build_agent, evaluate_run, load_run, run_config, train
 from memorax.training.checkpoints import Checkpoints, to_arrays
 from memorax.training.finite import Learned
@@ -143,7 +142,7 @@ def test_seeds_train_as_they_do_alone(agent: Agent, whole: tuple[Path, TrainingR
     result = train(agent, 8 * STEPS, seed=4, log_interval=STEPS, evaluation_steps=128, loggers=[recorder])
     alone, together = to_arrays(result.state), to_arrays(whole[1].state)
     for name, array in alone.items():
-        check_close(array[0], together[name][1], 1e-4, truth=name)
+        np.testing.assert_array_equal(array[0], together[name][1], err_msg=name)
 
 
 def test_a_second_run_with_the_same_agent_compiles_nothing(agent: Agent, whole: tuple[Path, TrainingResult]) -> None:

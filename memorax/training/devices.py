@@ -1,0 +1,181 @@
+"""Spreads the agents of a run over devices: the cores of a CPU, GPUs, TPU cores."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from memorax.environments.environment import Environment
+from memorax.types import Array, Key, PyTree
+
+SEEDS = "seeds"
+"""The axis of the mesh over which seeds are spread."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which devices train which agents of a run: each device has the same number of rows, side by side.
+
+    Where the devices do not divide the agents, the last rows repeat the last agent, and are left out of everything that
+    leaves the device.
+
+    Attributes:
+        devices: the devices.
+        num_seeds: agents of the run.
+    """
+
+    devices: tuple[jax.Device, ...]
+    num_seeds: int
+
+    @property
+    def rows(self) -> int:
+        """Agents that are trained, with the repeated ones."""
+        return math.ceil(self.num_seeds / len(self.devices)) * len(self.devices)
+
+    def describe(self) -> str:
+        """The number of devices and what they are, such as "2 x cpu"."""
+        return f"{len(self.devices)} x {self.devices[0].device_kind}"
+
+    def over_agents(self, program: Callable[..., Any], *shared: int) -> Callable[..., Any]:
+        """A function of one agent as one of all rows, of which every device computes its own.
+
+        Args:
+            program: function of pytrees.
+            shared: positions of arguments that are the same for all agents.
+
+        Returns:
+            The function of pytrees with leaves `[rows, ...]`, which returns such.
+        """
+
+        def rows(*arguments: Any) -> Any:
+            if self._side_by_side:
+                axes = [None if i in shared else 0 for i in range(len(arguments))]
+                return jax.vmap(program, in_axes=axes)(*arguments)
+            own = {i: argument for i, argument in enumerate(arguments) if i not in shared}
+            return jax.lax.map(lambda row: program(*(row.get(i, x) for i, x in enumerate(arguments))), own)
+
+        return self._spread(rows, shared)
+
+    def updating_agents(self, program: Callable[..., Any]) -> Callable[..., Any]:
+        """As `over_agents`, of a function `(key, state) -> (key, state, kept)` whose states are changed in place."""
+
+        def rows(keys: Key, states: PyTree) -> tuple[Key, PyTree, PyTree]:
+            if self._side_by_side:
+                return jax.vmap(program)(keys, states)
+
+            def update(agents: tuple[Key, PyTree], row: Array) -> tuple[tuple[Key, PyTree], PyTree]:
+                key, state, kept = program(*jax.tree.map(lambda x: x[row], agents))
+                return jax.tree.map(lambda x, new: x.at[row].set(new), agents, (key, state)), kept
+
+            (keys, states), kept = jax.lax.scan(update, (keys, states), jnp.arange(len(keys)))
+            return keys, states, kept
+
+        return self._spread(rows, ())
+
+    @property
+    def _side_by_side(self) -> bool:
+        """Whether a device computes its rows at once.
+
+        A core computes one after the other: that is no slower there, and what an agent learns is the same, bit for bit,
+        whichever others it is trained with.
+        """
+        return self.devices[0].platform != "cpu"
+
+    def _spread(self, rows: Callable[..., Any], shared: Sequence[int]) -> Callable[..., Any]:
+        """Every device calls a function with its own rows."""
+        if len(self.devices) == 1:
+            return rows
+
+        def spread(*arguments: Any) -> Any:
+            specs = tuple(PartitionSpec() if i in shared else PartitionSpec(SEEDS) for i in range(len(arguments)))
+            # Devices have nothing to say to each other: what varies over them need not be followed.
+            mapped = jax.shard_map(
+                rows, mesh=self._mesh, in_specs=specs, out_specs=PartitionSpec(SEEDS), check_vma=False
+            )
+            return mapped(*arguments)
+
+        return spread
+
+    def place(self, tree: PyTree) -> PyTree:
+        """Put the agents of a run, leaves `[num_seeds, ...]`, onto their devices as leaves `[rows, ...]`."""
+        if len(self.devices) == 1:
+            return tree
+        rows = np.minimum(np.arange(self.rows), self.num_seeds - 1)
+        return jax.device_put(jax.tree.map(lambda x: x if len(x) == self.rows else x[rows], tree), self._sharding)
+
+    def fetch(self, tree: PyTree) -> PyTree:
+        """Bring leaves `[rows, ...]` of all devices to the host, as `[num_seeds, ...]`."""
+
+        def fetch(leaf: Array) -> Any:
+            if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                data = jnp.asarray(np.asarray(jax.random.key_data(leaf))[: self.num_seeds])
+                return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+            return np.asarray(leaf)[: self.num_seeds]
+
+        return jax.tree.map(fetch, tree)
+
+    def without_repeated(self, tree: PyTree) -> PyTree:
+        """Leaves `[rows, ...]` as `[num_seeds, ...]`, on the devices."""
+        return tree if self.rows == self.num_seeds else jax.tree.map(lambda x: x[: self.num_seeds], tree)
+
+    @property
+    def _mesh(self) -> Mesh:
+        return Mesh(np.array(self.devices), (SEEDS,))
+
+    @property
+    def _sharding(self) -> NamedSharding:
+        return NamedSharding(self._mesh, PartitionSpec(SEEDS))
+
+
+def make_placement(env: Environment, num_seeds: int, devices: int | None = None) -> Placement:
+    """Choose the devices of a run.
+
+    Args:
+        env: the environment of its agents; one on the host is stepped from one device.
+        num_seeds: agents of the run. No more devices are used than there are agents, nor than finish any earlier: of 4
+            devices, 5 agents take 3, with no more than 2 on each.
+        devices: number of devices; by default all that JAX has.
+
+    Raises:
+        ValueError: if there are not so many.
+    """
+    available = jax.devices()
+    if devices is not None and not 1 <= devices <= len(available):
+        raise ValueError(
+            f"devices ({devices}) must lie between 1 and {len(available)}, the devices that JAX has. It can make more "
+            "of a CPU's cores if told so before it starts: jax.config.update('jax_num_cpu_devices', number)"
+        )
+    if env.on_host:
+        if devices is not None and devices > 1:
+            raise ValueError(f"devices ({devices}) must be 1: {env.name} runs on the host, and is stepped from one")
+        return Placement(tuple(available[:1]), num_seeds)
+    most = min(num_seeds, devices or len(available))
+    count = math.ceil(num_seeds / math.ceil(num_seeds / most))
+    return Placement(tuple(available[:count]), num_seeds)
+
+
+def cores_to_devices(devices: int | None = None) -> None:
+    """Make a device of each core that this process may use, or as many devices as are asked for.
+
+    JAX reads their number when it starts: later, nothing changes. A number that the user's environment sets stays.
+    """
+    if "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", devices or usable_cores())
+
+
+def usable_cores() -> int:
+    """Number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
