@@ -31,31 +31,28 @@ def project(inputs: Array, kernel: Array, dimension_numbers: Any = None, precisi
     return flat.reshape(*inputs.shape[:-1], kernel.shape[-1])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _multiply(precision: Any, inputs: Array, kernel: Array) -> Array:
     return jnp.matmul(inputs, kernel, precision=precision)
 
 
-def _forward(precision: Any, inputs: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _multiply(precision, inputs, kernel), (inputs, kernel)
+@_multiply.defjvp
+def _multiply_tangent(
+    precision: Any, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """The tangent of `y = x W`, `dx W + x dW` `[N, D]`, written so that its transpose is the fast gradient.
 
-
-def _backward(precision: Any, residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    """The gradients of `y = x W`: `dW = x^T dy` `[F, D]` and `dx = dy W^T` `[N, F]`.
-
-    For a kernel with more rows than columns, `dW` is computed as `(dy^T x)^T`; see the top of this file.
+    The transpose gives `x^T dy` `[F, D]` for the kernel. Where that has more rows than columns it is computed as
+    `(dy^T x)^T`, so `x dW` is written as `(dW^T x^T)^T` there.
     """
-    inputs, kernel = residuals
+    (inputs, kernel), (d_inputs, d_kernel) = primals, tangents
     stored = jax.lax.optimization_barrier  # the compiler would move the transpositions into the product
     if kernel.shape[0] > kernel.shape[1]:
-        d_kernel = stored(jnp.matmul(stored(stored(cotangent).T), inputs, precision=precision)).T
+        product = jnp.matmul(stored(d_kernel.T), inputs.T, precision=precision)
+        by_kernel = stored(stored(product).T)
     else:
-        d_kernel = jnp.matmul(inputs.T, cotangent, precision=precision)
-    d_inputs = jnp.matmul(cotangent, kernel.T, precision=precision)
-    return d_inputs.astype(inputs.dtype), d_kernel.astype(kernel.dtype)
-
-
-_multiply.defvjp(_forward, _backward)
+        by_kernel = jnp.matmul(inputs, d_kernel, precision=precision)
+    return _multiply(precision, inputs, kernel), jnp.matmul(d_inputs, kernel, precision=precision) + by_kernel
 
 
 def block_diagonal(blocks: Array) -> Array:

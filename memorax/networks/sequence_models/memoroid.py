@@ -53,7 +53,8 @@ class Memoroid(SequenceModel):
     """A `MemoroidCell` as a sequence model.
 
     It answers for what every such cell has in common: arguments that fit together, and a carry that keeps its
-    structure, shapes and precision from call to call, whatever dtype the cell computes in.
+    structure, shapes and precision from call to call, whatever dtype the cell computes in. Most cells run on
+    recurrences whose backward pass is written by hand: they do not support forward mode (`jax.jvp`).
 
     Attributes:
         cell: the cell, such as `LRUCell(features=64)`.

@@ -20,7 +20,8 @@ class RNN(SequenceModel):
     """Any Flax recurrent cell, run over time.
 
     Flax's GRU, LSTM, MGU and simple cells compute their input projections for the whole sequence at once, with the
-    cell's own parameters and to the cell's own result; any other cell is called step by step.
+    cell's own parameters and to the cell's own result; any other cell is called step by step. The backward pass of
+    Flax's gated cells is written by hand: they do not support forward mode (`jax.jvp`).
 
     Attributes:
         cell: an `nn.RNNCellBase`, such as `nn.GRUCell(features=64)` or `nn.OptimizedLSTMCell(features=64)`.

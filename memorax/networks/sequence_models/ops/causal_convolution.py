@@ -33,41 +33,38 @@ def causal_convolution(inputs: Array, kernel: Array, done: Array, window: Array)
     return where(starts_after == 0, tail, jnp.zeros_like(tail)), outputs.astype(inputs.dtype)
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def _convolve(padded: Array, kernel: Array, done: Array) -> Array:
     """The outputs `[B, T, D]`, of window and inputs `[B, K - 1 + T, D]`."""
-    taps = _taps(padded, done, kernel.shape[0])
-    return sum(tap * weights[None, None] for tap, weights in zip(taps, kernel[::-1], strict=True))
+    return _weighted_sum(_taps(padded, done, kernel.shape[0]), kernel)
 
 
-def _forward(padded: Array, kernel: Array, done: Array) -> tuple[Array, tuple[Array, Array, Array]]:
-    return _convolve(padded, kernel, done), (padded, kernel, done)
+@_convolve.defjvp
+def _convolve_tangent(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    """The tangent of `y_t = sum_k w_k x_{t-k}`, where `w_k = kernel[K - 1 - k]` and `k` ends at the episode's start.
 
+    The sum over the tangents of the inputs is written by the step that is read, `s`, which adds `w_k dx_s` to step
+    `s + k`. Its transpose, the gradient, then reads slices of one padded array,
 
-def _backward(residuals: tuple[Array, Array, Array], d_outputs: Array) -> tuple[Array, Array, None]:
-    """The gradients of `y_t = sum_k w_k x_{t-k}`, where `w_k = kernel[K - 1 - k]` and `k` ends at the episode's start.
+        dx_s = sum_k w_k dy_{s+k}           over the k whose step s + k is of the same episode,
 
-    With `dy` `[B, T, D]` the cotangent of the outputs:
-
-        dw_k = sum_{b,t} dy_t x_{t-k}       over the t whose step t - k is of the same episode
-        dx_s = sum_k w_k dy_{s+k}           over the k whose step s + k is of the same episode
-
-    The second is the convolution itself with time reversed. Automatic differentiation would give the same sums, but
-    scatters the slices of `padded` back one by one.
+    where that of the sum by the step that reads, `t`, would scatter slices of `dx` back one by one.
     """
-    padded, kernel, done = residuals
+    (padded, kernel, done), (d_padded, d_kernel, _) = primals, tangents
     width, time = kernel.shape[0], done.shape[1]
-    d_kernel = jnp.stack([jnp.sum(tap * d_outputs, axis=(0, 1)) for tap in _taps(padded, done, width)][::-1])
-    later = jnp.pad(d_outputs, ((0, 0), (width - 1, width - 1), (0, 0)))  # (B, T + 2 (K - 1), D)
-    d_padded = jnp.zeros_like(padded)
+    taps = _taps(padded, done, width)
+    written: Array | float = 0.0  # (B, T + 2 (K - 1), D)
     for lag, (same_episode, weights) in enumerate(zip(_same_episode(done, width), kernel[::-1], strict=True)):
         same_episode = jnp.pad(same_episode, ((0, 0), (width - 1 - lag, lag)))
-        reader = later[:, lag : lag + width - 1 + time]  # dy_{s+lag} for every s, (B, K - 1 + T, D)
-        d_padded = d_padded + where(same_episode, reader, jnp.zeros_like(reader)) * weights[None, None]
-    return d_padded.astype(padded.dtype), d_kernel.astype(kernel.dtype), None
+        share = where(same_episode, d_padded * weights[None, None], jnp.zeros_like(d_padded))
+        written = written + jnp.pad(share, ((0, 0), (lag, width - 1 - lag), (0, 0)))
+    by_inputs = jnp.asarray(written)[:, width - 1 : width - 1 + time]
+    return _weighted_sum(taps, kernel), by_inputs + _weighted_sum(taps, d_kernel)
 
 
-_convolve.defvjp(_forward, _backward)
+def _weighted_sum(taps: list[Array], kernel: Array) -> Array:
+    """`sum_k kernel[K - 1 - k] * taps[k]`, `[B, T, D]`."""
+    return sum(tap * weights[None, None] for tap, weights in zip(taps, kernel[::-1], strict=True))
 
 
 def _taps(padded: Array, done: Array, width: int) -> list[Array]:

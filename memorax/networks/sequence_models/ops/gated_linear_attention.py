@@ -28,7 +28,7 @@ def gated_linear_attention(
     Inside a chunk the outputs are masked attention, between chunks the state is carried (Yang et al., 2023, "Gated
     Linear Attention Transformers", Section 4; for one decay per head also Dao & Gu, 2024, "Transformers are SSMs",
     Section 6): matrix products, and one state per chunk instead of one per step. Computed in the dtype of
-    `initial_state`.
+    `initial_state`. The backward pass of a sequence is written by hand: forward mode (`jax.jvp`) is not supported.
 
     Args:
         log_decay: at most 0; `[B, T, H, 1]`, one per head, or `[B, T, H, N]`, one per component of the keys, which is

@@ -16,7 +16,7 @@ def linear_recurrence(decay: Array, inputs: Array, done: Array, initial_state: A
 
     Real or complex. Time comes first. Computed in the dtype of `initial_state`, whatever that of the inputs; the
     backward pass is the same recurrence run backwards. On a CPU it is a plain scan, elsewhere an associative scan,
-    which has depth `O(log T)`.
+    which has depth `O(log T)`. The backward pass is written by hand: forward mode (`jax.jvp`) is not supported.
 
     Args:
         decay: `[T, B, ...]`, of size 1 along axes where it is the same, or `[...]` where it is at every step.

@@ -123,7 +123,7 @@ def _sequence(
     return *cache, outputs.reshape(*outputs.shape[:3], -1, outputs.shape[-1])[:, :, :, :time]
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def _attend(queries: Array, keys: Array, values: Array, bias: Array) -> Array:
     """`softmax(queries keys^T / sqrt(D) + bias) values` over the last two axes, in float32.
 
@@ -136,54 +136,50 @@ def _attend(queries: Array, keys: Array, values: Array, bias: Array) -> Array:
 def _attend_forward(queries: Array, keys: Array, values: Array, bias: Array) -> tuple[Array, tuple]:
     dtype, shape = queries.dtype, queries.shape
     queries = _fold(queries * shape[-1] ** -0.5)
-    scores = jnp.einsum("...qd,...kd->...qk", queries, keys, preferred_element_type=jnp.float32)  # (..., R * Q, K)
-    scores = scores.reshape(*shape[:-1], -1) + bias
+    scores = _scores(queries, keys).reshape(*shape[:-1], -1) + bias  # (..., R, Q, K)
     weights = _fold(jnp.exp(scores - scores.max(axis=-1, keepdims=True)))
     scale = 1 / weights.sum(axis=-1, keepdims=True)
     weights = weights.astype(dtype)
     outputs = (weights @ values) * scale.astype(dtype)
-    return outputs.reshape(*shape[:-1], -1), (queries, keys, values, bias, weights, scale, outputs)
+    return outputs.reshape(*shape[:-1], -1), (queries, keys, values, weights, scale, outputs)
 
 
-def _attend_backward(residuals: tuple, d_outputs: Array) -> tuple[Array, Array, Array, Array]:
-    """The gradients of softmax attention, from its outputs and unnormalised weights.
+@_attend.defjvp
+def _attend_tangent(
+    primals: tuple[Array, Array, Array, Array], tangents: tuple[Array, Array, Array, Array]
+) -> tuple[Array, Array]:
+    """The tangent of softmax attention, from its outputs and unnormalised weights.
 
     Write `s = q k^T / sqrt(D) + bias` `[Q, K]`, `e = exp(s - max)`, `z = sum_K e` `[Q, 1]` and `y = e v / z` `[Q, V]`.
-    With `p = e / z`, the Jacobian of the softmax gives `ds = p * (dp - sum_K p dp)`, where `dp = dy v^T`. As
-    `sum_K p dp = sum_K p (dy . v) = dy . y`, that sum is one number per query, made from the outputs. Then
+    With `ds = (dq k^T + q dk^T) / sqrt(D) + dbias` and `de = e * ds`,
+
+        dy = (de v + e dv) / z - (sum_K de) y / z       [Q, V]
+
+    so that the weights are kept unnormalised and never divided. The transpose, the gradient, is
 
         ds = e * ((dy / z) v^T - (dy / z) . y)       [Q, K]
-        dq = ds k / sqrt(D),    dk = ds^T q / sqrt(D),    dv = e^T (dy / z),    dbias = ds
 
-    `dy / z` is formed first, so that the weights are kept unnormalised and never divided. Products with a transposed
-    large factor, `ds^T` and `e^T`, are made by `_product`, which transposes the small one instead: XLA:CPU is slow at
-    the other. Weights are kept for the backward pass, `[Q, K]` per block and head.
+    in which `(dy / z) . y` is one number per query. Weights are kept for it, `[Q, K]` per block and head.
     """
-    queries, keys, values, bias, weights, scale, outputs = residuals
-    shape = d_outputs.shape
-    d_outputs = _fold(d_outputs) * scale.astype(d_outputs.dtype)
-    along = jnp.sum(d_outputs * outputs, axis=-1, keepdims=True, dtype=jnp.float32)  # (dy / z) . y, (..., R * Q, 1)
-    d_weights = jnp.einsum("...qd,...kd->...qk", d_outputs, values, preferred_element_type=jnp.float32)
-    d_scores = weights * (d_weights - along)  # (..., R * Q, K)
-    d_bias = d_scores.reshape(*shape[:-1], -1)
-    d_bias = d_bias.sum(tuple(axis for axis, size in enumerate(bias.shape) if size == 1), keepdims=True)
-    d_scores = d_scores.astype(weights.dtype)
-    d_queries = (d_scores @ keys).reshape(*shape[:-1], -1) * keys.shape[-1] ** -0.5
-    return d_queries, _product(queries, d_scores), _product(d_outputs, weights), d_bias.astype(bias.dtype)
+    outputs, (queries, keys, values, weights, scale, folded_outputs) = _attend_forward(*primals)
+    shape, dtype = primals[0].shape, weights.dtype
+    d_queries, d_keys, d_values, d_bias = tangents
+    d_scores = _scores(_fold(d_queries * shape[-1] ** -0.5), keys) + _scores(queries, d_keys)  # (..., R * Q, K)
+    d_weights = weights * _fold(d_scores.reshape(*shape[:-1], -1) + d_bias).astype(dtype)
+    scale = scale.astype(dtype)
+    along = jnp.sum(d_weights, axis=-1, keepdims=True)
+    d_outputs = (d_weights @ values + weights @ d_values) * scale - along * (scale * folded_outputs)
+    return outputs, d_outputs.reshape(outputs.shape)
 
 
-_attend.defvjp(_attend_forward, _attend_backward)
+def _scores(queries: Array, keys: Array) -> Array:
+    """`queries keys^T` over the last two axes, in float32."""
+    return jnp.einsum("...qd,...kd->...qk", queries, keys, preferred_element_type=jnp.float32)
 
 
 def _fold(x: Array) -> Array:
     """`[..., R, Q, D]` to `[..., R * Q, D]`."""
     return x.reshape(*x.shape[:-3], -1, x.shape[-1])
-
-
-def _product(small: Array, large: Array) -> Array:
-    """`large^T small` as `(small^T large)^T`; the barriers keep XLA from moving the transpositions into the product."""
-    stored = jax.lax.optimization_barrier
-    return stored(stored(small.swapaxes(-1, -2)) @ large).swapaxes(-1, -2)
 
 
 def _group(x: Array, groups: int) -> Array:
