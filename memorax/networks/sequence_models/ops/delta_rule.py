@@ -28,7 +28,8 @@ def delta_rule(
     It is read as `y_t = S_t q_t`, and `S_{t-1} = 0` where `done_t`. What is removed, `u_t = S'_t a_t`, solves a
     triangular system inside a chunk (the WY form: Yang et al., 2024, "Parallelizing Linear Transformers with the Delta
     Rule over Sequence Length", Section 3; with decay Yang et al., 2025, "Gated Delta Networks", Section 3.3); between
-    chunks the state is carried. Computed in the dtype of `initial_state`. The backward pass of a sequence is written by hand: forward mode (`jax.jvp`) is not supported.
+    chunks the state is carried. Computed in the dtype of `initial_state`.
+    The backward pass of a sequence is written by hand: forward mode (`jax.jvp`) is not supported.
 
     Args:
         log_decay: at most 0; `[B, T, H, 1]`, one per head, or `[B, T, H, N]`, one per component of the keys, then

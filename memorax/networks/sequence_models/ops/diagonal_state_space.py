@@ -25,7 +25,8 @@ def diagonal_state_space(
 
     `h_{t-1} = 0` where `done_t`. Inside a chunk the system is a short convolution of the inputs, between chunks its
     state is carried (Gu et al., 2022, "Efficiently Modeling Long Sequences with Structured State Spaces", Section 2,
-    for both forms): no state is kept for every step. The backward pass of a sequence is written by hand: forward mode (`jax.jvp`) is not supported.
+    for both forms): no state is kept for every step.
+    The backward pass of a sequence is written by hand: forward mode (`jax.jvp`) is not supported.
 
     Args:
         log_decay: complex `[N, H]`, real parts at most 0.

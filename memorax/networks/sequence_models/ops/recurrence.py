@@ -21,7 +21,8 @@ def recurrence(
 
     The hidden vector is the last leaf of the state: `h` of a GRU, `h` of an LSTM's `(c, h)`. Time comes first. The
     input gates are an array each: sliced out of a wider one at every step, they keep a CPU from vectorizing the step,
-    which then takes twice the time. The backward pass of a sequence is written by hand: forward mode (`jax.jvp`) is not supported.
+    which then takes twice the time.
+    The backward pass of a sequence is written by hand: forward mode (`jax.jvp`) is not supported.
 
     Args:
         step: elementwise `(input gates, recurrent gates, state) -> state`, each gate `[B, H]`.
