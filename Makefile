@@ -4,7 +4,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13; do $$name -c "" 
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help demo test smoke-test test-slow test-parity test-environments check benchmark drill lock clean
+.PHONY: help demo test smoke-test test-slow test-parity test-environments test-loggers check benchmark drill lock clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,14 @@ test-parity: .venv-parity/installed  ## Compare sequence models with other peopl
 test-environments: .venv-environments/installed  ## Install every suite of environments and test them.
 	XLAND_MINIGRID_DATA=.venv-environments/xland .venv-environments/bin/python -m pytest -m environments tests/environments
 
+.venv-loggers/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-loggers
+	.venv-loggers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,tensorboard,wandb,mlflow]'
+	touch $@
+
+test-loggers: .venv-loggers/installed  ## Install the packages of all loggers and test them.
+	.venv-loggers/bin/python -m pytest tests/loggers
+
 check: $(VENV)/installed-dev  ## Lint, format check and type check.
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
@@ -73,4 +81,4 @@ lock: $(VENV)/installed-dev  ## Resolve the versions everyone installs.
 	$(RUN) uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:  ## Remove the virtual environment and caches.
-	rm -rf $(VENV) .venv-newest .venv-environments .venv-parity .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .venv-newest .venv-environments .venv-loggers .venv-parity .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -38,6 +38,16 @@ Callback = Callable[[Event], bool | None]
 run too. What it keeps for itself is not saved: where a run is resumed, it begins anew."""
 
 
+def check_callbacks(callbacks: Any) -> None:
+    """Check that they are functions, in a list or another sequence.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if callable(callbacks) or not all(map(callable, callbacks)):
+        raise ValueError(f"callbacks ({callbacks!r}) must be a list of functions of an Event, such as [callback]")
+
+
 def asks_to_stop(callback: Callback, event: Event) -> bool:
     """Call a callback; whether it asks the run to stop.
 

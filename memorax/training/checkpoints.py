@@ -204,8 +204,10 @@ class Checkpoints:
         found = self.folder / str(self._facts(last)["best"]["step"] if step == "best" else step)
         if not (found / FACTS_FILE).exists() or find_damage(found) is not None:
             intact = [str(other) for other in self.steps if find_damage(self.folder / str(other)) is None]
-            what = "is damaged" if found.exists() else "is not there"
-            raise ValueError(f"step ({step}): that checkpoint {what} in {self.folder}: choose from {', '.join(intact)}")
+            what = "is damaged" if found.exists() else "does not exist"
+            raise ValueError(
+                f"step ({step}): that checkpoint {what} in {self.folder}: choose from last, {', '.join(intact)}"
+            )
         return found
 
     def _last_intact(self) -> Path | None:

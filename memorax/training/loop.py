@@ -21,7 +21,7 @@ from memorax.evaluation.runs import read_config
 from memorax.loggers import FileLogger, Logger, Outcome, Row, RunDescription, TerminalLogger
 from memorax.random_keys import key_for
 from memorax.training.best import Best
-from memorax.training.callbacks import Callback, Event, asks_to_stop, callback_name
+from memorax.training.callbacks import Callback, Event, asks_to_stop, callback_name, check_callbacks
 from memorax.training.checkpoints import KEPT, Checkpoint, Checkpoints
 from memorax.training.debugging import explain
 from memorax.training.devices import Placement, make_placement
@@ -148,6 +148,7 @@ def train(
     schedule = make_schedule(agent.steps_per_iteration, total_steps, *intervals, evaluation_steps)
     _check_seeds(agent, seed, num_seeds)
     placement = make_placement(agent.env, num_seeds, devices)
+    check_callbacks(callbacks)
     for name, number in (("keep_checkpoints", keep_checkpoints), ("patience", patience)):
         if number is not None and number < 1:
             raise ValueError(f"{name} ({number}) must be at least 1")
@@ -438,7 +439,8 @@ class _Run:
             last = f"the last good checkpoint is that of step {kept[-1]:,}" if kept else "there was no checkpoint yet"
             in_python = f"train(agent, ..., folder={str(self.folder)!r}, resume=True, debug=True)"
             command = f"memorax resume {self.folder} --debug" if "hyperparameters" in self.record.config else in_python
-            remedy = last if before is not None else f"{last}: `{command}` finds the operation"
+            found = before is not None or self.agent.env.on_host
+            remedy = last if found else f"{last}: `{command}` finds the operation"
         raise NotFinite(f"{told}. The run stopped; {remedy}", int(steps[-1]), int(self.seeds[first.index]), quantity)
 
     def _rows(self, episodes: Episodes, metrics: Metrics, step: int, seconds: float) -> list[Row]:

@@ -106,7 +106,7 @@ def test_what_a_callback_saves_stays_and_is_loaded_by_its_step(agent: Agent, tmp
     for name, array in to_arrays(loaded.states).items():
         np.testing.assert_array_equal(array, states[2 * STEPS][name], err_msg=name)
     assert evaluate_run(folder, 64, agent=agent, step=8 * STEPS).step == 8 * STEPS
-    with pytest.raises(ValueError, match=r"step \(32\): that checkpoint is not there .*: choose from 64, 256, 352"):
+    with pytest.raises(ValueError, match=r"step \(32\): that checkpoint does not exist .* from last, 64, 256, 352"):
         load_run(folder, agent, step=STEPS)
     with pytest.raises(ValueError, match="cannot save a run without a folder"):
         train(agent, STEPS, callbacks=[lambda event: event.save()], **EVERY_CHUNK)
@@ -174,6 +174,8 @@ def test_an_evaluation_made_up_for_may_be_the_best(agent: Agent, tmp_path: Path)
     ("arguments", "message"),
     [
         ({"callbacks": [lambda event: 3]}, r"callback <lambda> returned 3: return True to stop the run, and None or"),
+        ({"callbacks": len}, r"callbacks \(<built-in function len>\) must be a list of functions of an Event"),
+        ({"callbacks": [1]}, r"callbacks \(\[1\]\) must be a list of functions of an Event, such as \[callback\]"),
         ({"patience": 0}, r"patience \(0\) must be at least 1"),
         ({"keep_checkpoints": 0}, r"keep_checkpoints \(0\) must be at least 1"),
     ],
