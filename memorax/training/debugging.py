@@ -23,6 +23,9 @@ from memorax.types import Key, Metrics, PyTree
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "chex")
 """Packages whose lines say little about a mistake in a network or an environment."""
 
+CALLERS = 4
+"""Lines of a traceback that are told: the innermost one alone may be that of a layer which everything uses."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -30,7 +33,7 @@ class Origin:
 
     Attributes:
         operation: name of the primitive, such as "log".
-        place: file, line and function that called it.
+        place: file, line and function that called it, and those that called this one.
         scope: modules it belongs to, such as "Network/RNN", where that is known.
         kind: "nan" or "inf".
         cause: where the infinity came from that made this NaN, if one did.
@@ -160,12 +163,11 @@ def _origin(equation: Any, kind: str, cause: Origin | None) -> Origin:
 
 
 def _place(traceback: Any) -> str:
-    """The innermost line that is not a library's, of the traceback of an equation."""
+    """The innermost lines that are not a library's, of the traceback of an equation."""
     frames = [] if traceback is None else list(traceback.frames)
-    own = [frame for frame in frames if not _in_library(frame.file_name)]
-    if not own:
-        return "an unknown line"
-    return f"{own[0].file_name}:{own[0].line_num} ({own[0].function_name})"
+    own = [frame for frame in frames if not _in_library(frame.file_name)][:CALLERS]
+    lines = [f"{frame.file_name}:{frame.line_num} ({frame.function_name})" for frame in own]
+    return ", called from ".join(lines) or "an unknown line"
 
 
 def _in_library(file: str) -> bool:

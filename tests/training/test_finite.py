@@ -185,6 +185,17 @@ def test_the_operation_is_found(
     assert (origin.cause and origin.cause.operation) == cause
 
 
+def test_those_that_called_the_operation_are_told() -> None:
+    def layer(x: jax.Array) -> jax.Array:
+        return jnp.log(-x)
+
+    def network(x: jax.Array) -> jax.Array:
+        return layer(x) * 2
+
+    place = find_origins(network, jnp.ones(()))[""].place
+    assert [line.split(".")[-1] for line in place.split(", called from ")[:2]] == ["layer)", "network)"]
+
+
 def test_an_origin_is_told_in_a_line() -> None:
     infinity = Origin("exp", "a.py:3 (f)", "", "inf")
     assert str(Origin("sub", "b.py:7 (g)", "Network/RNN", "nan", infinity)) == (
