@@ -14,6 +14,7 @@ COMMANDS = {
     "plot": "draw the learning curves of runs",
     "render": "draw an agent of a run while it acts",
     "export": "write the policy of a run to a folder that acts without the code that trained it",
+    "push": "share the policy of a run on the Hugging Face Hub",
     "list": "show environments, algorithms, torsos and loggers",
     "demo": "train with and without memory, and draw both curves",
 }

@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
         run: tyro.conf.Positional[Path],
         folder: tyro.conf.Positional[Path],
         seed: int | None = None,
-        step: CheckpointStep | None = None,
+        step: CheckpointStep = "last",
     ) -> None:
         """Write the policy of a run's agent to a folder that acts without the code that trained it.
 
@@ -30,8 +30,8 @@ def main(arguments: list[str]) -> int:
             run: Folder of the run.
             folder: Folder to write, which holds no exported policy yet.
             seed: Random seed of the agent. Default: the first of the run.
-            step: Checkpoint to use: its number of steps, or `best` for the one with the best mean evaluation return.
-                Default: the last complete one.
+            step: Checkpoint to use: the last complete one, the one with the best mean evaluation return, or that of a
+                number of steps.
         """
         path = export_run(run, folder, seed, step)
         for file in sorted(path.iterdir()):

@@ -15,6 +15,7 @@ import numpy as np
 
 from memorax.deployment.acting import AgentProgram
 from memorax.deployment.exported import KEY_WORDS, require
+from memorax.deployment.loading import load_program
 from memorax.deployment.manifest import (
     CARRY_FILE,
     MANIFEST_FILE,
@@ -131,23 +132,21 @@ def _description(array: Any) -> dict[str, Any]:
     return {"shape": list(array.shape), "dtype": np.dtype(array.dtype).name}
 
 
-def export_run(run: str | Path, folder: str | Path, seed: int | None = None, step: Step | None = None) -> Path:
+def export_run(run: str | Path, folder: str | Path, seed: int | None = None, step: Step = "last") -> Path:
     """Export the policy of a run; see `export_policy`.
 
     Args:
         run: the folder of the run.
         folder: the folder to write.
         seed: random seed of the agent; by default the first of the run.
-        step: environment steps of the checkpoint, or "best"; by default the last intact one.
+        step: which checkpoint of the run; see `load_run`.
 
     Raises:
         ValueError: if there is no run, no checkpoint or no such seed, or the folder holds an exported policy.
         ImportError: if a package is missing, naming the command that installs it.
     """
-    from memorax.deployment.loading import load_policy
-
-    policy = load_policy(run, seed, step=step)
-    return export_policy(policy, folder, describe_training(Path(run), seed))
+    program, trained = load_program(Path(run), seed, step)
+    return export_policy(Policy(program), folder, {**describe_training(Path(run), seed), "step": trained})
 
 
 def describe_training(run: Path, seed: int | None = None) -> dict[str, Any]:

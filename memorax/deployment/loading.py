@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 
 from memorax.deployment.exported import load_exported
+from memorax.deployment.hub import download, is_hub
 from memorax.deployment.manifest import MANIFEST_FILE, read_manifest
 from memorax.deployment.policy import Policy
-from memorax.deployment.program import Program
 
 if TYPE_CHECKING:
     from memorax.algorithms.algorithm import Algorithm
+    from memorax.deployment.acting import AgentProgram
     from memorax.training.checkpoints import Step
 
 STATE = "1."
@@ -26,7 +27,7 @@ def load_policy(
     seed: int | None = None,
     deterministic: bool = True,
     sampling_seed: int = 0,
-    step: Step | None = None,
+    step: Step = "last",
     agent: Algorithm[Any, Any] | None = None,
 ) -> Policy:
     """Load the policy of a trained agent, ready to act.
@@ -34,27 +35,30 @@ def load_policy(
     Neither the environment nor its package is needed; for an exported policy, neither is any network.
 
     Args:
-        source: the folder of a run, or that of an exported policy.
+        source: the folder of a run, that of an exported policy, or `hub:NAME` for one that was pushed.
         seed: random seed of the agent; by default the first of the run. An exported policy is that of one agent.
         deterministic: act greedily; otherwise sample as in training.
         sampling_seed: random seed of what is sampled.
-        step: environment steps of the run's checkpoint, or "best"; by default the last intact one.
+        step: which checkpoint of the run; see `load_run`.
         agent: the agent, where it was made in Python.
 
     Raises:
         ValueError: if there is neither a run nor a policy in the folder, no checkpoint, or no such seed.
         ImportError: if a package is missing that exported policies need, naming the command that installs it.
     """
-    folder = Path(source)
+    folder = download(source) if is_hub(source) else Path(source)
     if not (folder / MANIFEST_FILE).is_file():
-        return Policy(_run_program(folder, seed, step, agent), deterministic, sampling_seed)
+        return Policy(load_program(folder, seed, step, agent)[0], deterministic, sampling_seed)
     trained = read_manifest(folder)["training"].get("seed", seed)
     if seed not in (None, trained):
         raise ValueError(f"seed ({seed}) must be that of the exported policy: {trained}")
     return Policy(load_exported(folder), deterministic, sampling_seed)
 
 
-def _run_program(folder: Path, seed: int | None, step: Step | None, agent: Algorithm[Any, Any] | None) -> Program:
+def load_program(
+    folder: Path, seed: int | None = None, step: Step = "last", agent: Algorithm[Any, Any] | None = None
+) -> tuple[AgentProgram, int]:
+    """The program of a run's agent, and the environment steps it was trained for; see `load_policy`."""
     # Here rather than above: what was exported is loaded without any of it.
     from memorax.deployment.acting import Acting, make_program, take_params
     from memorax.environments.interface import describe_interface, interface_from_json
@@ -88,4 +92,4 @@ def _run_program(folder: Path, seed: int | None, step: Step | None, agent: Algor
         raise ValueError(f"{folder} holds no checkpoint yet: go on with it by `memorax resume {folder}`")
     index = seed - record.seed
     arrays = {name.removeprefix(STATE): jnp.asarray(array[index]) for name, array in read[1].items()}
-    return make_program(agent, interface, acting, take_params(acting, arrays))
+    return make_program(agent, interface, acting, take_params(acting, arrays)), read[0]

@@ -550,7 +550,15 @@ def _complex_is_finite(graph: Graph, parameters: Any, output: Any, value: Any) -
 def by_parts(operation: Operation, graph: Graph, parameters: Any, output: Any, name: str, inputs: Sequence[Any]) -> Any:
     """An operation on the real parts and on the imaginary parts; real inputs that select or index go to both."""
     selectors = {"select_n": [0], "dynamic_slice": range(1, len(inputs)), "gather": [1]}.get(name, [])
-    both = [(value, value) if index in selectors else parts(value) for index, value in enumerate(inputs)]
+
+    def whole(part: Real, shape: Sequence[Any]) -> Real:
+        """A part in its shape: the imaginary one of what was real is a number."""
+        return graph.expand(part, shape) if isinstance(part, np.ndarray) and part.ndim < len(shape) else part
+
+    both = [
+        (value, value) if index in selectors else tuple(whole(part, shape) for part in parts(value))
+        for index, (value, shape) in enumerate(zip(inputs, parameters["shapes"], strict=True))
+    ]
     real, imag = (operation(graph, parameters, output, *(pair[i] for pair in both)) for i in (0, 1))
     if isinstance(real, list):
         return [Complex(one, other) for one, other in zip(real, imag, strict=True)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from safetensors.numpy import load_file
 
 from memorax.algorithms import PPOConfig
 from memorax.deployment.acting import program_of
@@ -62,7 +64,34 @@ def make_agent(action_space: Space, torso: str, wrappers: dict[str, Any] | None 
     return build_agent(config, (wrapped(Drift(action_space), wrappers or {}), None))
 
 
-def act_along(policy: Policy, transitions: Transition) -> list[Any]:
+class OnnxRunner:
+    """The ONNX of an exported policy, for a batch of rows."""
+
+    def __init__(self, folder: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(folder / "greedy.onnx", options)
+        self.first_carry = load_file(folder / "carry.safetensors")
+
+    def batch(self, rows: int) -> OnnxRunner:
+        self.carry = {f"carry.{name}": _stored(np.concatenate([x] * rows)) for name, x in self.first_carry.items()}
+        return self
+
+    def __call__(self, observation: np.ndarray, reward: np.ndarray, done: np.ndarray) -> np.ndarray:
+        arrived = {"observation": observation, "previous_reward": reward, "done": done, **self.carry}
+        outputs = [each.name for each in self.session.get_outputs()]
+        after = dict(zip(outputs, self.session.run(outputs, arrived), strict=True))
+        self.carry = {name: after[f"next.{name}"] for name in self.carry}
+        return after["action"]
+
+
+def _stored(array: np.ndarray) -> np.ndarray:
+    return np.stack([array.real, array.imag], axis=-1) if np.iscomplexobj(array) else array
+
+
+def act_along(policy: Policy | OnnxRunner, transitions: Transition) -> list[Any]:
     """What a policy chooses at each step of what an agent has played, actions `[B, ...]`."""
     played = jax.device_get(transitions)
     rows, steps = played.reward.shape
@@ -77,7 +106,7 @@ def act_along(policy: Policy, transitions: Transition) -> list[Any]:
     return actions
 
 
-def assert_acts_as(agent: Agent, state: PyTree, num_steps: int, policies: Sequence[Policy] = ()) -> None:
+def assert_acts_as(agent: Agent, state: PyTree, num_steps: int, policies: Sequence[Policy | OnnxRunner] = ()) -> None:
     """Check that policies, and that of the agent itself, act as it does, in episodes that end and begin."""
     _, transitions = agent.evaluate(jax.random.key(1), state, num_steps * agent.cfg.num_envs)
     assert 0 < np.mean(transitions.done) < 1

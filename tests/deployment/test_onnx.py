@@ -14,15 +14,10 @@ import numpy as np
 import pytest
 
 import memorax
-from memorax.deployment import Policy
-from memorax.deployment.acting import program_of
 from memorax.deployment.export import export_policy
 from memorax.deployment.onnx_graph import Graph, Tensor, _linear
 from memorax.deployment.onnx_operations import stored, taken
 from memorax.deployment.onnx_translation import Untranslated, translate
-from memorax.networks import TORSOS
-from tests.deployment.replay import make_agent
-from tests.deployment.test_policy import SPACES
 
 onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the package onnxruntime is not installed")
@@ -113,7 +108,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
         (Z,),
     ),
     "complex and real": (lambda z: [jnp.where(z.real > 0, z, 0), z * 2, z[:, 1:], z.astype(jnp.complex64) + 1j], (Z,)),
-    "becoming complex": (lambda x: [jax.lax.complex(x, 2 * x), x.astype(jnp.complex64) * 1j], (X,)),
+    "becoming complex": (
+        lambda x: [jax.lax.complex(x, 2 * x), x.astype(jnp.complex64) * 1j, x.astype(jnp.complex64)[:, 1]],
+        (X,),
+    ),
 }
 
 
@@ -160,18 +158,3 @@ def test_the_example_plays_without_jax(folder: Path, tmp_path: Path) -> None:
     assert list(map(float, played.stdout.split())) == expected.tolist()
     manifest = json.loads((tmp_path / "policy" / "manifest.json").read_text())
     assert manifest["programs"]["onnx"]["inputs"][0] == "observation"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("torso", TORSOS)
-def test_every_torso_acts_the_same_in_onnx_for_1000_steps(torso: str, tmp_path: Path) -> None:
-    agent = make_agent(SPACES["discrete"], torso)
-    policy = Policy(program_of(agent, agent.init(jax.random.key(0))[1]))
-    export_policy(policy, tmp_path)
-    sys.path.insert(0, str(ROOT / "examples"))
-    from onnx_policy import OnnxPolicy
-
-    runner, random = OnnxPolicy(str(tmp_path)), np.random.default_rng(0)
-    for step in range(1000):
-        arrived = random.normal(size=3).astype(np.float32), float(random.normal()), step == 0 or random.random() < 0.05
-        assert runner(*arrived) == policy(*arrived), step

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space
 from memorax.networks import TORSOS
 from memorax.training import TrainConfig, build_agent
 from tests.catalogue import CONFIGS
-from tests.deployment.replay import assert_acts_as, make_agent
+from tests.deployment.replay import OnnxRunner, assert_acts_as, make_agent
 from tests.probes import OthersCue
 
 SPACES: dict[str, Space] = {
@@ -32,14 +33,18 @@ def test_it_acts_as_the_agent_does(torso: str, space: str) -> None:
     assert_acts_as(agent, agent.init(jax.random.key(0))[1], 50)
 
 
+EVERY_TORSO = [*zip(TORSOS, itertools.cycle(SPACES)), *(("gru", space) for space in SPACES)]
+"""Every torso with one kind of actions, and one torso with every kind."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("torso", TORSOS)
+@pytest.mark.parametrize(("torso", "space"), dict.fromkeys(EVERY_TORSO))
 def test_every_torso_acts_as_the_agent_does_for_1000_steps(torso: str, space: str, tmp_path: Path) -> None:
     agent = make_agent(SPACES[space], torso)
     _, state = agent.init(jax.random.key(0))
     policy = Policy(program_of(agent, state))
-    assert_acts_as(agent, state, 1000, [policy, load_policy(export_policy(policy, tmp_path))])
+    export_policy(policy, tmp_path)
+    assert_acts_as(agent, state, 1000, [policy, load_policy(tmp_path), OnnxRunner(tmp_path)])
 
 
 def test_wrappers_are_applied_by_the_policy_itself() -> None:
