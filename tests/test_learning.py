@@ -51,7 +51,16 @@ def cartpole_without_velocities(torso: str) -> PPO:
     # A hundred rewards of one lie ahead of a good agent: scaled, the critic need not grow that far before it helps.
     env, env_params = memorax.make("gymnax::CartPole-v1", mask_observation=(0, 2), scale_reward=0.01)
     limits = jnp.asarray([2.4, 0.2095])  # of position and angle: where an episode ends
-    cfg = PPOConfig(num_envs=8, num_steps=128, gae_lambda=0.98, update_epochs=10, num_minibatches=4, ent_coef=0.0)
+    # Eight sequences in a minibatch: of two whole rollouts, whose steps are alike, an update unlearns what others hold.
+    cfg = PPOConfig(
+        num_envs=8,
+        num_steps=128,
+        sequence_length=32,
+        gae_lambda=0.98,
+        update_epochs=10,
+        num_minibatches=4,
+        ent_coef=0.0,
+    )
     num_updates = math.ceil(CARTPOLE_STEPS / 1024) * cfg.update_epochs * cfg.num_minibatches
 
     def network(head: Any) -> Network:
