@@ -11,6 +11,7 @@ from flax import struct
 
 from memorax.environments.environment import VectorEnvironment
 from memorax.environments.spaces import environment_action, policy_space
+from memorax.sharding import spread_over_devices
 from memorax.types import Array, Carry, Key, PyTree, Timestep, Trajectory, where
 
 Policy = Callable[[Key, Timestep, Carry], tuple[Carry, PyTree, PyTree]]
@@ -121,7 +122,7 @@ def rollout(
             returned_episode_return=returned_return,
             returned_episode_length=returned_length,
         )
-        return after, {
+        return spread_over_devices(after), {
             "timesteps": worker.timestep,
             "action": action,
             "reward": reward,

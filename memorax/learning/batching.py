@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from memorax.sharding import spread_over_devices
 from memorax.types import Key, PyTree, Trajectory
 
 
@@ -54,4 +55,4 @@ def minibatches(key: Key, tree: PyTree, num_minibatches: int) -> PyTree:
     """
     num_sequences = jax.tree.leaves(tree)[0].shape[0]
     order = jax.random.permutation(key, num_sequences).reshape(num_minibatches, -1)
-    return jax.tree.map(lambda x: jnp.take(x, order, axis=0), tree)
+    return spread_over_devices(jax.tree.map(lambda x: jnp.take(x, order, axis=0), tree), axis=1)

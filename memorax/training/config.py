@@ -77,8 +77,9 @@ class TrainConfig:
         total_steps: Environment steps that each agent is trained for, counted over all its environments.
         num_seeds: Number of agents that are trained side by side in one program, each with its own seed.
         seed: Random seed of the first agent; agent i uses seed + i.
-        devices: Number of devices that the agents are spread over: GPUs, TPU cores or, where there are none, cores of
-            the CPU. Default: all that there are.
+        devices: Number of devices, which are GPUs, TPU cores or, where there are none, cores of the CPU. Several agents
+            are spread over them; of a single one, the environments and minibatches. Default: all devices for several
+            agents, one for a single one.
         log_interval: Environment steps between two rows of metrics. Default: about a hundredth of the run.
         evaluation_interval: Environment steps between two evaluations. Default: a twentieth of the run, but at least
             the length of an evaluation.

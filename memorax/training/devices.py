@@ -1,4 +1,9 @@
-"""Spreads the agents of a run over devices: the cores of a CPU, GPUs, TPU cores."""
+"""Spreads the agents of a run over devices: the cores of a CPU, GPUs, TPU cores.
+
+Several agents are independent of each other: every device has its own (`jax.shard_map`). A single agent's environments
+and minibatches are laid over the devices, and XLA divides its program, which averages gradients over them (`jax.jit`
+with shardings).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +21,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from memorax.environments.environment import Environment
+from memorax.rollout import Worker
+from memorax.sharding import ENVIRONMENTS
 from memorax.types import Array, Key, PyTree
 
 SEEDS = "seeds"
@@ -23,10 +31,10 @@ SEEDS = "seeds"
 
 @dataclass(frozen=True)
 class Placement:
-    """Which devices train which agents of a run: each device has the same number of rows, side by side.
+    """Which devices train which agents of a run: each device has the same number of rows.
 
     Where the devices do not divide the agents, the last rows repeat the last agent, and are left out of everything that
-    leaves the device.
+    leaves the device. A single agent is one row, which all devices share.
 
     Attributes:
         devices: the devices.
@@ -39,7 +47,19 @@ class Placement:
     @property
     def rows(self) -> int:
         """Agents that are trained, with the repeated ones."""
+        if self.shared:
+            return 1
         return math.ceil(self.num_seeds / len(self.devices)) * len(self.devices)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several devices share one agent: its environments and minibatches are spread over them."""
+        return self.num_seeds == 1 and len(self.devices) > 1
+
+    @property
+    def context(self) -> AbstractContextManager[Any]:
+        """What training is to be traced in, so that it is laid over the devices which share an agent."""
+        return jax.set_mesh(self._mesh) if self.shared else contextlib.nullcontext()
 
     def describe(self) -> str:
         """The number of devices and what they are, such as "2 x cpu"."""
@@ -76,6 +96,11 @@ class Placement:
                 key, state, kept = program(*jax.tree.map(lambda x: x[row], agents))
                 return jax.tree.map(lambda x, new: x.at[row].set(new), agents, (key, state)), kept
 
+            if self.shared:
+                only = program(*jax.tree.map(lambda x: x[0], (keys, states)))
+                keys, states, kept = jax.tree.map(lambda x: x[None], only)
+                agents = keys, states
+                return *jax.lax.with_sharding_constraint(agents, self._shardings(agents)), kept
             (keys, states), kept = jax.lax.scan(update, (keys, states), jnp.arange(len(keys)))
             return keys, states, kept
 
@@ -92,7 +117,7 @@ class Placement:
 
     def _spread(self, rows: Callable[..., Any], shared: Sequence[int]) -> Callable[..., Any]:
         """Every device calls a function with its own rows."""
-        if len(self.devices) == 1:
+        if len(self.devices) == 1 or self.shared:
             return rows
 
         def spread(*arguments: Any) -> Any:
@@ -110,7 +135,8 @@ class Placement:
         if len(self.devices) == 1:
             return tree
         rows = np.minimum(np.arange(self.rows), self.num_seeds - 1)
-        return jax.device_put(jax.tree.map(lambda x: x if len(x) == self.rows else x[rows], tree), self._sharding)
+        tree = jax.tree.map(lambda x: x if len(x) == self.rows else x[rows], tree)
+        return jax.device_put(tree, self._shardings(tree))
 
     def fetch(self, tree: PyTree) -> PyTree:
         """Bring leaves `[rows, ...]` of all devices to the host, as `[num_seeds, ...]`."""
@@ -129,24 +155,38 @@ class Placement:
 
     @property
     def _mesh(self) -> Mesh:
-        return Mesh(np.array(self.devices), (SEEDS,))
+        return Mesh(np.array(self.devices), (ENVIRONMENTS if self.shared else SEEDS,))
 
-    @property
-    def _sharding(self) -> NamedSharding:
-        return NamedSharding(self._mesh, PartitionSpec(SEEDS))
+    def _shardings(self, tree: PyTree) -> PyTree:
+        """Where leaves `[rows, ...]` lie; of a shared agent, all but its environments on every device."""
+
+        def of_environments(leaf: Array) -> NamedSharding:
+            divided = leaf.ndim > 1 and leaf.shape[1] % len(self.devices) == 0
+            return NamedSharding(self._mesh, PartitionSpec(None, ENVIRONMENTS) if divided else PartitionSpec())
+
+        def of_node(node: PyTree) -> PyTree:
+            if isinstance(node, Worker):
+                return jax.tree.map(of_environments, node)
+            return NamedSharding(self._mesh, PartitionSpec() if self.shared else PartitionSpec(SEEDS))
+
+        def is_worker(node: PyTree) -> bool:
+            return self.shared and isinstance(node, Worker)
+
+        return jax.tree.map(of_node, tree, is_leaf=is_worker)
 
 
-def make_placement(env: Environment, num_seeds: int, devices: int | None = None) -> Placement:
+def make_placement(env: Environment, num_envs: int, num_seeds: int, devices: int | None = None) -> Placement:
     """Choose the devices of a run.
 
     Args:
         env: the environment of its agents; one on the host is stepped from one device.
+        num_envs: environments of each agent.
         num_seeds: agents of the run. No more devices are used than there are agents, nor than finish any earlier: of 4
             devices, 5 agents take 3, with no more than 2 on each.
-        devices: number of devices; by default all that JAX has.
+        devices: number of devices; by default all that JAX has for several agents, and one for a single agent.
 
     Raises:
-        ValueError: if there are not so many.
+        ValueError: if there are not so many, or they do not divide the environments of a single agent.
     """
     available = jax.devices()
     if devices is not None and not 1 <= devices <= len(available):
@@ -158,6 +198,11 @@ def make_placement(env: Environment, num_seeds: int, devices: int | None = None)
         if devices is not None and devices > 1:
             raise ValueError(f"devices ({devices}) must be 1: {env.name} runs on the host, and is stepped from one")
         return Placement(tuple(available[:1]), num_seeds)
+    if num_seeds == 1:
+        count = devices or 1
+        if num_envs % count:
+            raise ValueError(f"num_envs ({num_envs}) must be divisible by devices ({count}), which share one agent")
+        return Placement(tuple(available[:count]), num_seeds)
     most = min(num_seeds, devices or len(available))
     count = math.ceil(num_seeds / math.ceil(num_seeds / most))
     return Placement(tuple(available[:count]), num_seeds)

@@ -130,7 +130,8 @@ def train(
             checkpoint is a good one; or "continue", where it is told once for each seed.
         debug: find the operation that made the first NaN or infinity where the run stops for one. A copy of the state
             is kept meanwhile.
-        devices: number of devices that seeds are spread over, by default all that JAX has; see `make_placement`.
+        devices: number of devices. Seeds are spread over all that JAX has by default; a single agent is trained on one
+            by default, and its environments and minibatches are spread over more if asked for. See `make_placement`.
 
     Returns:
         The keys and states at the end.
@@ -147,7 +148,7 @@ def train(
     intervals = log_interval, evaluation_interval
     schedule = make_schedule(agent.steps_per_iteration, total_steps, *intervals, evaluation_steps)
     _check_seeds(agent, seed, num_seeds)
-    placement = make_placement(agent.env, num_seeds, devices)
+    placement = make_placement(agent.env, agent.cfg.num_envs, num_seeds, devices)
     check_callbacks(callbacks)
     for name, number in (("keep_checkpoints", keep_checkpoints), ("patience", patience)):
         if number is not None and number < 1:
@@ -368,7 +369,7 @@ class _Run:
         self._status("initialising")
         key, state = self.programs.init(self.placement.place(keys))
         # A member may start with two names for one array (a target network), which cannot be donated twice.
-        tree = key, jax.tree.map(jnp.copy, state)
+        tree = self.placement.place((key, jax.tree.map(jnp.copy, state)))
         return Checkpoint(step=0, seconds=0.0, tree=tree, logged=0, rows=[], best=Best())
 
     def _reopen(self, key: Key, state: PyTree) -> tuple[Key, PyTree]:
@@ -527,7 +528,8 @@ class _Programs:
         """The program of a chunk before it is compiled; it takes over the memory of the state."""
         if iterations not in self._traced:
             program = self.placement.updating_agents(self.chunk(iterations))
-            self._traced[iterations] = jax.jit(program, donate_argnums=1).trace(key, state)
+            with self.placement.context:
+                self._traced[iterations] = jax.jit(program, donate_argnums=1).trace(key, state)
         return self._traced[iterations]
 
     def compile(self, iterations: int, key: Key, state: PyTree, status: Callable[[str], None]) -> Chunk:

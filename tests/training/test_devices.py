@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 import memorax
+from memorax.algorithms import DQNConfig, PPOConfig
 from memorax.training import TrainingResult, build_agent, load_run
 from memorax.training.checkpoints import to_arrays
 from memorax.training.config import TrainConfig, config_to_json
@@ -22,6 +24,18 @@ from tests.training.small import CONFIG, STEPS, metrics_without_time, run
 from tests.training.test_kill import COMPILED
 
 THREE = dataclasses.replace(CONFIG, num_seeds=3)
+ONE = dataclasses.replace(CONFIG, num_seeds=1, total_steps=8 * STEPS)
+
+UPDATES: dict[str, dict[str, Any]] = {
+    "ppo": {"hyperparameters": PPOConfig(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=4)},
+    "dqn": {
+        "algorithm": "dqn",
+        "hyperparameters": DQNConfig(
+            num_envs=4, num_steps=4, num_updates=4, learning_starts=32, buffer_size=256, batch_size=4
+        ),
+    },
+}
+"""Settings that make 64 and 56 updates in 256 steps."""
 
 
 def resume_on_four(devices: Mapping[Path, int | None]) -> None:
@@ -69,6 +83,20 @@ def test_seeds_are_the_same_on_any_number_of_devices(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_one_agent_is_the_same_on_two_devices_within_rounding(algorithm: str, tmp_path: Path) -> None:
+    """Over 50 updates of the same batches; where a rounding first makes an action another one, all differs."""
+    config = dataclasses.replace(ONE, **UPDATES[algorithm])
+    folders = [new_folder(tmp_path / name, config) for name in ("one", "two")]
+    resume_on_four(dict(zip(folders, (1, 2), strict=True)))
+    assert [read_record(folder).resumed[-1]["device"] for folder in folders] == ["1 x cpu", "2 x cpu"]
+    one, two = (metrics_without_time(folder) for folder in folders)
+    assert one["step"].tolist() == two["step"].tolist()
+    for name, column in one.items():
+        np.testing.assert_allclose(two[name], column, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("torso", ["mlp", "lstm", "lru", "mamba", "mlstm", "attention"])
 def test_seeds_of_every_kind_of_torso_are_the_same_on_two_devices(torso: str, tmp_path: Path) -> None:
     config = dataclasses.replace(THREE, torso=torso, features=8)
@@ -94,7 +122,7 @@ def test_no_more_devices_are_used_than_help(
     num_seeds: int, asked: int | None, used: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jax, "devices", lambda: jax.local_devices() * 4)
-    placement = make_placement(memorax.make("memory::MemoryChain")[0], num_seeds, asked)
+    placement = make_placement(memorax.make("memory::MemoryChain")[0], 8, num_seeds, asked)
     assert (len(placement.devices), placement.rows) == (used, rows)
 
 
@@ -102,12 +130,14 @@ def test_devices_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -
     env, _ = memorax.make("memory::MemoryChain")
     for number in (0, 3):
         with pytest.raises(ValueError, match=rf"devices \({number}\) must lie between 1 and {len(jax.devices())}"):
-            make_placement(env, 4, number)
-    on_host, _ = memorax.make("gymnasium::CartPole-v1")
+            make_placement(env, 8, 4, number)
     monkeypatch.setattr(jax, "devices", lambda: jax.local_devices() * 4)
-    assert len(make_placement(on_host, 1).devices) == 1
+    with pytest.raises(ValueError, match=r"num_envs \(6\) must be divisible by devices \(4\), which share one agent"):
+        make_placement(env, 6, 1, 4)
+    on_host, _ = memorax.make("gymnasium::CartPole-v1")
+    assert len(make_placement(on_host, 8, 1).devices) == 1
     with pytest.raises(ValueError, match=r"devices \(2\) must be 1: .*CartPole-v1.* runs on the host"):
-        make_placement(on_host, 1, 2)
+        make_placement(on_host, 8, 1, 2)
 
 
 def test_cores_become_devices() -> None:
