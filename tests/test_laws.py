@@ -27,9 +27,12 @@ def test_environment(name: str) -> None:
     testing.check_environment(*memorax.make(name), num_steps=LONG_EPISODES.get(name, 200))
 
 
+ELSEWHERE = ("ippo", "mappo", "sac")
+"""Checked by the fast tests with several agents or continuous actions, among their own."""
+
 CHECKED = [
-    pytest.param(algorithm, torso, marks=() if torso == "gru" else pytest.mark.slow)
-    for algorithm, torso in itertools.product(ALGORITHMS, ("mlp", "gru"))
+    pytest.param(name, torso, marks=() if torso == "gru" and name not in ELSEWHERE else pytest.mark.slow)
+    for name, torso in itertools.product(ALGORITHMS, ("mlp", "gru"))
 ]
 
 

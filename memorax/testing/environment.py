@@ -31,6 +31,13 @@ class Steps(NamedTuple):
 def check_environment(env: Environment, env_params: PyTree, num_steps: int = 200, num_envs: int = 4) -> None:
     """Check that an environment keeps the protocol, under random play. Illegal actions are not played.
 
+    Observations, rewards and states keep the shapes, types and bounds of the spaces; the same key gives the same play.
+    The final observation is the next one while an episode goes on. An episode that ends shows its own final observation
+    and is followed by the first one of the next. The environments of a batch are drawn and stepped each by itself.
+
+    What cannot be seen from outside: a final observation that is the next episode's first where first observations
+    never vary, and a `step_env` that goes on to the next episode by itself, so that it never shows how one ended.
+
     Args:
         env: the environment.
         env_params: parameters of the environment.
