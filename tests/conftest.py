@@ -1,12 +1,18 @@
 """Settings every test runs under."""
 
+import gc
 import os
 from pathlib import Path
+
+import pytest
 
 from tests.xla_flags import xla_flags
 
 # XLA reads them once, when JAX is first used. The processes that share the tests take them over.
 os.environ["XLA_FLAGS"] = xla_flags()
+
+# Matrices are small here: threads that wait for more of them would only keep a processor busy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Commands that tests call leave the user's own cache alone.
 os.environ["MEMORAX_COMPILATION_CACHE"] = "off"
@@ -15,4 +21,15 @@ import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".jax_cache"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+# The processes that share the tests share what they compile, down to the smallest programs.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+# Tracing makes many objects that live long: to look through all of them at every few hundred new ones is slow.
+gc.set_threshold(50_000, 20, 50)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep what was imported out of every later collection of garbage."""
+    gc.collect()
+    gc.freeze()
