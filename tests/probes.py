@@ -185,6 +185,22 @@ class MaskedActions(Probe):
 
 
 @dataclass(frozen=True)
+class OneOf(Probe):
+    """The member that the environment's parameters number: mapped over numbers, one program learns all members."""
+
+    members: tuple[Probe, ...] = ()
+
+    def reset(self, key: Key, params: PyTree) -> tuple[Array, PyTree]:
+        return jax.lax.switch(
+            params, [lambda key, member=member: member.reset(key, None) for member in self.members], key
+        )
+
+    def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        steps = [lambda *step, member=member: member.step_env(*step, None) for member in self.members]
+        return jax.lax.switch(params, steps, key, env_state, action)
+
+
+@dataclass(frozen=True)
 class OthersCue(MultiAgentEnvironment):
     """Two agents, each shown the other's cue at first and asked for it `delay` steps later.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ class Settings:
         cfg: its hyperparameters.
         optimizer: trains each network; or one for each by name.
         patience: how many times the steps it is given that a probe names.
-        fast: whether all probes belong to the fast tests, or only those in `ESSENTIAL`.
+        fast: whether all exercises belong to the fast tests, or only discounting.
     """
 
     cfg: Any
@@ -139,21 +140,8 @@ SETTINGS: dict[str, Settings] = {
 STREAMING = ("ac_lambda", "q_lambda")
 """What learns a memory only from gradients that are carried along (see `tests/algorithms/test_ac_lambda.py`)."""
 
-ESSENTIAL = ("discounting",)
-"""The probes in the fast tests of every algorithm; where `fast`, all of them are."""
 
-
-def over_algorithms(probe: str, leave_out: Sequence[str] = ()) -> pytest.MarkDecorator:
-    """Run a probe for every algorithm but some."""
-    cases = []
-    for name, settings in SETTINGS.items():
-        marks = () if settings.fast or probe in ESSENTIAL else (pytest.mark.slow,)
-        if name not in leave_out:
-            cases.append(pytest.param(name, marks=marks))
-    return pytest.mark.parametrize("algorithm", cases)
-
-
-def make(algorithm: str, env: Environment, torso: str, previous_action: bool = False) -> Algorithm:
+def make(algorithm: str, env: Environment, env_params: Any, torso: str, previous_action: bool = False) -> Algorithm:
     def network(head: Any) -> Network:
         extractor = FeatureExtractor(
             observation_extractor=MLP(32, activation=jnp.tanh), action_extractor=OneHot(2) if previous_action else None
@@ -161,7 +149,7 @@ def make(algorithm: str, env: Environment, torso: str, previous_action: bool = F
         return Network(extractor, TORSOS[torso](32), narrow(head))
 
     settings = SETTINGS[algorithm]
-    return ALGORITHMS[algorithm][0].build(settings.cfg, env, None, network, settings.optimizer)
+    return ALGORITHMS[algorithm][0].build(settings.cfg, env, env_params, network, settings.optimizer)
 
 
 def narrow(head: Any) -> Any:
@@ -176,7 +164,28 @@ def train(agent: Algorithm, num_steps: int) -> tuple[jax.Array, Any]:
     return key, state
 
 
-def values(agent: Algorithm, key: jax.Array, state: Any) -> tuple[Any, np.ndarray]:
+@dataclass(frozen=True)
+class Learned:
+    """What an agent has learned.
+
+    Attributes:
+        trajectory: a fresh rollout, leaves `[B, T, ...]`.
+        value: `[B, T]` along it: of the critic, or of the greedy action.
+        mean_return: of the episodes of an evaluation.
+    """
+
+    trajectory: Any
+    value: Any
+    mean_return: Any
+
+
+def learn(algorithm: str, env: Environment, env_params: Any, torso: str, num_steps: int) -> Learned:
+    agent = make(algorithm, env, env_params, torso)
+    key, state = train(agent, num_steps)
+    return Learned(*values(agent, key, state), mean_return(agent, key, state))
+
+
+def values(agent: Algorithm, key: jax.Array, state: Any) -> tuple[Any, jax.Array]:
     """A fresh rollout and the values along it: of the critic, or of the greedy action."""
 
     @jax.jit
@@ -192,81 +201,130 @@ def values(agent: Algorithm, key: jax.Array, state: Any) -> tuple[Any, np.ndarra
         value = network.head.value(output)
         return trajectory, value if value.ndim == 2 else value.max(axis=-1)
 
-    return jax.device_get(along(key, state))
+    return along(key, state)
 
 
-def mean_return(agent: Algorithm, key: jax.Array, state: Any) -> float:
+def mean_return(agent: Algorithm, key: jax.Array, state: Any) -> jax.Array:
     _, transitions = agent.evaluate(key, state, 8 * 64)
     info = transitions.info
-    return float((info["returned_episode_returns"] * info["returned_episode"]).sum() / info["returned_episode"].sum())
+    return (info["returned_episode_returns"] * info["returned_episode"]).sum() / info["returned_episode"].sum()
 
 
-@over_algorithms("constant_value")
-def test_constant_value(algorithm: str) -> None:
-    agent = make(algorithm, probes.ConstantValue(), "mlp")
-    _, value = values(agent, *train(agent, 10_000))
-    np.testing.assert_allclose(value, 1.0, atol=0.02)
+def constant_value(learned: Learned) -> None:
+    np.testing.assert_allclose(learned.value, 1.0, atol=0.02)
 
 
-@over_algorithms("value_of_the_observation")
-def test_value_of_the_observation(algorithm: str) -> None:
-    agent = make(algorithm, probes.ObservationValue(), "mlp")
-    trajectory, value = values(agent, *train(agent, 10_000))
-    np.testing.assert_allclose(value, trajectory.timesteps.observation[..., 0], atol=0.05)
+def value_of_the_observation(learned: Learned) -> None:
+    np.testing.assert_allclose(learned.value, learned.trajectory.timesteps.observation[..., 0], atol=0.05)
 
 
-@over_algorithms("discounting")
-def test_discounting(algorithm: str) -> None:
-    agent = make(algorithm, probes.Discounting(), "mlp")
-    trajectory, value = values(agent, *train(agent, 15_000))
-    np.testing.assert_allclose(value, np.where(trajectory.timesteps.observation[..., 0] > 0, 1.0, GAMMA), atol=0.05)
+def discounting(learned: Learned) -> None:
+    at_the_end = learned.trajectory.timesteps.observation[..., 0] > 0
+    np.testing.assert_allclose(learned.value, np.where(at_the_end, 1.0, GAMMA), atol=0.05)
 
 
-@over_algorithms("action_matters")
-def test_action_matters(algorithm: str) -> None:
-    agent = make(algorithm, probes.ActionMatters(), "mlp")
-    assert mean_return(agent, *train(agent, 10_000)) == 1.0
+def the_best_return_is_one(learned: Learned) -> None:
+    assert learned.mean_return == 1.0
 
 
-@over_algorithms("action_depends_on_the_observation")
-def test_action_depends_on_the_observation(algorithm: str) -> None:
-    agent = make(algorithm, probes.ActionTimesObservation(), "mlp")
-    assert mean_return(agent, *train(agent, 10_000)) == 1.0
+def a_time_limit_is_not_a_failure(learned: Learned) -> None:
+    np.testing.assert_allclose(learned.value, 1 / (1 - GAMMA), rtol=0.03)
 
 
-@over_algorithms("time_limit")
-@pytest.mark.parametrize("torso", [pytest.param("mlp", marks=pytest.mark.slow), "gru"])
-def test_a_time_limit_is_not_a_failure(algorithm: str, torso: str) -> None:
-    agent = make(algorithm, probes.EndlessReward(), torso)
-    _, value = values(agent, *train(agent, 40_000))
-    np.testing.assert_allclose(value, 1 / (1 - GAMMA), rtol=0.03)
-
-
-@over_algorithms("two_episodes", leave_out=STREAMING)
-def test_two_episodes_back_to_back(algorithm: str) -> None:
-    agent = make(algorithm, probes.TwoEpisodes(), "gru")
-    trajectory, value = values(agent, *train(agent, 40_000))
-    observation, reward = np.asarray(trajectory.timesteps.observation[..., 0]), np.asarray(trajectory.reward)
+def values_of_two_episodes(learned: Learned) -> None:
+    observation, reward = learned.trajectory.timesteps.observation[..., 0], learned.trajectory.reward
     # From the start of an episode on: the rollout may have begun in the middle of one.
     expected = np.where(observation != 0, GAMMA * observation, reward)
-    np.testing.assert_allclose(value, expected, atol=0.1)
+    np.testing.assert_allclose(learned.value, expected, atol=0.1)
 
 
-@over_algorithms("cue_recall", leave_out=STREAMING)
-def test_cue_recall_takes_a_memory(algorithm: str) -> None:
-    agent = make(algorithm, probes.CueRecall(), "gru")
-    assert mean_return(agent, *train(agent, 60_000)) >= 0.9
+def the_cue_is_recalled(learned: Learned) -> None:
+    assert learned.mean_return >= 0.9
 
 
-@over_algorithms("cue_recall_without_memory")
-def test_cue_recall_is_beyond_the_memoryless(algorithm: str) -> None:
-    agent = make(algorithm, probes.CueRecall(), "mlp")
-    assert mean_return(agent, *train(agent, 20_000)) < 0.5
+def the_cue_is_not_recalled(learned: Learned) -> None:
+    assert learned.mean_return < 0.5
 
 
-@over_algorithms("previous_action_needed")
+@dataclass(frozen=True)
+class Exercise:
+    """A probe, the torso and the environment steps it is learned with, and the check of what was learned."""
+
+    probe: probes.Probe
+    torso: str
+    num_steps: int
+    check: Callable[[Learned], None]
+
+
+EXERCISES: dict[str, Exercise] = {
+    "constant_value": Exercise(probes.ConstantValue(), "mlp", 10_000, constant_value),
+    "value_of_the_observation": Exercise(probes.ObservationValue(), "mlp", 10_000, value_of_the_observation),
+    "discounting": Exercise(probes.Discounting(), "mlp", 15_000, discounting),
+    "action_matters": Exercise(probes.ActionMatters(), "mlp", 10_000, the_best_return_is_one),
+    "action_depends": Exercise(probes.ActionTimesObservation(), "mlp", 10_000, the_best_return_is_one),
+    "cue_without_memory": Exercise(probes.CueRecall(), "mlp", 20_000, the_cue_is_not_recalled),
+    "time_limit_without_memory": Exercise(probes.EndlessReward(), "mlp", 40_000, a_time_limit_is_not_a_failure),
+    "time_limit": Exercise(probes.EndlessReward(), "gru", 40_000, a_time_limit_is_not_a_failure),
+    "two_episodes": Exercise(probes.TwoEpisodes(), "gru", 40_000, values_of_two_episodes),
+    "cue_recall": Exercise(probes.CueRecall(), "gru", 60_000, the_cue_is_recalled),
+}
+
+TOGETHER = {
+    "without_memory": (
+        "constant_value",
+        "value_of_the_observation",
+        "discounting",
+        "action_matters",
+        "action_depends",
+        "cue_without_memory",
+    ),
+    "with_memory": ("time_limit", "two_episodes", "cue_recall"),
+}
+"""Exercises that are learned side by side in one program: most of their time is compilation."""
+
+SIDE_BY_SIDE = (("ppo", "without_memory"), ("ppo", "with_memory"), ("dqn", "without_memory"))
+"""The longer ones of replay are faster alone: mapped over, a buffer is copied with every choice."""
+
+
+@pytest.mark.parametrize(("algorithm", "group"), SIDE_BY_SIDE)
+def test_exercises_side_by_side(algorithm: str, group: str) -> None:
+    exercises = [EXERCISES[name] for name in TOGETHER[group]]
+    env = probes.OneOf(members=tuple(exercise.probe for exercise in exercises))
+    num_steps = max(exercise.num_steps for exercise in exercises)
+
+    def learned(member: jax.Array) -> tuple[Any, ...]:
+        result = learn(algorithm, env, member, exercises[0].torso, num_steps)
+        return result.trajectory, result.value, result.mean_return
+
+    results = jax.device_get(jax.jit(jax.vmap(learned))(jnp.arange(len(exercises))))
+    for i, exercise in enumerate(exercises):
+        exercise.check(Learned(*jax.tree.map(lambda x, i=i: x[i], results)))
+
+
+def alone() -> list[Any]:
+    """Every exercise of an algorithm that is not learned side by side with others."""
+    together = {(algorithm, name) for algorithm, group in SIDE_BY_SIDE for name in TOGETHER[group]}
+    cases = []
+    for name, algorithm in itertools.product(EXERCISES, SETTINGS):
+        if (algorithm, name) in together or (algorithm in STREAMING and name in ("two_episodes", "cue_recall")):
+            continue
+        fast = name == "discounting" or (SETTINGS[algorithm].fast and name in TOGETHER["with_memory"])
+        cases.append(pytest.param(algorithm, name, marks=() if fast else pytest.mark.slow))
+    return cases
+
+
+@pytest.mark.parametrize(("algorithm", "name"), alone())
+def test_exercise(algorithm: str, name: str) -> None:
+    exercise = EXERCISES[name]
+    exercise.check(learn(algorithm, exercise.probe, None, exercise.torso, exercise.num_steps))
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [pytest.param(name, marks=() if settings.fast else pytest.mark.slow) for name, settings in SETTINGS.items()],
+)
 def test_previous_action_needed(algorithm: str) -> None:
-    agent = make(algorithm, probes.PreviousActionNeeded(), "mlp", previous_action=True)
+    agent = make(algorithm, probes.PreviousActionNeeded(), None, "mlp", previous_action=True)
     assert mean_return(agent, *train(agent, 60_000)) >= 7.5
 
 
@@ -285,5 +343,5 @@ def test_continuous_action() -> None:
 
 @pytest.mark.parametrize("torso", ["mlp", pytest.param("gru", marks=pytest.mark.slow)])
 def test_continuous_action_from_replay(torso: str) -> None:
-    agent = make("sac", probes.ContinuousTarget(), torso)
+    agent = make("sac", probes.ContinuousTarget(), None, torso)
     assert mean_return(agent, *train(agent, 20_000)) > -0.02
