@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,13 +43,18 @@ def test_the_loss_is_that_of_the_papers(double: bool) -> None:
     for _ in range(8):
         # Episodes are left unfinished: their last step has no successor either.
         key, state = agent.restart(*agent.warmup(key, state, 32))
-    target_params = jax.tree.map(lambda x: x + 0.1, state.params)
-    batch = agent.buffer.sample(key, state.buffer)
-    steps, carry = batch.steps, batch.carry
-    loss, (metrics, (targets, _)) = agent._loss(state.params, target_params, batch)
+
+    @jax.jit
+    def loss_and_values(key: Any, state: Any) -> Any:
+        target_params = jax.tree.map(lambda x: x + 0.1, state.params)
+        batch = agent.buffer.sample(key, state.buffer)
+        loss = agent._loss(state.params, target_params, batch)
+        params = (state.params, target_params)
+        return batch, loss, [unroll(agent.q_network, p, batch.steps.timesteps, batch.carry)[1] for p in params]
+
+    batch, (loss, (metrics, (targets, _))), (online, target) = jax.device_get(loss_and_values(key, state))
+    steps = batch.steps
     np.testing.assert_allclose(targets, metrics["known_targets"] * cfg.batch_size * cfg.sequence_length)
-    _, online = unroll(agent.q_network, state.params, steps.timesteps, carry)
-    _, target = unroll(agent.q_network, target_params, steps.timesteps, carry)
     losses = []
     for n in range(cfg.batch_size):
         for t in range(cfg.burn_in, cfg.burn_in + cfg.sequence_length):

@@ -181,29 +181,6 @@ def test_layers_with_state_or_noise_are_refused_when_the_agent_is_made(layer: nn
     assert "\n" not in str(raised.value)
 
 
-class Projection(nn.Module):
-    """A fixed random projection, numbered by a fixed integer."""
-
-    @nn.compact
-    def __call__(self, inputs: Any) -> Any:
-        weights = self.variable("constants", "weights", lambda: jax.random.normal(jax.random.key(7), (2, 8)))
-        number = self.variable("constants", "number", lambda: jnp.asarray(3, jnp.int32))
-        return nn.tanh(inputs @ weights.value) * number.value
-
-
-@pytest.mark.parametrize("algorithm", ALONE)
-def test_constants_are_not_trained(algorithm: str) -> None:
-    agent = build(algorithm, Game(), Projection())
-    key, state = agent.init(KEY)
-    before = jax.device_get(agent.acting_params(state))
-    for _ in range(4):
-        key, state, _ = agent.train(key, state, 64)
-    after = jax.device_get(agent.acting_params(state))
-    jax.tree.map(np.testing.assert_array_equal, before["constants"], after["constants"])
-    changed = jax.tree.map(lambda x, y: (x != y).any(), before["params"], after["params"])
-    assert any(jax.tree.leaves(changed))
-
-
 @pytest.mark.parametrize("algorithm", ALONE)
 def test_numbers_of_numpy_and_whole_floats_are_settings_like_any_other(algorithm: str) -> None:
     agent = build(algorithm, Game(), gamma=np.float32(0.5), num_envs=np.int64(CONFIGS[algorithm].num_envs))
