@@ -69,13 +69,14 @@ def check_environment(env: Environment, env_params: PyTree, num_steps: int = 200
 
     first, state, after, steps, inside = play(jax.random.key(0))
     same_shapes("a step keeps the shapes and types of the state", state, after)
+    steps = jax.tree.map(np.asarray, steps)
     same_shapes("reset and step observe alike", first, jax.tree.map(lambda x: x[0], steps.observation))
     same_shapes("final observations are built as observations are", steps.observation, steps.final_observation)
-    sample = jax.vmap(observation_space.sample)(jax.random.split(jax.random.key(0), batch_size))
+    sample = jax.eval_shape(jax.vmap(observation_space.sample), jax.random.split(jax.random.key(0), batch_size))
     same_shapes("observations have the space's shape and type", sample, first)
     require(bool(inside), "observations and final observations lie in the observation space")
     require(
-        steps.reward.shape == (num_steps, batch_size) and bool(jnp.isfinite(steps.reward).all()),
+        steps.reward.shape == (num_steps, batch_size) and bool(np.isfinite(steps.reward).all()),
         "rewards are finite scalars",
     )
     require(not bool((steps.terminated & steps.truncated).any()), "no step is both terminated and truncated")

@@ -90,12 +90,12 @@ def _check_leaks(run: Run, params: PyTree, inputs: Array, done: Array, first: Py
     _, outputs = run(params, inputs, done, history)
     reset = done.at[:, middle].set(True)
     _, clean = run(params, inputs, reset, history)
-    poison = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan) if is_float(x) else x, history)
+    poison = _filled(history, jnp.nan)
     _, after_poison = run(params, inputs.at[:, :middle].set(jnp.nan), reset, poison)
     close("nothing before a done changes what follows, be it NaN", after_poison[:, middle:], clean[:, middle:], 1e-6)
 
     starts, goes_on = done.at[:, 0].set(True), done.at[:, 0].set(False)
-    infinite = jax.tree.map(lambda x: jnp.full_like(x, jnp.inf) if is_float(x) else x, history)
+    infinite = _filled(history, jnp.inf)
     _, fresh = run(params, inputs, starts, first)
     _, revived = run(params, inputs, starts, infinite)
     close("an infinite carry does not survive a reset", revived, fresh, 1e-6)
@@ -104,7 +104,7 @@ def _check_leaks(run: Run, params: PyTree, inputs: Array, done: Array, first: Py
 
     _, changed = run(params, inputs.at[:, middle:].add(1.0), done, history)
     close("nothing later changes anything earlier", changed[:, :middle], outputs[:, :middle], 1e-6)
-    other_carry = jax.tree.map(lambda old, new: old.at[0].set(new[0]), history, first)
+    other_carry = _with_first_row(history, first)
     _, changed = run(params, inputs.at[0].add(1.0), done.at[0].set(~done[0]), other_carry)
     close("no row of a batch changes another", changed[1:], outputs[1:], 1e-6)
 
@@ -169,8 +169,8 @@ def _check_gradient(
             float(late_output(_moved(params, direction, step), inputs, never, history)[0])
             for step in (STEP_SIZE, -STEP_SIZE)
         )
-        pairs = zip(*map(jax.tree.leaves, (gradient, direction)), strict=True)
-        products = [np.asarray((g * d).real, np.float64) for g, d in pairs]
+        pairs = zip(*map(jax.tree.leaves, jax.device_get((gradient, direction))), strict=True)
+        products = [(g * d).real.astype(np.float64) for g, d in pairs]
         slope, expected = sum(x.sum() for x in products), (ahead - behind) / (2 * STEP_SIZE)
         size = np.sqrt(sum((x**2).sum() for x in products))
         require(
@@ -180,10 +180,25 @@ def _check_gradient(
         )
 
 
+# Each of these is one program: a tree's leaves one by one would compile several for each of their shapes.
+
+
+@jax.jit
+def _filled(carry: PyTree, value: float) -> PyTree:
+    return jax.tree.map(lambda x: jnp.full_like(x, value) if is_float(x) else x, carry)
+
+
+@jax.jit
+def _with_first_row(carry: PyTree, other: PyTree) -> PyTree:
+    return jax.tree.map(lambda x, y: x.at[0].set(y[0]), carry, other)
+
+
+@jax.jit
 def _moved(params: PyTree, direction: PyTree, step: float) -> PyTree:
     return jax.tree.map(lambda p, d: p + step * d, params, direction)
 
 
+@jax.jit
 def _direction(key: Array, params: PyTree) -> PyTree:
     """A random direction: normal, of the size of each leaf."""
     leaves = jax.tree.leaves(params)

@@ -82,12 +82,12 @@ def check_gradient(model: SequenceModel, features: int) -> float:
     # divides.
     check_close(whole, steps, tolerance=1e-4)
 
-    def difference(whole: jax.Array, steps: jax.Array) -> float:
+    def difference(whole: np.ndarray, steps: np.ndarray) -> float:
         if whole.dtype == jax.dtypes.float0 or not whole.size:
             return 0.0
-        return float(jnp.abs(whole - steps).max()) / max(float(jnp.abs(steps).max()), 1e-3)
+        return float(np.abs(whole - steps).max()) / max(float(np.abs(steps).max()), 1e-3)
 
-    return max(jax.tree.leaves(jax.tree.map(difference, whole, steps)), default=0.0)
+    return max(jax.tree.leaves(jax.tree.map(difference, *jax.device_get((whole, steps)))), default=0.0)
 
 
 def check_long_sequence(model: SequenceModel, features: int, num_steps: int = 10_006) -> None:
@@ -128,10 +128,11 @@ def check_bfloat16(model: SequenceModel, features: int) -> None:
 def check_vmap_over_parameters(model: SequenceModel, features: int) -> None:
     """Seeds in one program give what each gives alone, gradients included."""
     inputs, _, carry = sequence(model, features)
-    seeds = [initial_params(model, features)]
-    seeds.append(jax.tree.map(lambda x: 0.9 * x + 0.01, seeds[0]))
+    # Arrays of NumPy: those of JAX would compile a program for each shape of a parameter.
+    seeds = [jax.device_get(initial_params(model, features))]
+    seeds.append(jax.tree.map(lambda x: (0.9 * x + 0.01).astype(x.dtype), seeds[0]))
     gradient = gradient_function(model, features)
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *seeds)
-    together = jax.jit(jax.vmap(gradient, in_axes=(0, None, None)))(stacked, inputs, carry)
+    stacked = jax.tree.map(lambda *x: np.stack(x), *seeds)
+    together = jax.device_get(jax.jit(jax.vmap(gradient, in_axes=(0, None, None)))(stacked, inputs, carry))
     for i, params in enumerate(seeds):
         check_close(jax.tree.map(lambda x, i=i: x[i], together), gradient(params, inputs, carry))
