@@ -125,6 +125,17 @@ def test_the_page_of_replay_names_each_buffer_and_its_snippets_run() -> None:
     assert (namespace["state"].priorities.table < 1).any()
 
 
+def test_the_page_of_reports_runs() -> None:
+    from memorax.cli.report import parse_bounds
+
+    page = (ROOT / "docs" / "statistics.md").read_text()
+    namespace: dict = {}
+    for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(snippet, namespace)
+    assert namespace["low"] < namespace["value"] < namespace["high"] and namespace["better"].value > 0.5
+    assert parse_bounds(re.findall(r"--normalize (\S+=\S+)", page)[:1]) == {"gymnax::CartPole-v1": (0, 500)}
+
+
 def test_the_page_of_parts_of_your_own_runs() -> None:
     page = (ROOT / "docs" / "parts_of_your_own.md").read_text()
     namespace: dict = {}

@@ -12,6 +12,7 @@ COMMANDS = {
     "resume": "continue a run that was stopped, from its last checkpoint",
     "evaluate": "measure the returns of a run's agents in fresh environments",
     "plot": "draw the learning curves of runs",
+    "report": "write a report of runs: statistics with intervals, pictures, and how each run was made",
     "render": "draw an agent of a run while it acts",
     "export": "write the policy of a run to a folder that acts without the code that trained it",
     "push": "share the policy of a run on the Hugging Face Hub",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,16 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class _Seed:
-    """What one seed of a run logged: `steps` and `values` `[N]`, without the steps at which there was no value."""
+class Seed:
+    """What one seed of a run logged.
+
+    Attributes:
+        seed: the random seed.
+        folder: its run folder.
+        steps: environment steps `[N]` at which there was a value; empty where there was none yet.
+        values: `[N]`, NaN where the value was NaN.
+        unfinished: whether evaluations counted episodes that they did not see the end of.
+    """
 
     seed: int
     folder: Path
@@ -54,23 +62,51 @@ class _Seed:
     unfinished: bool
 
 
+@dataclass(frozen=True)
+class Group:
+    """The seeds of one setting in one environment, each as it was logged.
+
+    Attributes:
+        label: text that tells the setting from the others.
+        environment: id of the environment, empty where a run does not say it.
+        seeds: at least one.
+        settings: the settings of each of its runs, flat.
+    """
+
+    label: str
+    environment: str
+    seeds: tuple[Seed, ...]
+    settings: tuple[Mapping[str, Any], ...]
+
+
 def group_curves(
     folders: Sequence[Path], tables: Sequence[dict[str, np.ndarray]], metric: str, labels: Sequence[str] = ()
 ) -> list[Curve]:
+    """Put the seeds of one setting together, as `group_runs` does, and on one grid of steps.
+
+    Raises:
+        ValueError: as `group_runs` does, and if seeds of one curve have no steps in common or none has a value.
+    """
+    return [_curve(group, metric) for group in group_runs(folders, tables, metric, labels)]
+
+
+def group_runs(
+    folders: Sequence[Path], tables: Sequence[dict[str, np.ndarray]], metric: str, labels: Sequence[str] = ()
+) -> list[Group]:
     """Put the seeds of one setting together, each seed once.
 
-    Without `labels`, runs that differ only in their seeds are one curve, labelled by what tells it from the others. A
-    run whose agent was made in Python is a curve of its own, as its config does not describe the agent.
+    Without `labels`, runs that differ only in their seeds are one group, labelled by what tells it from others of the
+    same environment. A run whose agent was made in Python is a group of its own, as its config does not describe the
+    agent.
 
     Args:
         folders: run folders.
         tables: metrics of each run, as `read_metrics` returns them.
         metric: a column of the tables.
-        labels: a label for each run; runs of one environment and one label are one curve.
+        labels: a label for each run; runs of one environment and one label are one group.
 
     Raises:
-        ValueError: if a seed of a curve is there twice, a metric is missing, there is not one label for each run, or
-            seeds of one curve have no steps in common.
+        ValueError: if a seed of a group is there twice, a metric is missing, or there is not one label for each run.
     """
     if labels and len(labels) != len(folders):
         raise ValueError(f"labels ({len(labels)}) must be one for each of the {len(folders)} runs")
@@ -84,12 +120,20 @@ def group_curves(
     for index, group in enumerate(zip(environments, names, strict=True)):
         groups.setdefault(group, []).append(index)
     first = [indices[0] for indices in groups.values()]
-    titles = [labels[index] for index in first] if labels else _labels([settings[index] for index in first])
-    curves = []
-    for title, (group, indices) in zip(titles, groups.items(), strict=True):
-        seeds = [seed for index in indices for seed in _seeds(folders[index], tables[index], metric)]
-        curves.append(_curve(title, group[0], seeds, metric))
-    return curves
+    titles = (
+        [labels[index] for index in first]
+        if labels
+        else _labels([settings[index] for index in first], [environments[index] for index in first])
+    )
+    return [
+        Group(
+            title,
+            environment,
+            _each_once([seed for i in indices for seed in _seeds(folders[i], tables[i], metric)], title),
+            tuple(settings[i] for i in indices),
+        )
+        for title, ((environment, _), indices) in zip(titles, groups.items(), strict=True)
+    ]
 
 
 def on_one_grid(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -112,8 +156,9 @@ def on_one_grid(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.nda
     return grid, values.reshape(len(curves), len(grid))
 
 
-def _curve(label: str, environment: str, seeds: Sequence[_Seed], metric: str) -> Curve:
-    found: dict[int, _Seed] = {}
+def _each_once(seeds: Sequence[Seed], label: str) -> tuple[Seed, ...]:
+    """The seeds of a group, after a check that none is there twice."""
+    found: dict[int, Seed] = {}
     for seed in seeds:
         if seed.seed in found:
             raise ValueError(
@@ -121,6 +166,11 @@ def _curve(label: str, environment: str, seeds: Sequence[_Seed], metric: str) ->
                 "once, leave one of the two out or label them apart"
             )
         found[seed.seed] = seed
+    return tuple(seeds)
+
+
+def _curve(group: Group, metric: str) -> Curve:
+    label, seeds = group.label, group.seeds
     logged = [seed for seed in seeds if len(seed.steps)]
     if not logged:
         raise ValueError(f"{seeds[0].folder} has no value of {metric!r} yet")
@@ -133,10 +183,10 @@ def _curve(label: str, environment: str, seeds: Sequence[_Seed], metric: str) ->
             f"{earliest.steps[-1]:.0f}, {latest.folder} begins at {latest.steps[0]:.0f}"
         )
     cut = any(seed.steps[-1] > steps[-1] for seed in logged)
-    return Curve(label, environment, steps, values, cut, any(seed.unfinished for seed in logged))
+    return Curve(label, group.environment, steps, values, cut, any(seed.unfinished for seed in logged))
 
 
-def _seeds(folder: Path, table: dict[str, np.ndarray], metric: str) -> list[_Seed]:
+def _seeds(folder: Path, table: dict[str, np.ndarray], metric: str) -> list[Seed]:
     """Each seed of a run."""
     evaluated = metric.startswith("evaluation_")
     unfinished = table.get("evaluation_unfinished") if evaluated else None
@@ -145,7 +195,7 @@ def _seeds(folder: Path, table: dict[str, np.ndarray], metric: str) -> list[_See
     for seed in np.unique(table["seed"]):
         chosen = logged & (table["seed"] == seed)
         cut_off = unfinished is not None and bool((unfinished[chosen] > 0).any())
-        seeds.append(_Seed(int(seed), folder, table["step"][chosen], table[metric][chosen], cut_off))
+        seeds.append(Seed(int(seed), folder, table["step"][chosen], table[metric][chosen], cut_off))
     return seeds
 
 
@@ -174,10 +224,19 @@ def _setting(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     return flat
 
 
-def _labels(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """What tells each setting from the others, or where nothing does, its algorithm and torso or its run."""
+def _labels(settings: Sequence[dict[str, Any]], environments: Sequence[str]) -> list[str]:
+    """What tells each setting from others of its environment.
+
+    Where nothing does, it is the algorithm and torso, or the run. What differs between environments alone, such as the
+    length of their runs, tells no setting from another.
+    """
     names = list(dict.fromkeys(name for setting in settings for name in setting))
-    told_apart = [n for n in names if len({json.dumps(setting.get(n)) for setting in settings}) > 1]
+    told_apart = [
+        name
+        for name in names
+        if len({(e, json.dumps(s.get(name))) for s, e in zip(settings, environments, strict=True)})
+        > len(set(environments))
+    ]
     if not told_apart:
         told_apart = [name for name in ("run", "algorithm", "torso") if name in names]
     return [", ".join(_named(name, setting[name]) for name in told_apart if name in setting) for setting in settings]

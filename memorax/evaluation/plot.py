@@ -14,6 +14,7 @@ from memorax.evaluation.statistics import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg")
 
@@ -28,7 +29,9 @@ FEWEST_EVALUATIONS = 3
 FEW_POINTS = 10
 """A line of up to so many points has a mark at each."""
 
-STYLES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+LineStyle = str | tuple[int, tuple[float, ...]]
+
+STYLES: tuple[LineStyle, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 """Line styles by turns: where curves are equal, the one below shows through the gaps of the one above."""
 
 
@@ -56,26 +59,32 @@ def plot_runs(
         ValueError: if a folder holds no metrics or not this one, a seed of one setting is there twice, or the kind of
             picture is unknown.
     """
-    # Imported here, since it is slow to import. A `Figure` needs no display and leaves pyplot's state alone.
-    from matplotlib.figure import Figure
-
     output = Path(output)
     if output.suffix not in PICTURES:
         raise ValueError(f"output ({output}) must end in one of {', '.join(PICTURES)}")
     curves, metric = _read_curves(folders, metric, labels)
     environments = list(dict.fromkeys(curve.environment for curve in curves))
-    columns = min(len(environments), PANELS_IN_A_ROW)
-    rows = -(-len(environments) // columns)
-    size = (8.0, 5.0) if len(environments) == 1 else (5.5 * columns, 4.5 * rows)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel in panels[len(environments) :]:
-        panel.remove()
-    for panel, environment in zip(panels, environments, strict=False):
+    figure, panels = make_panels(len(environments))
+    for panel, environment in zip(panels, environments, strict=True):
         _draw(panel, curves, environment, metric)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=150)
     return output
+
+
+def make_panels(number: int) -> tuple[Figure, list[Axes]]:
+    """A figure with a number of panels, up to three in a row."""
+    # Imported here, since it is slow to import. A `Figure` needs no display and leaves pyplot's state alone.
+    from matplotlib.figure import Figure
+
+    columns = min(number, PANELS_IN_A_ROW)
+    rows = -(-number // columns)
+    size = (8.0, 5.0) if number == 1 else (5.5 * columns, 4.5 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels[number:]:
+        panel.remove()
+    return figure, list(panels[:number])
 
 
 def draw_runs(
@@ -108,7 +117,7 @@ def _read_curves(folders: Sequence[str | Path], metric: str | None, labels: Sequ
     if not paths:
         raise ValueError("no run to plot: name at least one run folder")
     tables = [read_metrics(path) for path in paths]
-    metric = metric or _default_metric(tables)
+    metric = metric or default_metric(tables)
     return group_curves(paths, tables, metric, labels), metric
 
 
@@ -119,8 +128,7 @@ def _draw(ax: Axes, curves: Sequence[Curve], environment: str, metric: str) -> N
     labels = list(dict.fromkeys(curve.label for curve in curves))
     drawn = [curve for curve in curves if curve.environment == environment]
     for curve in drawn:
-        index = labels.index(curve.label)
-        _draw_curve(ax, curve, f"C{index % 10}", STYLES[index % len(STYLES)])
+        _draw_curve(ax, curve, *color_and_style(labels.index(curve.label)))
     ax.set_title(environment)
     ax.set_xlabel("environment steps")
     ax.set_ylabel(metric.replace("_", " "))
@@ -130,7 +138,12 @@ def _draw(ax: Axes, curves: Sequence[Curve], environment: str, metric: str) -> N
     ax.legend(title=explanation, title_fontsize="small", fontsize="small", alignment="left", edgecolor="none")
 
 
-def _draw_curve(ax: Axes, curve: Curve, color: str, style: str | tuple[int, tuple[float, ...]]) -> None:
+def color_and_style(index: int) -> tuple[str, LineStyle]:
+    """The color and the line style of the setting with an index, in every picture."""
+    return f"C{index % 10}", STYLES[index % len(STYLES)]
+
+
+def _draw_curve(ax: Axes, curve: Curve, color: str, style: LineStyle) -> None:
     seeds = len(curve.values)
     # A mean over the seeds that are left would hide that one was lost: it has a gap instead.
     lost = np.isnan(curve.values).any(axis=0)
@@ -166,7 +179,7 @@ def _explanation(curves: Sequence[Curve]) -> str | None:
     return "\n".join(lines) or None
 
 
-def _default_metric(tables: Sequence[dict[str, np.ndarray]]) -> str:
+def default_metric(tables: Sequence[dict[str, np.ndarray]]) -> str:
     """The return in evaluations, or that of training episodes where some run has but a few evaluations."""
 
     def fewest(metric: str) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,7 +22,7 @@ COMMIT = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
 
 
 def describe_origin(devices: Sequence[jax.Device]) -> dict[str, Any]:
-    """The date, the command, the commit of the working directory, versions, devices and the kind of random keys."""
+    """The date, command, commit of the working directory, versions, devices, machine and kind of random keys."""
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
@@ -31,6 +33,7 @@ def describe_origin(devices: Sequence[jax.Device]) -> dict[str, Any]:
             **{package: version(package) for package in PACKAGES},
         },
         "device": f"{len(devices)} x {devices[0].device_kind}",
+        "machine": _machine(),
         "random_keys": random_keys(),
         "x64": jax.dtypes.canonicalize_dtype("float64") == "float64",
     }
@@ -69,6 +72,16 @@ def _device(origin: Mapping[str, Any]) -> str | None:
     """The devices of an origin, where their number changes numbers: agents are the same on any number of cores."""
     device: str | None = origin.get("device")
     return "cpu" if device is not None and device.endswith(" x cpu") else device
+
+
+def _machine() -> str:
+    """The processor of this machine and its number of cores."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
 def _commit() -> str | None:

@@ -125,6 +125,9 @@ def test_trains_resumes_evaluates_plots_and_renders(
         (["render", "nowhere", "--output", "a.avi"], "output (a.avi) must end in one of .gif, .mp4"),
         (["plot", "nowhere"], "nowhere holds no metrics.csv: name the folder of a run"),
         (["plot"], "no run to plot"),
+        (["report"], "no run to report"),
+        (["report", "nowhere"], "nowhere holds no metrics.csv: name the folder of a run"),
+        (["report", "runs", "--normalize", "a"], "normalize (a) must be NAME=LOW,HIGH"),
         (["train", "--lr", "1e-3"], "unknown option --lr of memorax train: did you mean --learning-rate?"),
         (
             ["train", "--learning_rat=1"],

@@ -54,6 +54,15 @@ def test_environments_are_apart_and_not_in_the_label(tmp_path: Path) -> None:
     assert [(curve.label, curve.environment) for curve in curves(folders)] == [("ppo, gru", "a"), ("ppo, gru", "b")]
 
 
+def test_what_differs_between_environments_alone_is_not_in_the_label(tmp_path: Path) -> None:
+    folders = [
+        make_run(tmp_path / f"{task}{torso}", (0,), environment=task, torso=torso, total_steps=steps)
+        for task, steps in (("a", 10), ("b", 20))
+        for torso in ("gru", "mlp")
+    ]
+    assert [curve.label for curve in curves(folders)] == ["gru", "mlp", "gru", "mlp"]
+
+
 def test_a_seed_counts_once(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", (0, 1))
     with pytest.raises(ValueError, match=r"a is named twice: a run counts once"):

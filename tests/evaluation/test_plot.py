@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from memorax.evaluation import draw_runs, plot_runs, read_metrics
-from memorax.evaluation.plot import _default_metric
+from memorax.evaluation.plot import default_metric
 from tests.evaluation.make_run import make_run
 
 
@@ -99,9 +99,9 @@ def test_short_runs_are_drawn_by_their_training_episodes(tmp_path: Path) -> None
     short = make_run(tmp_path / "a", (0,))
     long = make_run(tmp_path / "b", (0,), steps=range(10, 100, 10))
     unlogged = make_run(tmp_path / "c", (0,), steps=(20, 40))
-    metrics = [_default_metric([read_metrics(folder)]) for folder in (short, long, unlogged)]
+    metrics = [default_metric([read_metrics(folder)]) for folder in (short, long, unlogged)]
     assert metrics == ["return", "evaluation_return", "evaluation_return"]
-    assert _default_metric([read_metrics(short), read_metrics(long)]) == "return"
+    assert default_metric([read_metrics(short), read_metrics(long)]) == "return"
     ax = make_axes()
     (curve,) = draw_runs([short], ax)
     assert (curve.steps[0], ax.get_ylabel(), ax.lines[0].get_marker()) == (10, "return", "o")

@@ -348,6 +348,7 @@ def test_what_a_run_says_of_itself_stays_true(agent: Agent, tmp_path: Path, whol
     first, last = json.loads(before), json.loads((folder / "config.json").read_text())
     assert last["config"] == {**first["config"], "total_steps": 3 * STEPS}
     assert {name for name in last if last[name] != first[name]} == {"config", "total_steps", "resumed"}
+    assert first["origin"]["machine"].endswith(f", {os.cpu_count()} cores")
     assert set(first["parameters"]) == {"actor_network", "critic_network"}
     trained = jax.tree.leaves(whole[1].state.critic.params)
     assert first["parameters"]["critic_network"] == sum(leaf[0].size for leaf in trained)
