@@ -164,6 +164,21 @@ def test_the_commands_of_parts_of_your_own_run(
     assert "seed 0: " in capsys.readouterr().out
 
 
+def test_the_page_of_the_laboratory_declares_grids(tmp_path: Path) -> None:
+    from memorax.laboratory import read_grid
+
+    page = (ROOT / "docs" / "laboratory.md").read_text()
+    (declared,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "memories.yaml").write_text(declared)
+    grid = read_grid(tmp_path / "memories.yaml")
+    assert (grid.name, len(grid.settings)) == ("memories", 12)
+    assert "r2d2-num_envs=8-burn_in=8-gru-learning_rate=0.001" in [setting.name for setting in grid.settings]
+    namespace: dict = {}
+    for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(snippet, namespace)
+    assert [setting.name for setting in namespace["grid"].settings] == ["mlp", "gru"]
+
+
 def test_the_readme_names_every_command() -> None:
     from memorax.cli import COMMANDS
 

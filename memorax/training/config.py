@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -257,7 +258,7 @@ def read_config_file(path: Path) -> TrainConfig:
     if not path.is_file():
         raise ValueError(f"config ({path}) is no file: name config.json of a run, or a YAML file of settings")
     try:
-        content = _parse(path)
+        content = parse_settings(path)
     except ValueError as error:
         raise ValueError(f"config ({path}) is neither JSON nor YAML: {error}") from error
     if not isinstance(content, dict):
@@ -265,14 +266,24 @@ def read_config_file(path: Path) -> TrainConfig:
     return config_from_json(content.get("config", content), str(path))
 
 
-def _parse(path: Path) -> Any:
+def parse_settings(path: Path) -> Any:
+    """What a file holds: JSON where its name ends in .json, otherwise YAML, in which `1e-3` is a number too.
+
+    Raises:
+        ValueError: if it cannot be read as such.
+    """
     if path.suffix == ".json":
         return json.loads(path.read_text())
     # Here rather than above: few runs need it.
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """YAML asks for a point in a number with an exponent."""
+
+    number = re.compile(r"[-+]?\d+[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.load(path.read_text(), Loader)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
 

@@ -105,7 +105,9 @@ def test_a_config_is_read_from_a_file(tmp_path: Path) -> None:
     content = {"versions": {}, "config": config_to_json(CONFIG)}
     (tmp_path / "config.json").write_text(json.dumps(content))
     assert read_config_file(tmp_path / "config.json") == CONFIG
-    (tmp_path / "mine.yaml").write_text("torso: lstm\ntotal_steps: 1e5\nhyperparameters:\n  gamma: 0.9\ntags: [a, b]\n")
+    (tmp_path / "mine.yaml").write_text(
+        "torso: lstm\ntotal_steps: 1e5\nhyperparameters:\n  gamma: 9e-1\ntags: [a, b]\n"
+    )
     expected = TrainConfig(PPOConfig(gamma=0.9), torso="lstm", total_steps=100_000, tags=("a", "b"))
     assert read_config_file(tmp_path / "mine.yaml") == expected
     for content, message in (

@@ -1,0 +1,165 @@
+"""A grid of settings, declared in one file: what varies, and what all runs share."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import runpy
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from memorax.parts import import_own, suggest
+from memorax.training.config import TrainConfig, config_from_json, find_algorithm, parse_settings
+
+KEYS = ("name", "defaults", "grid", "num_seeds", "seed")
+LONGEST_NAME = 150
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of a grid: a run of several seeds.
+
+    Attributes:
+        name: name of its run folder, made of the values that vary.
+        config: its settings.
+        parameters: number of parameters in all its networks, where they were counted.
+    """
+
+    name: str
+    config: TrainConfig
+    parameters: int | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Settings that are trained together.
+
+    Attributes:
+        name: name of the grid; its runs share it as their group.
+        settings: its settings, in the order in which they are trained.
+    """
+
+    name: str
+    settings: tuple[Setting, ...] = field(default_factory=tuple)
+
+
+def read_grid(path: Path) -> Grid:
+    """Read a grid from a file: YAML or JSON, or a Python file whose `GRID` is the same mapping or a function of it.
+
+    Raises:
+        ValueError: if there is no such file, or it holds no grid whose settings are valid.
+    """
+    if not path.is_file():
+        raise ValueError(f"grid ({path}) is no file: name a YAML or Python file that declares a grid")
+    if path.suffix == ".py":
+        sys.path.insert(0, str(path.parent.absolute()))  # so that the file finds modules beside it
+        content = runpy.run_path(str(path)).get("GRID")
+        if content is None:
+            raise ValueError(f"grid ({path}) must define GRID, a mapping or a function that returns one")
+        content = content() if callable(content) else content
+    else:
+        try:
+            content = parse_settings(path)
+        except ValueError as error:
+            raise ValueError(f"grid ({path}) is neither YAML nor JSON: {error}") from error
+    return make_grid(content, str(path), path.stem)
+
+
+def make_grid(content: Any, origin: str, name: str) -> Grid:
+    """Make the settings of a grid: every combination of a value of each axis.
+
+    Args:
+        content: a mapping. `grid` has for each axis a list of values: a value of the setting or hyperparameter that the
+            axis names, or a mapping of several that go together. `defaults` holds settings and hyperparameters that all
+            share, `num_seeds` and `seed` the seeds of each setting.
+        origin: where it was read, for messages.
+        name: name of the grid, where `content` has none.
+
+    Raises:
+        ValueError: if a setting does not exist or is not valid, or two have the same name.
+    """
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{origin} must hold a mapping with the keys {', '.join(KEYS)}")
+    for key in content:
+        if key not in KEYS:
+            raise ValueError(f"{origin} has an unknown key {key!r}{suggest(str(key), KEYS)}; keys: {', '.join(KEYS)}")
+    axes, defaults = content.get("grid") or {}, content.get("defaults") or {}
+    for key, value in (("grid", axes), ("defaults", defaults)):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{key} of {origin} must be a mapping by the names of settings, not {value!r}")
+    for axis, values in axes.items():
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise ValueError(f"axis {axis} of {origin} ({values!r}) must be a list of values, such as [{values}]")
+    name = str(content.get("name", name))
+    shared = {
+        "group": name,
+        "loggers": ["file"],
+        **{key: content[key] for key in ("num_seeds", "seed") if key in content},
+        **defaults,
+    }
+    settings: dict[str, Setting] = {}
+    for values in itertools.product(*axes.values()):
+        point = dict(zip(axes, values, strict=True))
+        setting = Setting(_folder_name(point), _config(shared, point, origin))
+        if setting.name in settings:
+            raise ValueError(f"{origin} has the setting {setting.name} twice: leave one of them out")
+        settings[setting.name] = setting
+    return Grid(name, tuple(settings.values()))
+
+
+def with_config(setting: Setting, **changes: Any) -> Setting:
+    """A setting with other settings of its run, under the same name."""
+    return replace(setting, config=replace(setting.config, **changes))
+
+
+def _config(shared: Mapping[str, Any], point: Mapping[str, Any], origin: str) -> TrainConfig:
+    """The config of a point; what the later axes say stands."""
+    values = dict(shared)
+    for axis, value in point.items():
+        values |= value if isinstance(value, Mapping) and axis not in OPTION_SETTINGS else {axis: value}
+    values = {str(key).removeprefix("hyperparameters."): value for key, value in values.items()}
+    hyperparameters = dict(values.pop("hyperparameters", None) or {})
+    for module in values.get("imports", ()):
+        import_own(module)
+    algorithm = values.get("algorithm", TrainConfig.algorithm)
+    own = [part.name for part in fields(find_algorithm(algorithm)[1])]
+    for name in [name for name in values if name not in SETTINGS]:
+        if name not in own:
+            raise ValueError(
+                f"{origin} has an unknown setting {name!r}{suggest(name, [*SETTINGS, *own])}: neither a setting of a "
+                f"run nor a hyperparameter of {algorithm}. A value of an axis may be a mapping of settings that go "
+                f"together, such as {{algorithm: {algorithm}, {own[0]}: ...}}"
+            )
+        hyperparameters[name] = values.pop(name)
+    return config_from_json({**values, "hyperparameters": hyperparameters}, origin)
+
+
+SETTINGS = tuple(part.name for part in fields(TrainConfig))
+OPTION_SETTINGS = tuple(name for name in SETTINGS if name.endswith("_options"))
+"""Settings whose value is a mapping itself."""
+
+UNNAMED = ("environment", "algorithm", "torso")
+"""Axes whose values say by themselves what they are."""
+
+
+def _folder_name(point: Mapping[str, Any]) -> str:
+    """A name for the folder of a point, of what varies."""
+    parts: list[str] = []
+    for axis, value in point.items():
+        if isinstance(value, Mapping):
+            parts.extend(_part(key, member) for key, member in value.items())
+        else:
+            parts.append(_part(axis, value))
+    name = "-".join(parts) or "only"
+    if len(name) > LONGEST_NAME:
+        return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name
+
+
+def _part(axis: str, value: Any) -> str:
+    text = str(value) if axis in UNNAMED else f"{axis.rpartition('.')[2]}={value}"
+    return re.sub(r"[^\w.=+,]+", "-", text).strip("-")
