@@ -6,12 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from memorax.environments.environment import Environment, VectorEnvironment
 from memorax.environments.spaces import Box, Discrete, Space, action_mask_space
 from memorax.environments.spaces import Dict as DictSpace
 from memorax.testing import check_environment
+from memorax.testing.environment import Steps, _check_ends
 from memorax.types import Array, Key, PyTree
 
 LENGTH = 5
@@ -150,3 +152,27 @@ class PaysNaNForIllegalActions(Walk):
 
 def test_only_legal_actions_are_played() -> None:
     check_environment(PaysNaNForIllegalActions(), None, num_steps=40)
+
+
+class StartsSeldomVary(Walk):
+    """Nothing is seen at most starts."""
+
+    def observe(self, state: PyTree) -> PyTree:
+        place, time = state
+        return jnp.where((time == 0) & (place < 0.95), 0.0, super().observe(state))
+
+
+def test_a_start_that_was_not_drawn_before() -> None:
+    check_environment(StartsSeldomVary(), None, num_steps=40)
+
+
+def test_ends_that_look_like_starts_by_chance() -> None:
+    blank, never = np.zeros((24, 1, 1)), np.zeros((24, 1), bool)
+    ended = np.arange(24)[:, None] % 2 == 1
+    steps = Steps(observation=blank, final_observation=blank, reward=never, terminated=ended, truncated=never)
+    starts = np.zeros((16, 4, 1))
+    starts[3, 2] = 1.0  # one of 64 differs
+    _check_ends(Walk(), steps, starts, num_steps=24)
+    starts[:8] = 1.0
+    with pytest.raises(AssertionError, match="the two are the same wherever an episode ended"):
+        _check_ends(Walk(), steps, starts, num_steps=24)
