@@ -121,7 +121,7 @@ def test_it_says_how_runs_were_made(folder: Path) -> None:
 def test_it_notes_what_a_reader_must_know(folder: Path) -> None:
     notes = (folder / "report.md").read_text().partition("## Notes\n\n")[2].splitlines()
     assert [note.replace(str(folder.parent).replace("_", r"\_"), "") for note in notes] == [
-        "* /d ended at step 20 of 40: its seeds count with what they had reached.",
+        "* /d reached step 20 of 40: its seeds count with what they had reached.",
         "* gru has 2 seeds in memory::B, where others have up to 3.",
         "* With fewer than 5 seeds in a task, bootstrap intervals of that task are too narrow.",
     ]
