@@ -196,15 +196,7 @@ def test_the_readme_names_every_command() -> None:
     ids=["rnn", "memoroid", "memoryless"],
 )
 def test_the_public_surface(torso: nn.Module) -> None:
-    env, env_params = memorax.make("gymnax::CartPole-v1")
-    feature_extractor = FeatureExtractor(
-        observation_extractor=MLP(features=(64, 64)), action_extractor=None, reward_extractor=None, done_extractor=None
-    )
-    actor = Network(feature_extractor, torso, heads.Categorical(action_dim=2))
-    critic = Network(feature_extractor, torso, heads.VNetwork())
-    optimizer = optax.adam(3e-4)
-    cfg = PPOConfig(num_envs=8, gamma=0.99)
-    agent = PPO(cfg, env, env_params, actor, critic, optimizer, optimizer)
+    agent = agent_of_the_public_surface(torso)
     key, state = agent.init(jax.random.key(0))
     assert isinstance(state, PPOState)
     key, state, transitions = agent.train(key, state, num_steps=1000)
@@ -213,10 +205,25 @@ def test_the_public_surface(torso: nn.Module) -> None:
         assert leaf.shape[:2] == (8, 128)
     assert {"returned_episode", "returned_episode_returns", "returned_episode_lengths"} <= set(transitions.info)
 
+
+def test_the_public_surface_maps_over_seeds() -> None:
+    agent = agent_of_the_public_surface(RNN(cell=nn.GRUCell(features=64)))
     keys, states = jax.vmap(agent.init)(jax.random.split(jax.random.key(0), 4))
     keys, states, transitions = jax.vmap(agent.train, in_axes=(0, 0, None))(keys, states, 1000)
     assert transitions.reward.shape == (4, 8, 128)
     assert states.step.tolist() == [1024] * 4
+
+
+def agent_of_the_public_surface(torso: nn.Module) -> PPO:
+    env, env_params = memorax.make("gymnax::CartPole-v1")
+    feature_extractor = FeatureExtractor(
+        observation_extractor=MLP(features=(64, 64)), action_extractor=None, reward_extractor=None, done_extractor=None
+    )
+    actor = Network(feature_extractor, torso, heads.Categorical(action_dim=2))
+    critic = Network(feature_extractor, torso, heads.VNetwork())
+    optimizer = optax.adam(3e-4)
+    cfg = PPOConfig(num_envs=8, gamma=0.99)
+    return PPO(cfg, env, env_params, actor, critic, optimizer, optimizer)
 
 
 def test_importing_is_light() -> None:
