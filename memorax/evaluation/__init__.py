@@ -1,10 +1,9 @@
-"""Statistics over seeds and tasks, learning curves, reports, and drawn episodes (`memorax.evaluation.rendering`)."""
+"""Statistics over seeds, learning curves, reports (`memorax.evaluation.report`) and drawn episodes (`.rendering`)."""
 
 from __future__ import annotations
 
 from memorax.evaluation.episodes import evaluated_episodes, mean_return
 from memorax.evaluation.plot import draw_runs, plot_runs
-from memorax.evaluation.report import write_report
 from memorax.evaluation.runs import read_config, read_metrics
 from memorax.evaluation.statistics import Interval, mean_interval
 
@@ -17,5 +16,4 @@ __all__ = [
     "plot_runs",
     "read_config",
     "read_metrics",
-    "write_report",
 ]

@@ -109,9 +109,17 @@ def _recorded(run: Run, name: str) -> str:
     return " then ".join(dict.fromkeys(str(origin[name]) for origin in run.origins if name in origin)) or NOT_RECORDED
 
 
-def notes(runs: Sequence[Run], groups: Sequence[Group], scores: Scores) -> list[Block]:
-    """What a reader must know before believing the numbers."""
-    found = [
+def notes(runs: Sequence[Run], groups: Sequence[Group], scores: Scores, silent: Sequence[Path] = ()) -> list[Block]:
+    """What a reader must know before believing the numbers.
+
+    Args:
+        runs: the runs of the report.
+        groups: their seeds.
+        scores: their scores.
+        silent: folders of runs that logged nothing.
+    """
+    found = [f"{folder} ended before it logged anything and is left out." for folder in silent]
+    found += [
         f"{run.folder} reached step {run.steps:,} of {run.total_steps:,}: its seeds count with what they had reached."
         for run in runs
         if run.steps < run.total_steps

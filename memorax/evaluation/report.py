@@ -10,9 +10,10 @@ from memorax.evaluation.curves import group_runs
 from memorax.evaluation.pages import Block, Picture, markdown, webpage
 from memorax.evaluation.plot import default_metric
 from memorax.evaluation.provenance import Run, how_runs_were_made, notes
-from memorax.evaluation.runs import read_config, read_metrics
+from memorax.evaluation.runs import CONFIG_FILE, has_metrics, read_config, read_metrics
 from memorax.evaluation.scores import score_runs
 from memorax.evaluation.statistics import RESAMPLES
+from memorax.laboratory.outcome import OUTCOME_FILE
 
 MARKDOWN_FILE, WEBPAGE_FILE, PICTURES_FOLDER = "report.md", "report.html", "pictures"
 
@@ -29,8 +30,9 @@ def write_report(
 ) -> Path:
     """Write a report of runs as `report.md`, with pictures beside it, and as `report.html`, one file with everything.
 
-    Runs that differ only in their seeds are one setting. The return of a seed is the mean of its last values of the
-    metric; scores are returns on one scale for all tasks. Aggregates are over the tasks that every setting has.
+    Runs that differ only in their seeds are one setting; a run that logged nothing is left out and noted. The return of
+    a seed is the mean of its last values of the metric; scores are returns on one scale for all tasks. Aggregates are
+    over the tasks that every setting has.
 
     Args:
         folders: run folders.
@@ -55,8 +57,14 @@ def write_report(
     paths = [Path(folder) for folder in folders]
     if not paths:
         raise ValueError("no run to report: name at least one run folder")
+    if labels and len(labels) != len(paths):
+        raise ValueError(f"labels ({len(labels)}) must be one for each of the {len(paths)} runs")
     if resamples < 1:
         raise ValueError(f"resamples ({resamples}) must be a positive number")
+    silent = [path for path in paths if _ended_at_once(path)]
+    if len(silent) < len(paths):
+        labels = [label for label, path in zip(labels, paths, strict=False) if path not in silent]
+        paths = [path for path in paths if path not in silent]
     tables = [read_metrics(path) for path in paths]
     runs = [Run(path, read_config(path), table) for path, table in zip(paths, tables, strict=True)]
     metric = metric or default_metric(tables)
@@ -71,9 +79,14 @@ def write_report(
         *comparison.aggregated(),
         *comparison.by_task(),
         *how_runs_were_made(runs, groups),
-        *notes(runs, groups, scores),
+        *notes(runs, groups, scores, silent),
     ]
     return _write(Path(output), blocks)
+
+
+def _ended_at_once(folder: Path) -> bool:
+    """Whether a folder is that of a run that failed or was killed before it logged anything."""
+    return any((folder / name).is_file() for name in (CONFIG_FILE, OUTCOME_FILE)) and not has_metrics(folder)
 
 
 def _write(output: Path, blocks: Sequence[Block]) -> Path:

@@ -44,6 +44,16 @@ def read_metrics(folder: str | Path) -> dict[str, np.ndarray]:
     }
 
 
+def has_metrics(folder: str | Path) -> bool:
+    """Whether a run has logged a line of metrics."""
+    path = Path(folder) / METRICS_FILE
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        file.readline()
+        return file.readline().endswith(b"\n")
+
+
 def read_logged(folder: str | Path, metric: str) -> np.ndarray:
     """Whether each row of a run's `metrics.csv` has a value of a metric, bool; a value that was NaN is one.
 

@@ -183,6 +183,23 @@ def test_settings_without_a_task_in_common_are_reported_apart(tmp_path: Path) ->
     assert "x|y has no runs in b" in page and "A single seed gives no interval" in page
 
 
+def test_runs_that_logged_nothing_are_left_out_and_noted(tmp_path: Path) -> None:
+    names = ("failed", "begun", "header")
+    silent = [tmp_path / name for name in names]
+    for folder, file in zip(silent, ("outcome.json", "config.json", "config.json"), strict=True):
+        folder.mkdir()
+        (folder / file).touch()
+    (silent[2] / "metrics.csv").write_text("seed,step\n")
+    runs = [silent[0], make_run(tmp_path / "a", (0,)), *silent[1:]]
+    page = write_report(runs, tmp_path / "report", labels=("w", "x", "y", "z"), resamples=9).read_text()
+    assert page.count("ended before it logged anything and is left out") == 3
+    assert "<td>x</td>" in page and "<h1>1 setting, 1 task</h1>" in page
+    with pytest.raises(ValueError, match=r"failed holds no metrics\.csv"):
+        write_report(silent, tmp_path / "report")
+    with pytest.raises(ValueError, match=r"labels \(1\) must be one for each of the 2 runs"):
+        write_report(runs[:2], tmp_path / "report", labels=("x",))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
