@@ -14,7 +14,9 @@ class OnnxPolicy:
     """A policy of one environment whose observations are an array and whose actions are a number or an array."""
 
     def __init__(self, folder: str) -> None:
-        self.session = onnxruntime.InferenceSession(Path(folder) / "greedy.onnx", providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # a step of one environment is too small to be shared
+        self.session = onnxruntime.InferenceSession(Path(folder) / "greedy.onnx", options)
         self.outputs = [each.name for each in self.session.get_outputs()]
         self.dtype = json.loads((Path(folder) / "manifest.json").read_text())["observation_space"]["dtype"]
         carry = load_file(Path(folder) / "carry.safetensors").items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,8 +96,6 @@ def require(module: str, extra: str = "export") -> Any:
     Raises:
         ImportError: if a package is missing, in one line with the command that installs it.
     """
-    import importlib
-
     try:
         if module == "jax.export":
             importlib.import_module("flatbuffers")

@@ -87,7 +87,7 @@ def load_program(
         of_the_state = [name.removeprefix(STATE) for name in names if name.startswith(STATE)]
         return [f"{STATE}{name}" for name in acting.sources(of_the_state).values()]
 
-    read = Checkpoints(checkpoints_folder(folder)).read(choose, "last" if step is None else step)
+    read = Checkpoints(checkpoints_folder(folder)).read(choose, step)
     if read is None:
         raise ValueError(f"{folder} holds no checkpoint yet: go on with it by `memorax resume {folder}`")
     index = seed - record.seed

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from memorax.deployment.onnx_graph import Graph, Tensor
-from memorax.deployment.onnx_operations import BY_PARTS, COMPLEX, REAL, Complex, by_parts, is_complex
+from memorax.deployment.onnx_operations import BY_PARTS, COMPLEX, REAL, Complex, by_parts, is_complex, parts
 
 CALLS = {
     "jit": "jaxpr",
@@ -144,8 +144,6 @@ def _stacked(graph: Graph, values: list[Any]) -> Value:
     if all(isinstance(value, np.ndarray) for value in values):
         return np.stack(values)
     if any(map(is_complex, values)):
-        from memorax.deployment.onnx_operations import parts
-
         real, imag = zip(*map(parts, values), strict=True)
         return Complex(_stacked(graph, list(real)), _stacked(graph, list(imag)))  # type: ignore[arg-type]
     first = np.asarray([0], np.int64)

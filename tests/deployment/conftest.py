@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from memorax.algorithms import PPOConfig
+from memorax.cli import main
 from memorax.training import TrainConfig, run_config
 
 CONFIG = TrainConfig(
@@ -28,4 +29,11 @@ CONFIG = TrainConfig(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "run"
     run_config(CONFIG, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "policy"
+    assert main(["export", str(folder), str(path)]) == 0
     return path

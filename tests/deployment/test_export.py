@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import memorax
-from memorax.cli import main
 from memorax.deployment import Policy
 from memorax.deployment.acting import program_of
 from memorax.deployment.export import export_policy
@@ -30,13 +29,6 @@ print(*policy.run(env, episodes=3, seed=5))
 for name in ("networks", "algorithms", "training", "environments.gymnasium"):
     assert f"memorax.{name}" not in sys.modules, name
 """
-
-
-@pytest.fixture(scope="module")
-def exported(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("exported") / "policy"
-    assert main(["export", str(folder), str(path)]) == 0
-    return path
 
 
 def test_an_exported_policy_acts_as_the_agent_does(tmp_path: Path) -> None:

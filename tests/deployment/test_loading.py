@@ -7,14 +7,20 @@ import sys
 from pathlib import Path
 
 import gymnasium
+import jax
 import numpy as np
 import pytest
 
 import memorax
 from memorax.deployment import Policy
 from memorax.deployment.acting import program_of
+from memorax.environments.interface import describe_interface
 from memorax.environments.wrappers import WRAPPERS
-from memorax.training import load_run, run_config
+from memorax.training import build_agent, load_run
+from memorax.training.checkpoints import Checkpoints
+from memorax.training.config import config_to_json
+from memorax.training.folder import checkpoints_folder
+from memorax.training.record import RunRecord
 from memorax.training.run import evaluate_run
 from tests.training import small
 
@@ -53,6 +59,7 @@ def test_its_returns_are_those_of_the_evaluation(folder: Path) -> None:
     assert abs(np.mean(returns) - np.mean(evaluated)) < 5 * deviation
 
 
+@pytest.mark.slow
 def test_another_process_plays_in_ten_lines(folder: Path) -> None:
     assert len(PLAY.strip().splitlines()) <= 10
     played = subprocess.run([sys.executable, "-c", PLAY, folder], capture_output=True, text=True, check=True)
@@ -79,11 +86,14 @@ def test_a_seed_that_is_not_there_is_refused(folder: Path) -> None:
 
 
 def test_every_seed_has_its_own_policy(tmp_path: Path) -> None:
-    run_config(small.CONFIG, tmp_path / "run")
-    run = load_run(tmp_path / "run")
-    for seed in (3, 4):
-        params = memorax.load_policy(tmp_path / "run", seed=seed).params
-        learned = program_of(run.agent, run.seed(seed)).params
+    agent = build_agent(small.CONFIG)
+    interface = describe_interface(agent.env, agent.env_params).to_json()
+    RunRecord("id", "name", 3, 2, 32, config=config_to_json(small.CONFIG), interface=interface).write(tmp_path)
+    keys, states = jax.jit(jax.vmap(agent.init))(jax.vmap(jax.random.key)(np.arange(3, 5)))
+    Checkpoints(checkpoints_folder(tmp_path)).save(32, 1.0, (keys, states))
+    for index, seed in enumerate((3, 4)):
+        params = memorax.load_policy(tmp_path, seed=seed).params
+        learned = program_of(agent, jax.tree.map(lambda x, i=index: x[i], states)).params
         assert set(params) == set(learned)
         for name, array in learned.items():
             np.testing.assert_array_equal(params[name], array)

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import memorax
-from memorax.deployment.export import export_policy
 from memorax.deployment.onnx_graph import Graph, Tensor, _linear
 from memorax.deployment.onnx_operations import stored, taken
 from memorax.deployment.onnx_translation import Untranslated, translate
@@ -149,12 +148,9 @@ print(*main(sys.argv[2], "CartPole-v1", max_episode_steps=30))
 """
 
 
-def test_the_example_plays_without_jax(folder: Path, tmp_path: Path) -> None:
-    policy = memorax.load_policy(folder)
-    export_policy(policy, tmp_path / "policy")
-    command = [sys.executable, "-c", PLAY, str(ROOT / "examples"), str(tmp_path / "policy")]
+def test_the_example_plays_without_jax(folder: Path, exported: Path) -> None:
+    command = [sys.executable, "-c", PLAY, str(ROOT / "examples"), str(exported)]
     played = subprocess.run(command, capture_output=True, text=True, check=True)
-    expected = policy.run(gymnasium.make("CartPole-v1", max_episode_steps=30), 3, seed=5)
-    assert list(map(float, played.stdout.split())) == expected.tolist()
-    manifest = json.loads((tmp_path / "policy" / "manifest.json").read_text())
-    assert manifest["programs"]["onnx"]["inputs"][0] == "observation"
+    env = gymnasium.make("CartPole-v1", max_episode_steps=30)
+    assert list(map(float, played.stdout.split())) == memorax.load_policy(folder).run(env, 3, seed=5).tolist()
+    assert json.loads((exported / "manifest.json").read_text())["programs"]["onnx"]["inputs"][0] == "observation"
