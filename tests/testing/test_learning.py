@@ -176,6 +176,13 @@ def test_nothing_is_wrong_where_the_future_does_not_count(name: str) -> None:
     testing.check_learning(small_agent(ALGORITHMS[name][0], "mlp", cfg, CueRecall(delay=3)))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["r2d2", "sac"])
+def test_carries_need_not_be_used_where_the_settings_say_so(name: str) -> None:
+    cfg = dataclasses.replace(CONFIGS[name], carry="zeros")
+    testing.check_learning(small_agent(ALGORITHMS[name][0], "gru", cfg, CueRecall(delay=3)))
+
+
 def test_what_an_algorithm_learns_is_part_of_its_check() -> None:
     with pytest.raises(AssertionError, match=WRONG["ppo_limits_are_failures"][2]):
         testing.check_algorithm(wrong_agent("ppo_limits_are_failures"))
