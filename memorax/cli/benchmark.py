@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
         grid: tyro.conf.Positional[Path],
         folder: Path | None = None,
         workers: int | None = None,
-        executor: Annotated[str, tyro.conf.arg(metavar="{local}")] = "local",
+        executor: Annotated[str, tyro.conf.arg(metavar="{local,slurm}")] = "local",
         executor_options: Options = {},  # noqa: B006 - tyro shows it, and nobody changes it
         match_parameters: Switch = False,
         dry_run: Switch = False,
@@ -43,8 +43,9 @@ def main(arguments: list[str]) -> int:
             folder: Folder of the run folders. Default: runs/ and the grid's name.
             workers: Most settings that are trained at the same time. Default: one for each core, or as many as the
                 cluster takes.
-            executor: Where settings are trained: in processes on this machine.
-            executor_options: Options of the executor, each as NAME=VALUE.
+            executor: Where settings are trained: in processes on this machine, or as jobs of SLURM.
+            executor_options: Options of the executor, each as NAME=VALUE, such as slurm_partition=cpu timeout_min=60
+                cpus_per_task=4 for SLURM.
             match_parameters: Give each torso the width at which all networks together have as many parameters as with
                 the first torso of the same environment and algorithm, within 10 %.
             dry_run: Show the settings and their parameters, and train nothing.

@@ -176,6 +176,7 @@ def test_wrong_executors_are_refused() -> None:
     for name, workers, options, message in [
         ("lokal", None, {}, "unknown executor 'lokal': did you mean 'local'"),
         ("local", 0, {}, r"workers \(0\) must be at least 1"),
+        ("slurm", 1, {"cluster": "local", "partition": "gpu"}, "executor-options of slurm: .*partition"),
         ("local", 1, {"cpus": 3}, "executor local has no options: leave cpus out"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -217,6 +218,19 @@ def test_the_process_of_a_run_says_how_it_was_killed(tmp_path: Path) -> None:
     while not handle.ended():
         time.sleep(0.01)
     assert handle.describe_end() == "ended by SIGKILL"
+
+
+@pytest.mark.slow
+def test_submitit_trains_a_run(tmp_path: Path) -> None:
+    executor = make_executor("slurm", 1, {"cluster": "local", "timeout_min": 10})
+    report = run_grid(grid_of(good=SMALL), tmp_path, executor)
+    assert (report.failed, read_outcome(tmp_path / "good")) == ([], Outcome("completed", 64))
+
+
+def test_slurm_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match="executor slurm needs the command srun, which is not here"):
+        make_executor("slurm")
 
 
 @pytest.mark.slow
