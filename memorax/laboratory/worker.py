@@ -1,4 +1,7 @@
-"""`python -m memorax.laboratory.worker FOLDER`: trains one run; its settings are read from the standard input."""
+"""`python -m memorax.laboratory.worker FOLDER`: trains one run, whose settings are read from the standard input.
+
+With `--sweep`, FOLDER is that of a sweep, and trials of it are trained until there are enough.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +21,29 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="folder of the run")
     parser.add_argument("--parent", type=int, help="process without which the run is to save and stop")
     parser.add_argument("--cores", help="numbers of the cores to train on, with commas between them")
+    parser.add_argument("--sweep", action="store_true", help="train trials of a sweep")
     given = parser.parse_args()
-    settings = json.load(sys.stdin)
     if given.cores and hasattr(os, "sched_setaffinity"):
         # Before JAX starts, which counts the cores that it may use.
         os.sched_setaffinity(0, {int(core) for core in given.cores.split(",")})
     if given.parent is not None:
         stop_without(given.parent)
 
-    from memorax.laboratory.executors import Job
-    from memorax.laboratory.job import train_job
+    # Here rather than above: JAX must not start before.
     from memorax.training.interruption import Interrupted
 
     try:
-        train_job(Job(given.folder, settings))
+        if given.sweep:
+            from memorax.laboratory.sweep import read_sweep, work
+            from memorax.training.devices import cores_to_devices
+
+            cores_to_devices()
+            work(read_sweep(given.folder))
+        else:
+            from memorax.laboratory.executors import Job
+            from memorax.laboratory.job import train_job
+
+            train_job(Job(given.folder, json.load(sys.stdin)))
     except Interrupted as interrupt:
         return 128 + interrupt.signal
     return 0

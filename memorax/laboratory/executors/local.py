@@ -30,7 +30,7 @@ class LocalExecutor(Executor):
     def __init__(self, workers: int | None = None, options: Mapping[str, Any] | None = None) -> None:
         if options:
             raise ValueError(f"executor local has no options: leave {', '.join(options)} out")
-        cores = _usable_cores()
+        cores = usable_core_numbers()
         self.workers = workers or len(cores)
         self._cores = share_cores(cores, self.workers)
         self._processes: dict[int, LocalHandle] = {}
@@ -90,7 +90,7 @@ def share_cores(cores: list[int], workers: int) -> list[list[int]]:
     return [cores[number::workers] for number in range(workers)]
 
 
-def _usable_cores() -> list[int]:
+def usable_core_numbers() -> list[int]:
     """The numbers of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
