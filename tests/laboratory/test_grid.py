@@ -236,7 +236,7 @@ def test_slurm_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_a_grid_survives_the_kill_of_a_worker_and_an_interruption(tmp_path: Path) -> None:
     """The runs equal those of a grid that nobody disturbed."""
-    defaults = "environment: memory::TMaze, num_envs: 4, num_steps: 16, total_steps: 20_000, checkpoint_seconds: 0.5"
+    defaults = "environment: memory::TMaze, num_envs: 4, num_steps: 16, total_steps: 8_000, checkpoint_seconds: 0.5"
     (tmp_path / "grid.yaml").write_text(
         f"defaults: {{{defaults}, log_interval: 640}}\nnum_seeds: 2\ngrid: {{torso: [mlp, gru, lru]}}"
     )
@@ -251,7 +251,9 @@ def test_a_grid_survives_the_kill_of_a_worker_and_an_interruption(tmp_path: Path
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
-    assert start("whole").wait() == 0
+    whole = start("whole")
+    whole.communicate()
+    assert whole.returncode == 0
     killed = start("killed")
     wait_for(lambda: steps_taken(tmp_path / "killed" / "mlp") > 640)
     owner = (tmp_path / "killed" / "mlp" / ".lock").read_text().split()[1]
