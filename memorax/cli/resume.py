@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from memorax.cli.arguments import call_command
+from memorax.cli.processes import together
 from memorax.cli.train import report
 from memorax.training import resume_run
 from memorax.training.devices import cores_to_devices
@@ -22,6 +23,9 @@ def main(arguments: list[str]) -> int:
         total_steps: Steps | None = None,
         debug: Switch = False,
         devices: int | None = None,
+        coordinator: str | None = None,
+        num_processes: int | None = None,
+        process_id: int | None = None,
     ) -> None:
         """Continue a run from its last complete checkpoint.
 
@@ -31,8 +35,13 @@ def main(arguments: list[str]) -> int:
                 many as the run was started with.
             debug: Find the operation that makes the first NaN or infinity; the run takes twice the memory.
             devices: Number of devices that the agents are spread over. Default: as the run was started.
+            coordinator: Address HOST:PORT of the first of several processes that train the run together, or auto where
+                the scheduler of a cluster says it. Default: one process.
+            num_processes: Number of these processes.
+            process_id: Number of this process, from 0.
         """
         cores_to_devices(load_config(run).devices if devices is None else devices)
-        report(run, resume_run(run, total_steps, debug=debug, devices=devices))
+        with together(run, coordinator, num_processes, process_id):
+            report(run, resume_run(run, total_steps, debug=debug, devices=devices))
 
     return call_command(command, "resume", arguments)

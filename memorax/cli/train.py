@@ -12,11 +12,13 @@ import tyro
 
 from memorax.algorithms import ALGORITHMS
 from memorax.cli.arguments import check_options, joined, readable
+from memorax.cli.processes import together
 from memorax.parts import import_own
 from memorax.training import TrainConfig, TrainingResult, run_config
 from memorax.training.config import find_algorithm, read_config_file
 from memorax.training.devices import cores_to_devices
 from memorax.training.options import Switch
+from memorax.training.processes import is_first
 
 COMMAND = """What `memorax train` takes.
 
@@ -25,7 +27,13 @@ Attributes:
     config_file: Settings to start from: config.json of a run, or a YAML file. Other options change them.
     folder: Folder of the run. Default: one in runs/ named after the settings and the time.
     debug: Find the operation that makes the first NaN or infinity; the run takes twice the memory.
+    coordinator: Address HOST:PORT of the first of several processes that train the run together, or auto where the
+        scheduler of a cluster says it. Default: one process.
+    num_processes: Number of these processes.
+    process_id: Number of this process, from 0.
 """
+
+PROCESSES = {"coordinator": str, "num_processes": int, "process_id": int}
 
 CONFIG_FILE = tyro.conf.arg(name="config", metavar="PATH", help_behavior_hint="")
 
@@ -37,19 +45,24 @@ class Command(NamedTuple):
         config: the settings of the run.
         folder: the run folder, if one is given.
         debug: whether to find the operation that makes the first NaN or infinity.
+        coordinator, num_processes, process_id: which processes train the run together; see `join_processes`.
     """
 
     config: TrainConfig
     folder: Path | None = None
     debug: bool = False
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
 
 
 def main(arguments: list[str]) -> int:
     """Train an agent in a new run folder."""
     command = parse(arguments)
     cores_to_devices(command.config.devices)
-    path, result = run_config(command.config, command.folder, debug=command.debug)
-    report(path, result)
+    with together(command.folder, command.coordinator, command.num_processes, command.process_id):
+        path, result = run_config(command.config, command.folder, debug=command.debug)
+        report(path, result)
     return 0
 
 
@@ -82,6 +95,7 @@ def parse(arguments: list[str]) -> Command:
             ),
             ("folder", readable(Path | None, None, "folder"), None),
             ("debug", Switch, False),
+            *((name, readable(kind | None, None, name), None) for name, kind in PROCESSES.items()),
         ],
         namespace={"__doc__": COMMAND},
         frozen=True,
@@ -95,7 +109,7 @@ def parse(arguments: list[str]) -> Command:
     )
     hyperparameters_given = config_class(**vars(given.config.hyperparameters))
     config = TrainConfig(**{**vars(given.config), "hyperparameters": hyperparameters_given})
-    return Command(config, given.folder, given.debug)
+    return Command(config, given.folder, given.debug, *(getattr(given, name) for name in PROCESSES))
 
 
 def _check_options(arguments: Sequence[str], algorithm: str, config_class: type) -> None:
@@ -103,7 +117,7 @@ def _check_options(arguments: Sequence[str], algorithm: str, config_class: type)
     settings = [field.name for field in dataclasses.fields(TrainConfig) if field.name != "hyperparameters"]
     own = [field.name for field in dataclasses.fields(config_class)]
     try:
-        check_options("train", arguments, [*settings, *own, "import", "config", "folder", "debug"])
+        check_options("train", arguments, [*settings, *own, "import", "config", "folder", "debug", *PROCESSES])
     except ValueError as error:
         given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in arguments}
         for other, (_, other_class) in ALGORITHMS.items():
@@ -156,6 +170,8 @@ def unchecked(config_class: type, **types: Any) -> type:
 
 def report(folder: Path, result: TrainingResult) -> None:
     """Print how the run ended, the mean return of the last evaluation and the folder of the run."""
+    if not is_first():
+        return
     if result.stopped:
         print(f"stopped after {result.step:,} steps: {result.stopped}")
     elif not result.metrics:

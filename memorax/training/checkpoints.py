@@ -74,8 +74,15 @@ class Checkpoints:
 
         self.folder = folder
         self.kept = kept
-        self._checkpointer = orbax.Checkpointer(orbax.StandardCheckpointHandler())
-        self._reader = orbax.Checkpointer(orbax.PyTreeCheckpointHandler())
+        # Where several processes train a run, each reads for itself, and one writes.
+        process = jax.process_index()
+        alone = orbax.options.MultiprocessingOptions(process, {process}, barrier_sync_key_prefix=str(process))
+        self._checkpointer = orbax.Checkpointer(
+            orbax.StandardCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone
+        )
+        self._reader = orbax.Checkpointer(
+            orbax.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone
+        )
         self._args = orbax.args
         self._damaged: list[Path] = []
 

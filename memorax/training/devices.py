@@ -23,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from memorax.environments.environment import Environment
 from memorax.rollout import Worker
 from memorax.sharding import ENVIRONMENTS
+from memorax.training.processes import gather
 from memorax.types import Array, Key, PyTree
 
 SEEDS = "seeds"
@@ -136,16 +137,28 @@ class Placement:
             return tree
         rows = np.minimum(np.arange(self.rows), self.num_seeds - 1)
         tree = jax.tree.map(lambda x: x if len(x) == self.rows else x[rows], tree)
-        return jax.device_put(tree, self._shardings(tree))
+        if jax.process_count() == 1:
+            return jax.device_put(tree, self._shardings(tree))
+
+        def place(leaf: Array, sharding: NamedSharding) -> Array:
+            if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+                return leaf
+            if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                data = place(jax.random.key_data(leaf), sharding)
+                return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+            whole = np.asarray(jnp.asarray(leaf))
+            return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+        return jax.tree.map(place, tree, self._shardings(tree))
 
     def fetch(self, tree: PyTree) -> PyTree:
         """Bring leaves `[rows, ...]` of all devices to the host, as `[num_seeds, ...]`."""
 
         def fetch(leaf: Array) -> Any:
             if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-                data = jnp.asarray(np.asarray(jax.random.key_data(leaf))[: self.num_seeds])
+                data = jnp.asarray(gather(jax.random.key_data(leaf))[: self.num_seeds])
                 return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-            return np.asarray(leaf)[: self.num_seeds]
+            return gather(leaf)[: self.num_seeds]
 
         return jax.tree.map(fetch, tree)
 
@@ -183,12 +196,15 @@ def make_placement(env: Environment, num_envs: int, num_seeds: int, devices: int
         num_envs: environments of each agent.
         num_seeds: agents of the run. No more devices are used than there are agents, nor than finish any earlier: of 4
             devices, 5 agents take 3, with no more than 2 on each.
-        devices: number of devices; by default all that JAX has for several agents, and one for a single agent.
+        devices: number of devices of each process; by default all that JAX has for several agents, and one for a single
+            agent.
 
     Raises:
         ValueError: if there are not so many, or they do not divide the environments of a single agent.
     """
-    available = jax.devices()
+    processes = range(jax.process_count())
+    of_process = [[device for device in jax.devices() if device.process_index == process] for process in processes]
+    available = min(of_process, key=len)
     if devices is not None and not 1 <= devices <= len(available):
         raise ValueError(
             f"devices ({devices}) must lie between 1 and {len(available)}, the devices that JAX has. It can make more "
@@ -198,14 +214,17 @@ def make_placement(env: Environment, num_envs: int, num_seeds: int, devices: int
         if devices is not None and devices > 1:
             raise ValueError(f"devices ({devices}) must be 1: {env.name} runs on the host, and is stepped from one")
         return Placement(tuple(available[:1]), num_seeds)
+    if num_seeds < len(processes):
+        raise ValueError(f"num_seeds ({num_seeds}) must be at least {len(processes)}, a seed for each process")
     if num_seeds == 1:
         count = devices or 1
         if num_envs % count:
             raise ValueError(f"num_envs ({num_envs}) must be divisible by devices ({count}), which share one agent")
         return Placement(tuple(available[:count]), num_seeds)
-    most = min(num_seeds, devices or len(available))
-    count = math.ceil(num_seeds / math.ceil(num_seeds / most))
-    return Placement(tuple(available[:count]), num_seeds)
+    most = min(math.ceil(num_seeds / len(processes)), devices or len(available))
+    rows_per_device = math.ceil(num_seeds / (most * len(processes)))
+    count = math.ceil(num_seeds / (rows_per_device * len(processes)))
+    return Placement(tuple(device for own in of_process for device in own[:count]), num_seeds)
 
 
 def cores_to_devices(devices: int | None = None) -> None:

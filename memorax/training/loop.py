@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from memorax.training.devices import Placement, make_placement
 from memorax.training.finite import ON_NAN, Finding, NotFinite, describe, examine, find_not_finite
 from memorax.training.folder import check_folder, checkpoints_folder, create_folder, owned
 from memorax.training.interruption import Interrupted, Interruption
+from memorax.training.processes import ProcessLost, any_process, check_same_step, is_first
 from memorax.training.record import RunRecord, new_record, resumed_record
 from memorax.training.schedule import Schedule, make_schedule
 from memorax.training.summary import (
@@ -140,6 +142,7 @@ def train(
         ValueError: if a number is not valid, the folder holds another run or is in use, or a logger refuses the run.
         OSError: if the disk is full; the last checkpoint stays intact.
         Interrupted: after a signal, once everything is saved.
+        ProcessLost: a ConnectionError, if another process that trains the run was lost.
         NotFinite: a ValueError, where a loss or a parameter is not finite and `on_nan` says "stop".
     """
     total_steps = whole_number("total_steps", total_steps)
@@ -157,19 +160,25 @@ def train(
         raise ValueError(f"on_nan ({on_nan!r}) must be one of {', '.join(map(repr, ON_NAN))}")
     if debug and agent.env.on_host:
         raise ValueError(f"debug must be left out: what {agent.env.name} did on the host cannot be computed again")
+    if debug and jax.process_count() > 1:
+        raise ValueError("debug must be left out where several processes train a run")
     if folder is None and resume:
         raise ValueError("resume needs the folder of the run to go on with")
     path = None if folder is None else Path(folder)
+    writes = is_first()
+    if not writes:
+        loggers = []
     if loggers is None:
         loggers = [TerminalLogger(path), *([FileLogger(path)] if path is not None else [])]
     with contextlib.ExitStack() as stack:
         if resume and path is not None:
             read_config(path)
-            stack.enter_context(owned(path))
+            if writes:
+                stack.enter_context(owned(path))
             record = resumed_record(path, seed, num_seeds, total_steps, config)
         else:
             record = new_record(agent, path, seed, num_seeds, total_steps, config or {}, group, tags, placement.devices)
-            if path is not None:
+            if path is not None and writes:
                 check_folder(path)
                 path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(owned(path))
@@ -201,6 +210,8 @@ def train(
         except Interrupted:
             outcome = "interrupted"
             raise
+        except ProcessLost as error:
+            raise ProcessLost(f"{error}: go on from the last checkpoint with `memorax resume {folder}`") from error
         finally:
             run.close(outcome)
 
@@ -270,7 +281,8 @@ class _Run:
         self._mind_patience()
         if not rows and not self._next_chunk(iteration):
             return self._result(key, state, begun.step, [])
-        if self.folder is not None and self.resumed:
+        check_same_step(begun.step)
+        if self.folder is not None and self.resumed and is_first():
             self.record = self.record.at(begun.step, self.placement.devices)
             self.record.write(self.folder)
         logged = begun.logged
@@ -313,10 +325,10 @@ class _Run:
         step = iteration * steps_per_iteration
         waiting = rows if logged < step else []
         self._save(key, state, step, begun.seconds + time.monotonic() - started, logged, waiting)
-        if self.interruption.signal is not None:
+        if self._interrupted:
             in_python = f"train(agent, ..., folder={str(self.folder)!r}, resume=True)"
             command = None if "hyperparameters" in self.record.config else in_python
-            raise Interrupted(self.interruption.signal, self.folder, step, command)
+            raise Interrupted(self.interruption.signal or signal.SIGTERM, self.folder, step, command)
         return self._result(key, state, step, rows)
 
     def _result(self, key: Key, state: PyTree, step: int, rows: list[Row]) -> TrainingResult:
@@ -330,7 +342,8 @@ class _Run:
         self._log(rows, speed)
         before, self.best = self.best, self.best.after(rows)
         self._mind_patience()
-        if self.best.step != before.step or time.monotonic() - self.saved >= self.checkpoint_seconds:
+        due = time.monotonic() - self.saved >= self.checkpoint_seconds
+        if self.best.step != before.step or any_process(due):
             self._save(key, state, step, elapsed, step, [])
 
         def save() -> None:
@@ -356,7 +369,7 @@ class _Run:
 
     @property
     def _interrupted(self) -> bool:
-        return self.interruption.signal is not None
+        return any_process(self.interruption.signal is not None)
 
     def _begin(self) -> Checkpoint:
         """Where the run starts: from its last checkpoint, or from its beginning."""
@@ -472,7 +485,9 @@ class _Run:
     ) -> None:
         if self.checkpoints is not None:
             self._status("saving")
-            self.checkpoints.save(step, seconds, self.placement.fetch((key, state)), logged, waiting, self.best, stays)
+            tree = self.placement.fetch((key, state))
+            if is_first():
+                self.checkpoints.save(step, seconds, tree, logged, waiting, self.best, stays)
         self.saved = time.monotonic()
 
     def _wait(self, arrays: PyTree) -> None:
@@ -485,7 +500,7 @@ class _Run:
         leaf = jax.tree.leaves(arrays)[0]
         while not leaf.is_ready():
             time.sleep(min(LONGEST_NAP, 1e-4 + (time.monotonic() - started) / 100))
-            if self._interrupted and not answered:
+            if self.interruption.signal is not None and not answered:
                 self._status(STOPPING)
                 answered = True
         jax.block_until_ready(arrays)

@@ -23,6 +23,7 @@ from memorax.training.checkpoints import Checkpoints, Step
 from memorax.training.config import TrainConfig, build_agent, config_to_json
 from memorax.training.folder import checkpoints_folder, load_config, make_default_folder
 from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, Agent, TrainingResult, train
+from memorax.training.processes import is_first
 from memorax.training.record import RunRecord, read_record
 from memorax.types import Key, PyTree
 
@@ -286,6 +287,6 @@ def _train(
         debug=debug,
         devices=config.devices,
     )
-    if (folder / METRICS_FILE).exists():
+    if is_first() and (folder / METRICS_FILE).exists():
         plot_runs([folder], folder / LEARNING_CURVE)
     return result
