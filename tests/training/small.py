@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from memorax.algorithms import PPOConfig
 from memorax.evaluation import read_metrics
 from memorax.loggers import FileLogger, Logger
-from memorax.training import TrainConfig, TrainingResult, train
+from memorax.training import TrainConfig, TrainingResult, build_agent, train
 from memorax.training.checkpoints import to_arrays
 from memorax.training.config import config_to_json
 from memorax.training.loop import Agent
@@ -31,6 +32,12 @@ CONFIG = TrainConfig(
     checkpoint_seconds=0.0,
     loggers=("file",),
 )
+
+
+@functools.cache
+def small_agent() -> Agent:
+    """The agent of these settings, which is compiled once for all tests of a process."""
+    return build_agent(CONFIG)
 
 
 def metrics_without_time(folder: Path) -> dict[str, np.ndarray]:

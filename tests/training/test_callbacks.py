@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,12 @@ import jax
 import numpy as np
 import pytest
 
-from memorax.training import Event, Interrupted, TrainingResult, build_agent, evaluate_run, load_run, train
+from memorax.training import Event, Interrupted, TrainingResult, evaluate_run, load_run, train
 from memorax.training.best import Best
 from memorax.training.checkpoints import Checkpoints, to_arrays
 from memorax.training.loop import Agent
-from memorax.training.run import resume_run
-from tests.training.small import CONFIG, STEPS, assert_same, run
+from tests.training.small import CONFIG, STEPS, assert_same, run, small_agent
+from tests.training.test_loop import Recorder
 
 EVERY_CHUNK = {
     "log_interval": STEPS,
@@ -29,7 +31,7 @@ EVERY_CHUNK = {
 
 @pytest.fixture(scope="module")
 def agent() -> Agent:
-    return build_agent(CONFIG)
+    return small_agent()
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +151,6 @@ def test_the_best_evaluation_is_a_mean_over_seeds() -> None:
 
 def test_an_evaluation_made_up_for_may_be_the_best(agent: Agent, tmp_path: Path) -> None:
     """The run is interrupted where its only evaluation is due; what the resume finds is then the best."""
-    import os
-    import signal
-
-    from tests.training.test_loop import Recorder
 
     class Stop(Recorder):
         def status(self, text: str) -> None:
@@ -165,9 +163,9 @@ def test_an_evaluation_made_up_for_may_be_the_best(agent: Agent, tmp_path: Path)
     with pytest.raises(Interrupted):
         run(agent, config, folder, [Stop()])
     assert best(folder)["step"] is None
-    resume_run(folder)
+    run(agent, config, folder, resume=True)
     assert best(folder)["step"] in (4 * STEPS, 8 * STEPS)
-    assert load_run(folder, step="best").step == best(folder)["step"]
+    assert load_run(folder, agent, step="best").step == best(folder)["step"]
 
 
 @pytest.mark.parametrize(

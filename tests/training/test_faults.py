@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from benchmarks.drill import checkpoint_files, damage, differences
-from memorax.training import TrainingResult, build_agent
+from memorax.training import TrainingResult
 from memorax.training.checkpoints import Checkpoints, find_damage
 from memorax.training.loop import Agent
-from tests.training.small import CONFIG, STEPS, assert_same, run
+from tests.training.small import CONFIG, STEPS, assert_same, run, small_agent
 
 
 @pytest.fixture(scope="module")
 def agent() -> Agent:
-    return build_agent(CONFIG)
+    return small_agent()
 
 
 @pytest.fixture(scope="module")

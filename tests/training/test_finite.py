@@ -19,13 +19,15 @@ from memorax.training.debugging import Origin, find_origins
 from memorax.training.finite import Finding, Learned, describe, examine, find_not_finite
 from memorax.training.loop import Agent
 from memorax.training.run import resume_run, run_config
-from tests.training.small import CONFIG, STEPS, run
+from tests.training.small import CONFIG, STEPS, run, small_agent
 
 nan = float("nan")
 
 
 OVERFLOWING = dataclasses.replace(CONFIG, learning_rate=1e38, max_grad_norm=1e38, total_steps=2 * STEPS)
 """Its learning rate lets parameters overflow in the first update of all."""
+
+NETWORKS = ("actor", "critic")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_what_does_not_exist_yet_is_not_bad() -> None:
 
 def test_a_run_stops_with_the_last_good_checkpoint_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of the losses turns NaN in the third chunk, as far as the loop sees."""
-    folder, healthy = tmp_path / "run", build_agent(CONFIG)
+    folder = tmp_path / "run"
     calls: list[Any] = []
 
     def find(metrics: Any, learned: Any) -> list[Finding]:
@@ -78,7 +80,7 @@ def test_a_run_stops_with_the_last_good_checkpoint_kept(tmp_path: Path, monkeypa
 
     monkeypatch.setattr("memorax.training.loop.find_not_finite", find)
     with pytest.raises(NotFinite) as raised:
-        run(healthy, CONFIG, folder)
+        run(small_agent(), CONFIG, folder)
     assert str(raised.value) == (
         f"seed 4 at step {3 * STEPS}: critic_loss is nan, and with it policy_loss. The run stopped; the last good "
         f"checkpoint is that of step {2 * STEPS}: `memorax resume {folder} --debug` finds the operation"
@@ -106,16 +108,20 @@ def test_a_run_that_overflows_stops_or_continues(
 
 
 def test_parameters_are_looked_at(agent: Agent) -> None:
-    keys = jax.vmap(jax.random.key)(jnp.arange(2))
-    _, state = jax.vmap(agent.init)(keys)
+    # Nothing but the shapes of all the rest is needed.
+    state = jax.eval_shape(agent.init, jax.random.key(0))[1]
+    filled = {
+        name: jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), getattr(state, name)) for name in NETWORKS
+    }
+    state = state.replace(**filled)
     before = examine(agent, state)
-    assert (set(before.finite), bool(before.finite["critic"])) == ({"actor", "critic"}, True)
+    assert (set(before.finite), bool(before.finite["critic"])) == (set(NETWORKS), True)
 
     def changed(learner: Any, change: Callable[[Any], Any]) -> Any:
         leaves, tree = jax.tree.flatten(learner.params)
         return learner.replace(params=jax.tree.unflatten(tree, [*leaves[:-1], change(leaves[-1])]))
 
-    after = examine(agent, state.replace(critic=changed(state.critic, lambda leaf: leaf.at[0].set(jnp.inf))))
+    after = examine(agent, state.replace(critic=changed(state.critic, lambda leaf: leaf.at[..., 0].set(jnp.inf))))
     assert (bool(after.finite["actor"]), bool(after.finite["critic"])) == (True, False)
     assert int(after.policy) == int(before.policy)
     after = examine(agent, state.replace(actor=changed(state.actor, lambda leaf: jnp.nextafter(leaf, 9.0))))

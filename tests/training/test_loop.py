@@ -25,12 +25,12 @@ from memorax.training.loop import Agent
 from memorax.training.record import read_record
 from memorax.training.run import resume_run
 from memorax.training.watch import Watch
-from tests.training.small import CONFIG, STEPS, assert_same, metrics_without_time, run
+from tests.training.small import CONFIG, STEPS, assert_same, metrics_without_time, run, small_agent
 
 
 @pytest.fixture(scope="module")
 def agent() -> Agent:
-    return build_agent(CONFIG)
+    return small_agent()
 
 
 @pytest.fixture(scope="module")
