@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import jax
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -68,6 +69,9 @@ def _run(
     # An executor that cannot be used is told before parameters are counted, which takes a while.
     made = None if dry_run else make_executor(executor, workers, executor_options)
     grid = read_grid(path)
+    if match or dry_run:
+        # Only shapes are computed here: the memory of GPUs is for the runs.
+        jax.config.update("jax_platforms", "cpu")
     if match:
         grid = match_parameters(grid)
     elif dry_run:

@@ -19,6 +19,7 @@ SMALL = dataclasses.replace(CONFIG, environment="memory::TMaze", torso="mlp", nu
 VALUES = {"learning_rate": [1e-3, 0.1], "gamma": [0.5, 0.9], "ent_coef": [0.0, 0.1], "gae_lambda": [0.9, 0.5]}
 
 
+@pytest.mark.slow
 def test_settings_in_one_program_equal_those_by_themselves() -> None:
     values = {name: np.array(column) for name, column in VALUES.items()}
     together = train_population(SMALL, values, evaluation_steps=128)
