@@ -45,6 +45,7 @@ class Policy:
         self.deterministic = deterministic
         self.num_envs = num_envs
         self._sampling_seed = sampling_seed
+        self._key = jax.random.key(sampling_seed)
         self._rows = (num_envs or 1) * program.num_agents
         self._lead = () if num_envs is None and program.num_agents == 1 else (self._rows,)
         self.reset()
@@ -65,10 +66,9 @@ class Policy:
         return self.program.params
 
     def reset(self) -> None:
-        """Forget everything: the next observation is the first of an episode."""
+        """Forget everything: the next observation is the first of an episode. Random numbers go on."""
         self._carry = self.program.initial_carry(self.num_envs or 1)
         self._fresh = True
-        self._key = jax.random.key(self._sampling_seed)
 
     def batch(self, num_envs: int) -> Policy:
         """The same policy for `num_envs` environments side by side, with a memory of its own, from the beginning."""

@@ -167,12 +167,13 @@ def test_a_batch_acts_as_its_rows_do(policy: Policy) -> None:
     assert batch.carry["network"].shape[0] == 2
 
 
-def test_sampling_draws_and_repeats_after_a_reset(policy: Policy) -> None:
+def test_sampling_is_repeated_by_its_seed_and_goes_on_after_a_reset(policy: Policy) -> None:
     sampling = Policy(policy.program, deterministic=False)
     actions = play(sampling)
     assert actions != play(policy)
     sampling.reset()
-    assert play(sampling) == actions
+    assert play(sampling) != actions, "every episode draws anew"
+    assert play(Policy(policy.program, deterministic=False)) == actions
     assert play(Policy(policy.program, deterministic=False, sampling_seed=1)) != actions
 
 
