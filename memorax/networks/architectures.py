@@ -176,7 +176,7 @@ def s5(features: int, depth: int = 2, dtype: Any = None, **sizes: Any) -> Stack:
         dtype: dtype of the computation.
         **sizes: arguments of `S5Cell`.
     """
-    nonlinearity = nn.Sequential([nn.gelu, GLU(features, project_values=False, dtype=dtype)])
+    nonlinearity = nn.Sequential((nn.gelu, GLU(features, project_values=False, dtype=dtype)))
     layer = Stack((Memoroid(S5Cell(features, dtype=dtype, **sizes)), nonlinearity))
     block = Residual(PreNorm(layer, nn.LayerNorm(dtype=dtype)))
     return Stack((Projection(features, dtype=dtype), Stack((block,), depth)))
@@ -184,7 +184,7 @@ def s5(features: int, depth: int = 2, dtype: Any = None, **sizes: Any) -> Stack:
 
 def _gated_ffn(features: int, hidden_features: int, dtype: Any) -> nn.Module:
     """FFN_GEGLU (Shazeer, 2020, Eq. 6)."""
-    return nn.Sequential([GLU(hidden_features, nn.gelu, dtype=dtype), Projection(features, dtype=dtype)])
+    return nn.Sequential((GLU(hidden_features, nn.gelu, dtype=dtype), Projection(features, dtype=dtype)))
 
 
 def _repeat(pattern: list[Callable[[], nn.Module]], depth: int) -> list[nn.Module]:

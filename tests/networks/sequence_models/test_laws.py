@@ -61,6 +61,7 @@ def test_every_sequence_model_is_in_the_catalogue() -> None:
         kinds - {SequenceModel, MemoroidCell, RTRL} - {type(x) for model in MODELS.values() for x in modules(model)}
     )
     assert not missing
+    assert len({hash(model) for model in MODELS.values()}) > 1, "models can be keys"
 
 
 @pytest.mark.parametrize("name", EVERY_KIND)
