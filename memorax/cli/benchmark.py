@@ -29,8 +29,9 @@ def main(arguments: list[str]) -> int:
         grid: tyro.conf.Positional[Path],
         folder: Path | None = None,
         workers: int | None = None,
-        executor: Annotated[str, tyro.conf.arg(metavar="{local,slurm}")] = "local",
+        executor: Annotated[str, tyro.conf.arg(metavar="{local,slurm,ray}")] = "local",
         executor_options: Options = {},  # noqa: B006 - tyro shows it, and nobody changes it
+        ray: str | None = None,
         match_parameters: Switch = False,
         dry_run: Switch = False,
     ) -> None:
@@ -44,14 +45,15 @@ def main(arguments: list[str]) -> int:
             folder: Folder of the run folders. Default: runs/ and the grid's name.
             workers: Most settings that are trained at the same time. Default: one for each core, or as many as the
                 cluster takes.
-            executor: Where settings are trained: in processes on this machine, or as jobs of SLURM.
+            executor: Where settings are trained: in processes on this machine, as jobs of SLURM, or as tasks of Ray.
             executor_options: Options of the executor, each as NAME=VALUE, such as slurm_partition=cpu timeout_min=60
-                cpus_per_task=4 for SLURM.
+                cpus_per_task=4 for SLURM, num_cpus=4 num_gpus=1 for Ray.
+            ray: Address of a Ray cluster to train on, in place of --executor; auto for the one that this machine is in.
             match_parameters: Give each torso the width at which all networks together have as many parameters as with
                 the first torso of the same environment and algorithm, within 10 %.
             dry_run: Show the settings and their parameters, and train nothing.
         """
-        failed.extend(_run(grid, folder, workers, executor, executor_options, match_parameters, dry_run).failed)
+        failed.extend(_run(grid, folder, workers, executor, executor_options, ray, match_parameters, dry_run).failed)
 
     call_command(command, "benchmark", arguments)
     return 1 if failed else 0
@@ -63,9 +65,12 @@ def _run(
     workers: int | None,
     executor: str,
     executor_options: Options,
+    ray: str | None,
     match: bool,
     dry_run: bool,
 ) -> GridReport:
+    if ray is not None:
+        executor, executor_options = "ray", {"address": ray, **executor_options}
     # An executor that cannot be used is told before parameters are counted, which takes a while.
     made = None if dry_run else make_executor(executor, workers, executor_options)
     grid = read_grid(path)

@@ -11,6 +11,7 @@ from memorax.parts import look_up
 
 EXECUTORS = {
     "local": "memorax.laboratory.executors.local:LocalExecutor",
+    "ray": "memorax.laboratory.executors.ray:RayExecutor",
     "slurm": "memorax.laboratory.executors.slurm:SlurmExecutor",
 }
 """By name, the class of an executor as MODULE:ATTRIBUTE, imported when it is used."""
