@@ -85,6 +85,6 @@ def test_bfloat16(name: str) -> None:
     laws.check_bfloat16(computing_in(jnp.bfloat16, MODELS[name]), FEATURES)
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", [pytest.param(x, marks=pytest.mark.slow) if x in COMPOSED else x for x in PARTS])
 def test_vmap_over_parameters(name: str) -> None:
     laws.check_vmap_over_parameters(MODELS[name], FEATURES)
