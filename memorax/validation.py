@@ -115,6 +115,14 @@ def require_fraction(config: Any, *names: str) -> None:
             raise ValueError(f"{name} ({value}) must lie between 0 and 1")
 
 
+def require_choice(config: Any, name: str, *choices: str) -> None:
+    """Raise a `ValueError` unless the field is one of the choices."""
+    value = getattr(config, name)
+    if value not in choices:
+        *first, last = map(repr, choices)
+        raise ValueError(f"{name} ({value!r}) must be {', '.join(first)} or {last}")
+
+
 def require_divisor(config: Any, name: str, total: str, size: int) -> None:
     """Raise a `ValueError` unless the field divides a size, which `total` names."""
     value = getattr(config, name)

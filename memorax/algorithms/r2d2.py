@@ -30,7 +30,13 @@ from memorax.learning.q_learning import q_errors, q_metrics
 from memorax.learning.replay import replayed_updates
 from memorax.networks import heads
 from memorax.types import Array, Key, Metrics, PyTree, Trajectory
-from memorax.validation import require_fraction, require_not_negative, require_positive, require_sequences
+from memorax.validation import (
+    require_choice,
+    require_fraction,
+    require_not_negative,
+    require_positive,
+    require_sequences,
+)
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,7 @@ class R2D2Config(ReplayConfig):
         require_fraction(self, "priority_exponent", "priority_eta", "importance_exponent", "epsilon_base")
         require_not_negative(self, "epsilon_exponent")
         require_sequences(self, "period")
-        if self.carry not in ("stored", "zeros", "recomputed"):
-            raise ValueError(f"carry ({self.carry!r}) must be 'stored', 'zeros' or 'recomputed'")
+        require_choice(self, "carry", "stored", "zeros", "recomputed")
 
 
 class R2D2State(QLearningState):

@@ -27,7 +27,7 @@ from memorax.networks import heads
 from memorax.networks.network import Network, apply_head, encode_with_losses, initialize
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Trajectory
-from memorax.validation import require_fraction, require_not_negative, require_positive
+from memorax.validation import require_choice, require_fraction, require_not_negative, require_positive
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,10 @@ class SACConfig:
         num_steps: Steps in each environment between two rounds of updates.
         gamma: Discount of returns.
         num_updates: Gradient steps in a round.
-        learning_starts: Environment steps, over all environments, before the first update. The policy starts out
-            nearly uniform and acts from the first step on.
+        learning_starts: Environment steps, over all environments, before the first update; the policy acts in them.
         tau: How far the target critic moves towards the critic after each update.
         temperature: Weight of the entropy, before training where it is learned.
-        learn_temperature: Adapt the temperature until the policy's entropy is the one aimed for. Where rewards come
-            late a fixed temperature does better.
+        learn_temperature: Adapt the temperature to the entropy aimed for; fixed is better where rewards come late.
         target_entropy_ratio: Entropy aimed for: of discrete actions the fraction of the logarithm of the number of
             legal ones, by default 0.5; of each number of a continuous action, in units of half its range, minus this,
             by default 1.
@@ -76,8 +74,7 @@ class SACConfig:
         require_positive(self, "num_envs", "num_steps", "num_updates", "tau", "temperature")
         require_fraction(self, "gamma", "tau")
         require_not_negative(self, "learning_starts", "burn_in")
-        if self.carry not in ("stored", "zeros", "recomputed"):
-            raise ValueError(f"carry ({self.carry!r}) must be 'stored', 'zeros' or 'recomputed'")
+        require_choice(self, "carry", "stored", "zeros", "recomputed")
 
 
 class SACState(ReplayState):
