@@ -34,7 +34,7 @@ SMALL = [
 
 
 def test_every_setting_is_a_flag() -> None:
-    config, folder, debug = parse(
+    command = parse(
         [
             *("--environment", "gymnax::CartPole-v1", "--environment-options", "max_steps_in_episode=200"),
             *(
@@ -51,9 +51,9 @@ def test_every_setting_is_a_flag() -> None:
             *("--learning-rate", "1e-3", "--no-clip-vloss", "--previous-action", "--folder", "runs/mine", "--debug"),
         ]
     )
-    assert folder == Path("runs/mine")
-    assert debug
-    assert config == TrainConfig(
+    assert command.folder == Path("runs/mine")
+    assert command.debug
+    assert command.config == TrainConfig(
         environment="gymnax::CartPole-v1",
         environment_options={"max_steps_in_episode": 200, "mask_observation": (0, 2)},
         hyperparameters=PPOConfig(num_envs=16, target_kl=0.02, clip_vloss=False),
