@@ -118,7 +118,7 @@ class PPO(ActorCritic[PPOConfig, PPOState]):
     def _learn(self, key: Key, state: PPOState, trajectory: Trajectory) -> tuple[PPOState, Metrics]:
         state, batch = self._prepare(state, trajectory)
         step = self.steps_before(state)
-        ent_coef = self._ent_coef(step)
+        ent_coef = self.ent_coef_schedule(step)
         target_kl = jnp.inf if self.cfg.target_kl is None else self.cfg.target_kl
         state, metrics = epochs(
             key,
@@ -132,11 +132,13 @@ class PPO(ActorCritic[PPOConfig, PPOState]):
         )
         return state, {**metrics, "explained_variance": explained_variance(batch.value, batch.target)}
 
-    def _ent_coef(self, step: Array) -> Array:
-        """The weight of the entropy bonus after so many environment steps."""
+    @property
+    def ent_coef_schedule(self) -> optax.Schedule:
+        """The weight of the entropy bonus, by environment steps."""
         cfg = self.cfg
-        last = cfg.ent_coef if cfg.ent_coef_end is None else cfg.ent_coef_end
-        return jnp.asarray(optax.linear_schedule(cfg.ent_coef, last, cfg.ent_coef_steps)(step))
+        return optax.linear_schedule(
+            cfg.ent_coef, cfg.ent_coef if cfg.ent_coef_end is None else cfg.ent_coef_end, cfg.ent_coef_steps
+        )
 
     def _prepare(self, state: PPOState, trajectory: Trajectory) -> tuple[PPOState, Minibatch]:
         """Advantages and value targets of a rollout, as one batch of sequences; the critic's carry goes on."""
