@@ -178,8 +178,10 @@ def find_algorithm(name: str) -> tuple[type[Algorithm[Any, Any]], type]:
     algorithm = load_own("algorithm", name)
     for ancestor in getattr(algorithm, "__mro__", ()):
         for base in vars(ancestor).get("__orig_bases__", ()):
-            if typing.get_origin(base) is Algorithm:
-                return algorithm, typing.get_args(base)[0]
+            origin, arguments = typing.get_origin(base), typing.get_args(base)
+            # A base that algorithms of a kind share has a variable in place of the config.
+            if isinstance(origin, type) and issubclass(origin, Algorithm) and isinstance(arguments[0], type):
+                return algorithm, arguments[0]
     raise ValueError(f"algorithm {name!r} must be a subclass of Algorithm[Config, State], which names its config")
 
 

@@ -64,8 +64,10 @@ def package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("memorax.environments.pufferlib", None)
 
 
-def test_the_protocol_is_kept() -> None:
-    check_environment(*make("pufferlib::puffer_count"), num_steps=20)
+def test_the_protocol_is_kept_but_for_final_observations() -> None:
+    """The package keeps none: where an episode terminates nothing needs it, and a time limit is refused (see below)."""
+    with pytest.raises(AssertionError, match="an episode ends with its own final observation"):
+        check_environment(*make("pufferlib::puffer_count"), num_steps=20)
 
 
 def test_what_a_step_returned_is_not_written_over() -> None:
