@@ -32,7 +32,8 @@ class Population:
     def best(self) -> dict[str, float]:
         """The values with the highest return, mean over seeds; NaN is the lowest."""
         returns = np.nan_to_num(self.returns.mean(axis=1), nan=-np.inf)
-        return {name: float(column[returns.argmax()]) for name, column in self.values.items()}
+        best = int(np.argmax(returns))
+        return {name: float(column[best]) for name, column in self.values.items()}
 
 
 def train_population(

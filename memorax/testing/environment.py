@@ -141,9 +141,9 @@ def _check_ends(env: Environment, steps: Steps, starts: PyTree, num_steps: int) 
             "an episode that ended is followed by the first observation of the next",
         )
     # By chance an end looks like the next start at most as often as the most frequent start does. Agents end together.
-    by_chance = (counts.max() / counts.sum()) ** (done.sum() / env.num_agents)
+    by_chance = (int(np.max(counts)) / int(np.sum(counts))) ** (done.sum() / env.num_agents)
     require(
-        not alike[done].all() or by_chance > 1e-3,
+        not bool(alike[done].all()) or bool(by_chance > 1e-3),
         "an episode ends with its own final observation and is followed by the next one's first: the two are the "
         "same wherever an episode ended, although first observations vary",
     )
