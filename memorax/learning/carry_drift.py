@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -9,15 +11,52 @@ from memorax.buffers import BufferState
 from memorax.buffers.storage import count_steps, layout, oldest_step, read_carry, read_steps
 from memorax.learning.replay import ReplayedSteps
 from memorax.networks.network import Network, unroll
-from memorax.types import Array, Carry, Key, PyTree
+from memorax.types import Array, Carry, Key, PyTree, Timestep
+
+
+class OutputDrift(NamedTuple):
+    """How far the outputs of windows are off that start from stored carries: `[N, W, L]`.
+
+    Attributes:
+        error: `|output(stored) - output(whole)| / max |output(whole)|` at each step, the norm taken over the output.
+        counts: whether the episode began within the stretch and none begins in the window up to there, bool: elsewhere
+            the carry of the whole is unknown, or no longer made of the stored one.
+    """
+
+    error: Array
+    counts: Array
+
+
+def output_drift(network: Network, params: PyTree, timesteps: Timestep, carries: Carry, length: int) -> OutputDrift:
+    """Compare outputs from stored carries with those from whole episodes (Kapturowski et al., 2019, section 3.1).
+
+    Args:
+        network: the network.
+        params: variables of the network.
+        timesteps: a stretch of the history of environments, leaves `[N, C * period, ...]`.
+        carries: carries stored before every `period`-th step, leaves `[N, C, ...]`.
+        length: steps of a window, `L`: there is one from each stored carry that has so many steps after it, `W` of
+            them.
+    """
+    num_steps, num_carries = timesteps.done.shape[1], jax.tree.leaves(carries)[0].shape[1]
+    starts = jnp.arange(0, num_steps - length + 1, num_steps // num_carries)
+    steps = starts[:, None] + jnp.arange(length)[None]  # (W, L)
+    _, whole = unroll(network, params, timesteps, jax.tree.map(lambda x: x[:, 0], carries))
+    windows = jax.tree.map(lambda x: x[:, steps], timesteps)  # (N, W, L, ...)
+    first_carries = jax.tree.map(lambda x: x[:, : len(starts)], carries)
+    flat = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), (windows, first_carries))
+    _, stored = unroll(network, params, *flat)
+    expected = network.head.numbers(whole)[:, steps]  # (N, W, L, A)
+    found = network.head.numbers(stored).reshape(expected.shape)
+    error = jnp.linalg.norm(jnp.where(jnp.isfinite(expected), found - expected, 0.0), axis=-1)
+    scale = jnp.max(jnp.abs(jnp.where(jnp.isfinite(expected), expected, 0.0)), axis=-1)
+    begun = jnp.cumsum(timesteps.done, axis=1)[:, starts] > 0  # (N, W)
+    goes_on = jnp.cumsum(windows.done, axis=-1) == 0  # (N, W, L)
+    return OutputDrift(error / jnp.maximum(scale, 1e-8), begun[..., None] & goes_on)
 
 
 def carry_drift(network: Network, params: PyTree, steps: ReplayedSteps, carries: Carry, burn_in: int) -> Array:
-    """Compare action values from stored carries with those from whole episodes.
-
-    `|q(stored) - q(whole)| / max |q(whole)|` at the first step after the burn-in of each sequence, the norm taken over
-    actions (Kapturowski et al., 2019, section 3.1). Sequences whose episode began before the stretch do not count, nor
-    do those in which an episode begins during the burn-in: their carry is not the stored one.
+    """`output_drift` at the first step after the burn-in of each sequence.
 
     Args:
         network: an action-value network.
@@ -29,27 +68,12 @@ def carry_drift(network: Network, params: PyTree, steps: ReplayedSteps, carries:
     Returns:
         The mean over the sequences that count, a scalar; NaN where none does.
     """
-    num_sequences = jax.tree.leaves(carries)[0].shape[1]
-
-    def flat(x: Array) -> Array:
-        return jax.lax.collapse(x, 0, 2)
-
-    def cut(x: Array) -> Array:
-        return x.reshape(x.shape[0] * num_sequences, x.shape[1] // num_sequences, *x.shape[2:])
-
-    first = jax.tree.map(lambda x: x[:, 0], carries)
-    _, whole = unroll(network, params, steps.timesteps, first)
-    sequences = jax.tree.map(cut, steps.timesteps)
-    _, stored = unroll(network, params, sequences, jax.tree.map(flat, carries))
-    index = min(burn_in, sequences.done.shape[1] - 1)
-    q_whole = network.head.value(jax.tree.map(cut, whole))[:, index]  # (N * C, A)
-    q_stored = network.head.value(stored)[:, index]
-    error = jnp.linalg.norm(jnp.where(jnp.isfinite(q_whole), q_stored - q_whole, 0.0), axis=-1)
-    scale = jnp.max(jnp.abs(jnp.where(jnp.isfinite(q_whole), q_whole, 0.0)), axis=-1)
-    begun = flat(jnp.cumsum(steps.timesteps.done, axis=1).reshape(-1, num_sequences, sequences.done.shape[1])[:, :, 0])
-    counts = (begun > 0) & ~sequences.done[:, : index + 1].any(axis=1)
-    total = jnp.sum(jnp.where(counts, error / jnp.maximum(scale, 1e-8), 0.0))
-    return jnp.where(counts.any(), total / jnp.maximum(counts.sum(), 1), jnp.nan)
+    period = steps.timesteps.done.shape[1] // jax.tree.leaves(carries)[0].shape[1]
+    error, counts = output_drift(network, params, steps.timesteps, carries, period)
+    index = min(burn_in, period - 1)
+    total = jnp.sum(jnp.where(counts[..., index], error[..., index], 0.0))
+    number = counts[..., index].sum()
+    return jnp.where(number > 0, total / jnp.maximum(number, 1), jnp.nan)
 
 
 def sampled_carry_drift(
@@ -65,6 +89,23 @@ def sampled_carry_drift(
         burn_in: steps of the burn-in, as in `carry_drift`.
         num_sequences: stored carries in the stretch, at most as many as the buffer keeps.
     """
+    steps, carries, whole = sampled_stretch(key, buffer, num_sequences)
+    drift = carry_drift(network, params, steps, carries, burn_in)
+    return jnp.where(whole, drift, jnp.nan)
+
+
+def sampled_stretch(key: Key, buffer: BufferState, num_sequences: int) -> tuple[ReplayedSteps, Carry, Array]:
+    """A stretch of one environment's history, drawn at random from a buffer.
+
+    Args:
+        key: random key.
+        buffer: the buffer's state, of `ReplayedSteps`.
+        num_sequences: stored carries in the stretch, `C`, at most as many as the buffer keeps.
+
+    Returns:
+        `(steps, carries, whole)`: leaves `[1, C * period, ...]`, leaves `[1, C, ...]`, and whether the buffer holds
+        that many, a bool scalar.
+    """
     storage, sizes = buffer.storage, layout(buffer.storage)
     num_sequences = min(num_sequences, sizes.num_chunks)
     env_key, start_key = jax.random.split(key)
@@ -75,5 +116,4 @@ def sampled_carry_drift(
     steps = read_steps(storage, env, first[:, None] + jnp.arange(num_sequences * sizes.period)[None])
     chunks = first + jnp.arange(num_sequences) * sizes.period  # (C,)
     carries = read_carry(storage, jnp.broadcast_to(env, chunks.shape), chunks)
-    drift = carry_drift(network, params, steps, jax.tree.map(lambda x: x[None], carries), burn_in)
-    return jnp.where(starts > 0, drift, jnp.nan)
+    return steps, jax.tree.map(lambda x: x[None], carries), starts > 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from memorax.environments.spaces import Space
@@ -54,6 +55,18 @@ class Head(nn.Module, abc.ABC):
             actions apart returns its output unchanged.
         """
         return output
+
+    @nn.nowrap
+    def numbers(self, output: Any) -> Array:
+        """What the head says at each step, as float32 numbers `[B, T, N]`: to be compared and differentiated.
+
+        By default the numbers that the output consists of, such as the logits of a policy.
+
+        Args:
+            output: what the head returned, leaves `[B, T, ...]`.
+        """
+        leaves = jax.tree.leaves(output)
+        return jnp.concatenate([x.reshape(*x.shape[:2], -1).astype(jnp.float32) for x in leaves], axis=-1)
 
 
 def legal_actions(mask: Array) -> Array:

@@ -32,6 +32,11 @@ class ValueHead(Head):
         """The values that an output stands for: `[B, T]`, or `[B, T, A]` of a head that has all actions' values."""
 
     @nn.nowrap
+    def numbers(self, output: Any) -> Array:
+        """The values that an output stands for, `[B, T, N]`; see `Head.numbers`."""
+        return super().numbers(self.value(output))
+
+    @nn.nowrap
     def select(self, output: Any, action: Array) -> Any:
         """The output of the actions taken.
 
