@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
 from memorax.networks.sequence_models.sequence_model import SequenceModel
 from memorax.networks.sequence_models.sequence_model_wrapper import as_sequence_model
-from memorax.types import Array, Carry, Key
+from memorax.types import Carry, Key
 
 
 class Block(SequenceModel):
@@ -29,16 +27,3 @@ class Block(SequenceModel):
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> Carry:
         """The model's initial carry."""
         return self.model.initialize_carry(key, input_shape)
-
-
-def output_features(model: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """The number of features of a sequence model's outputs, for inputs of `(B, F)`; nothing is computed."""
-    model = model.clone(parent=None)
-
-    def run() -> Array:
-        carry = model.initialize_carry(jax.random.key(0), input_shape)
-        inputs, done = jnp.zeros((input_shape[0], 1, input_shape[1])), jnp.zeros((input_shape[0], 1), bool)
-        (_, outputs), _ = model.init_with_output(jax.random.key(0), inputs, done, carry)
-        return outputs
-
-    return jax.eval_shape(run).shape[-1]

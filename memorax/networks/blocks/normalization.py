@@ -24,6 +24,11 @@ class PreNorm(Block):
         """Run over a sequence; see `SequenceModel`."""
         return self.model(self.norm(inputs), done, carry)
 
+    @nn.nowrap
+    def output_features(self, input_shape: tuple[int, ...]) -> int:
+        """Those of the model."""
+        return self.model.output_features(input_shape)
+
 
 class PostNorm(Block):
     """`norm(model(x))`; `PostNorm(Residual(model))` is the layer of Vaswani et al. (2017, Section 3.1).
@@ -39,3 +44,8 @@ class PostNorm(Block):
         """Run over a sequence; see `SequenceModel`."""
         carry, outputs = self.model(inputs, done, carry)
         return carry, self.norm(outputs)
+
+    @nn.nowrap
+    def output_features(self, input_shape: tuple[int, ...]) -> int:
+        """Those of the model."""
+        return self.model.output_features(input_shape)

@@ -30,6 +30,11 @@ class Residual(Block):
         _check_widths(self, inputs, outputs)
         return carry, inputs + outputs
 
+    @nn.nowrap
+    def output_features(self, input_shape: tuple[int, ...]) -> int:
+        """Those of the inputs, which the model keeps."""
+        return input_shape[-1]
+
 
 class GatedResidual(Block):
     """The gate of a GRU in place of the sum (Parisotto et al., 2019, "Stabilizing Transformers for RL", Section 3.2).
@@ -72,6 +77,11 @@ class GatedResidual(Block):
         return carry, (1 - z) * inputs + z * h
 
     @nn.nowrap
+    def output_features(self, input_shape: tuple[int, ...]) -> int:
+        """Those of the inputs, which the model keeps."""
+        return input_shape[-1]
+
+    @nn.nowrap
     def _dense(self, features: int, name: str) -> nn.Dense:
         return Dense(features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
 
@@ -96,6 +106,11 @@ class Gated(Block):
         carry, outputs = self.model(inputs, done, carry)
         gate = Dense(outputs.shape[-1], dtype=self.dtype, param_dtype=self.param_dtype, name="gate")(inputs)
         return carry, self.activation(gate) * outputs
+
+    @nn.nowrap
+    def output_features(self, input_shape: tuple[int, ...]) -> int:
+        """Those of the model."""
+        return self.model.output_features(input_shape)
 
 
 def _check_widths(block: nn.Module, inputs: Array, outputs: Array) -> None:

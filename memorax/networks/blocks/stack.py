@@ -8,7 +8,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from memorax.networks.blocks.block import output_features
 from memorax.networks.sequence_models.sequence_model import SequenceModel, check_sequence
 from memorax.networks.sequence_models.sequence_model_wrapper import as_sequence_model
 from memorax.types import Array, Carry, Key
@@ -65,12 +64,22 @@ class Stack(SequenceModel):
     @nn.nowrap
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> tuple[Carry, ...]:
         """A carry for each layer, and where the layers repeat a tuple of these for each repetition."""
-        carries = []
-        for i, layer in enumerate(self.layers):
-            if i:
-                input_shape = (input_shape[0], output_features(self.layers[i - 1], input_shape))
-            carries.append(layer.initialize_carry(key, input_shape))
+        shapes = self._input_shapes(input_shape)
+        carries = [layer.initialize_carry(key, shape) for layer, shape in zip(self.layers, shapes, strict=True)]
         return tuple(carries) if self.depth == 1 else (tuple(carries),) * self.depth
+
+    @nn.nowrap
+    def output_features(self, input_shape: tuple[int, ...]) -> int:
+        """Those of the last layer."""
+        return self.layers[-1].output_features(self._input_shapes(input_shape)[-1])
+
+    @nn.nowrap
+    def _input_shapes(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """`(B, F)` of each layer's inputs."""
+        shapes = [input_shape]
+        for layer in self.layers[:-1]:
+            shapes.append((input_shape[0], layer.output_features(shapes[-1])))
+        return shapes
 
     def _run(self, inputs: Array, done: Array, carry: tuple[Carry, ...]) -> tuple[tuple[Carry, ...], Array]:
         carries = []

@@ -6,6 +6,7 @@ import abc
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from memorax.types import Array, Carry, Key
 
@@ -43,6 +44,23 @@ class SequenceModel(nn.Module, abc.ABC):
             key: random key; the start of an episode is one fixed state, so no model draws from it.
             input_shape: `(B, F)`.
         """
+
+    @nn.nowrap
+    def output_features(self, input_shape: tuple[int, ...]) -> int:
+        """The number of features of the outputs for inputs of `(B, F)`; nothing is computed.
+
+        A model made of others asks them instead: to trace each of them anew at every level takes long where many are
+        nested.
+        """
+        model = self.clone(parent=None)
+
+        def run() -> Array:
+            carry = model.initialize_carry(jax.random.key(0), input_shape)
+            inputs, done = jnp.zeros((input_shape[0], 1, input_shape[1])), jnp.zeros((input_shape[0], 1), bool)
+            (_, outputs), _ = model.init_with_output(jax.random.key(0), inputs, done, carry)
+            return outputs
+
+        return jax.eval_shape(run).shape[-1]
 
 
 def check_sequence(inputs: Array, done: Array, carry: Carry) -> None:

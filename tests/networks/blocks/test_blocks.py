@@ -27,7 +27,7 @@ from memorax.networks import (
     RL2Wrapper,
     Stack,
 )
-from memorax.networks.sequence_models import SequenceModel
+from memorax.networks.sequence_models import SequenceModel, SequenceModelWrapper
 from memorax.testing import check_close
 from tests.networks.sequence_models import references_attention as reference
 from tests.networks.sequence_models.references import float64, sigmoid
@@ -127,6 +127,45 @@ def test_a_stack_knows_how_wide_its_layers_are() -> None:
     stack = Stack((nn.Dense(3), FrameStack(2), RNN(nn.GRUCell(5)), FrameStack(3), nn.Dense(2)))
     carry = stack.initialize_carry(jax.random.key(0), (7, FEATURES))
     assert jax.tree.map(jnp.shape, carry) == ((), (7, 1, 3), (7, 5), (7, 2, 5), ())
+
+
+class Counted(SequenceModelWrapper):
+    """A layer that counts how often it is traced."""
+
+    def __call__(self, inputs: Any, done: Any, carry: Any) -> Any:
+        TRACED.append(inputs.shape)
+        return super().__call__(inputs, done, carry)
+
+
+TRACED: list[Any] = []
+
+
+def test_layers_are_traced_as_often_however_deep_they_are_nested() -> None:
+    def traced(depth: int) -> int:
+        model: Any = Stack((Counted(nn.Dense(FEATURES)), Projection(FEATURES)))
+        for _ in range(depth):
+            model = Stack((Gated(PreNorm(PostNorm(model))), Residual(Projection(FEATURES))))
+        TRACED.clear()
+        model.initialize_carry(jax.random.key(0), (2, FEATURES))
+        return len(TRACED)
+
+    assert traced(1) > 0
+    assert traced(5) <= 5 * traced(1)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        Gated(nn.Dense(4)),
+        PreNorm(nn.Dense(4)),
+        PostNorm(nn.Dense(4)),
+        Residual(nn.Dense(FEATURES)),
+        GatedResidual(nn.Dense(FEATURES)),
+        Stack((nn.Dense(3), Gated(nn.Dense(4)))),
+    ],
+)
+def test_a_block_knows_how_wide_it_is(block: SequenceModel) -> None:
+    assert block.output_features((2, FEATURES)) == SequenceModel.output_features(block, (2, FEATURES))
 
 
 def test_frame_stack_holds_the_last_inputs_of_the_episode() -> None:
