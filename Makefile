@@ -4,7 +4,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13; do $$name -c "" 
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help demo test smoke-test test-slow test-parity test-environments test-loggers check benchmark drill lock clean
+.PHONY: help demo test smoke-test test-slow test-parity test-environments test-loggers check docs benchmark drill release lock clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,16 @@ check: $(VENV)/installed-dev  ## Lint, format check and type check.
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 
+.venv-docs/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: .venv-docs/installed  ## Build the documentation in docs/_build/html, and check its links.
+	rm -rf docs/_build
+	.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
+	.venv-docs/bin/python docs/check_site.py docs/_build/html
+
 benchmark: $(VENV)/installed-dev  ## Measure training speed for every torso.
 	$(RUN) benchmarks.speed
 
@@ -81,4 +91,4 @@ lock: $(VENV)/installed-dev  ## Resolve the versions everyone installs.
 	$(RUN) uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:  ## Remove the virtual environment and caches.
-	rm -rf $(VENV) .venv-newest .venv-environments .venv-loggers .venv-parity .jax_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .venv-newest .venv-environments .venv-loggers .venv-parity .venv-docs .jax_cache docs/_build .pytest_cache .ruff_cache .mypy_cache .hypothesis

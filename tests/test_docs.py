@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
+from urllib.parse import unquote
 
 import flax.linen as nn
 import jax
@@ -19,6 +22,139 @@ from memorax.algorithms import PPO, PPOConfig, PPOState
 from memorax.networks import MLP, RNN, FeatureExtractor, MambaCell, Memoroid, Network, SequenceModelWrapper, heads
 
 ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
+    ROOT.glob("docs/[!_]*/**/*.md")
+)
+PAGES += sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
+
+
+def python_of(page: str) -> list[str]:
+    """The snippets of a page in `docs`."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "page", ["concepts.md", "time_limits.md", "reproducibility.md", "sharp_bits.md", "environments.md"]
+)
+def test_the_snippets_of_a_page_run(page: str) -> None:
+    namespace: dict = {}
+    for snippet in python_of(page):
+        exec(snippet, namespace)
+    assert namespace.keys() > {"__builtins__"}
+
+
+def test_the_first_page_begins_as_the_readme_does() -> None:
+    first, _ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert python_of("start_here.md") == [first]
+
+
+def test_the_snippet_of_devices_says_what_train_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks for devices, which JAX can give before its first computation only, and trains for long."""
+    from memorax import training
+
+    settings: dict = {}
+    calls: list[inspect.BoundArguments] = []
+    signature = inspect.signature(training.train)
+    monkeypatch.setattr(jax.config, "update", settings.__setitem__)
+    monkeypatch.setattr(training, "train", lambda *given, **named: calls.append(signature.bind(*given, **named)))
+    (snippet,) = python_of("scaling.md")
+    exec(snippet, {"agent": None})
+    assert settings == {"jax_num_cpu_devices": 4}
+    assert [call.arguments.get("devices") for call in calls] == [None, 2]
+
+
+def test_a_logger_of_ones_own_writes_what_it_is_told(tmp_path: Path) -> None:
+    from memorax.loggers import RunDescription
+
+    namespace: dict = {}
+    exec(python_of("parts_of_your_own.md")[-1], namespace)
+    logger = namespace["Notes"](tmp_path)
+    logger.start(RunDescription(id="1", name="mine", columns=(), step=0, total_steps=64, num_seeds=2))
+    logger.log([{"seed": 0, "step": 32}, {"seed": 1, "step": 32}], 10.0)
+    logger.log([{"seed": seed, "step": 64, "evaluation_return": float(seed)} for seed in (0, 1)], 10.0)
+    logger.close("completed")
+    assert (tmp_path / "notes.txt").read_text() == "mine: 2 seeds, 64 steps\nstep 64: 0.500\ncompleted\n"
+
+
+def test_every_page_with_snippets_is_named_by_a_test() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    with_snippets = [path.name for path in (ROOT / "docs").glob("*.md") if "```python" in path.read_text()]
+    assert len(with_snippets) > 15
+    assert [name for name in with_snippets if f'"{name}"' not in tests] == []
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors of a page's headings, as repositories and the documentation site make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ +(.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = unquote(target).partition("#")
+        there = page.parent / path if path else page
+        if not there.exists() or (anchor and anchor not in anchors_of(there)):
+            dead.append(target)
+    assert dead == []
+
+
+def load(path: Path) -> types.ModuleType:
+    """A Python file outside of the package as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_check_of_the_site_finds_what_is_wrong(tmp_path: Path) -> None:
+    check = load(ROOT / "docs" / "check_site.py")
+    files = {
+        "index.html": '<a href="hidden.html"></a><article><a href="a.html#x">a</a><a href="https://y.z">y</a></article>',
+        "a.html": '<article id="x"><img src="b/missing.png"><a href="b/">b</a><a href="index.html#gone"></a></article>',
+        "b/index.html": '<article><a href="../c.html">c</a> <a href="../a.html">a</a></article>',
+        "c.html": "<article></article>",
+        "hidden.html": '<article id="make"></article>',
+        "api/x.html": '<dt id="memorax.testing.check_close"></dt>',
+    }
+    for name, html in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(html)
+    pages = check.read_pages(tmp_path)
+    assert check.dead_links(tmp_path, pages) == ["a.html: b/missing.png", "a.html: index.html#gone"]
+    assert check.far_pages(pages) == ["api/x.html", "c.html", "hidden.html"]
+    undescribed = check.undescribed_names(pages)
+    assert "memorax.make" in undescribed and "memorax.testing.check_learning" in undescribed
+    assert "memorax.testing.check_close" not in undescribed and "memorax.networks" not in undescribed
+
+
+def test_the_site_shows_equations_as_they_are() -> None:
+    lines = [
+        "Sum.",
+        "",
+        "    y = |x|",
+        "    z = y",
+        "",
+        "Then:",
+        "",
+        "* one",
+        "",
+        "  more",
+        "",
+        "Args:",
+        "    x: a",
+        "",
+        "      b",
+    ]
+    load(ROOT / "docs" / "conf.py").show_indented_blocks_as_they_are(None, "function", "f", None, None, lines)
+    assert lines[:6] == ["Sum.", "", "::", "", "    y = |x|", "    z = y"]
+    assert lines[6:] == ["", "Then:", "", "* one", "", "  more", "", "Args:", "    x: a", "", "      b"]
 
 
 def test_the_snippets_of_the_readme_run() -> None:

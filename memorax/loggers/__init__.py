@@ -19,6 +19,7 @@ LOGGERS: dict[str, Callable[[Path | None], Logger]] = {
     "wandb": WandbLogger,
     "mlflow": MLflowLogger,
 }
+"""Every logger by name: a function of the run folder, or of None where there is none."""
 
 
 def make_loggers(names: Sequence[str], folder: Path | None) -> list[Logger]:

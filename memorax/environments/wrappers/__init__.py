@@ -30,7 +30,6 @@ from memorax.environments.wrappers.time_limit import TimeLimit
 from memorax.environments.wrappers.transform import Transform
 from memorax.environments.wrappers.wrapper import Wrapper
 
-# The wrappers that `make` applies by keyword, the innermost first: `make(id, mask_observation=(0, 2))`.
 WRAPPERS: Mapping[str, Callable[[Environment, Any], Environment]] = {
     "global_state": switch("global_state", GlobalState),
     "agent_id": switch("agent_id", AgentId),
@@ -53,6 +52,7 @@ WRAPPERS: Mapping[str, Callable[[Environment, Any], Environment]] = {
     "frame_stack": FrameStack,
     "previous_action_and_reward": switch("previous_action_and_reward", PreviousActionAndReward),
 }
+"""The wrappers that `make` applies by keyword, the innermost first: `make(id, mask_observation=(0, 2))`."""
 
 __all__ = [
     "WRAPPERS",
