@@ -34,8 +34,8 @@ def main(arguments: list[str]) -> int:
         Args:
             runs: Folders of the runs; runs that differ only in their seeds are one setting.
             output: Folder to write to.
-            metric: Column of metrics.csv to report. Default: evaluation_return, or return where a run has fewer than
-                three evaluations.
+            metric: Column of metrics.csv to report. Default: evaluation_return, or return (of training episodes)
+                where a run has no evaluation.
             label: One label for each run, in the order of the runs; runs of one environment with the same label are one
                 setting. Default: the settings that differ between the runs.
             normalize: Returns that scores 0 and 1 stand for, each as NAME=LOW,HIGH; NAME is an environment's id or the

@@ -33,6 +33,12 @@ AGGREGATES: Mapping[str, Statistic] = {
     "optimality gap": optimality_gap,
 }
 
+DESCRIPTIONS: Mapping[str, str] = {
+    "evaluation_return": ", the mean return of evaluation episodes",
+    "return": ", the mean return of training episodes, in which an agent explores, and no evaluation",
+}
+"""What a metric is, in the words of the first paragraph."""
+
 THRESHOLDS = 101
 """How many thresholds a performance profile has."""
 
@@ -58,6 +64,7 @@ class Comparison:
         scores = self.scores
         seeds = sum(len(group.seeds) for group in scores.groups.values())
         value = f"its last {self.metric}" if scores.last == 1 else f"the mean of its last {scores.last} {self.metric}"
+        value += DESCRIPTIONS.get(self.metric, "")
         return [
             Heading(counted(len(scores.settings), "setting") + ", " + counted(len(scores.tasks), "task"), 1),
             Paragraph(

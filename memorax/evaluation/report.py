@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from memorax.evaluation.comparison import Comparison
 from memorax.evaluation.curves import group_runs
 from memorax.evaluation.pages import Block, Picture, markdown, webpage
-from memorax.evaluation.plot import default_metric
 from memorax.evaluation.provenance import Run, how_runs_were_made, notes
 from memorax.evaluation.runs import CONFIG_FILE, has_metrics, read_config, read_metrics
 from memorax.evaluation.scores import score_runs
@@ -37,8 +38,8 @@ def write_report(
     Args:
         folders: run folders.
         output: the folder to write to.
-        metric: the column of `metrics.csv` to report; by default `evaluation_return`, or `return` where a run has fewer
-            than three evaluations.
+        metric: the column of `metrics.csv` to report; by default `evaluation_return`, or `return` where a run has no
+            evaluation.
         labels: a label for each run, in place of what tells it from the others; runs of one environment with the same
             label are one setting.
         bounds: the returns that scores 0 and 1 stand for, by an environment's id or the beginning of ids; see
@@ -67,7 +68,7 @@ def write_report(
         paths = [path for path in paths if path not in silent]
     tables = [read_metrics(path) for path in paths]
     runs = [Run(path, read_config(path), table) for path, table in zip(paths, tables, strict=True)]
-    metric = metric or default_metric(tables)
+    metric = metric or reported_metric(tables)
     groups = group_runs(paths, tables, metric, labels)
     scores = score_runs(groups, bounds or {}, last)
     reference = scores.settings[0] if reference is None else reference
@@ -82,6 +83,16 @@ def write_report(
         *notes(runs, groups, scores, silent),
     ]
     return _write(Path(output), blocks)
+
+
+def reported_metric(tables: Sequence[Mapping[str, np.ndarray]]) -> str:
+    """The return in evaluations where every run has one, otherwise that of training episodes.
+
+    Args:
+        tables: metrics of each run, as `read_metrics` returns them.
+    """
+    evaluated = all(np.isfinite(table.get("evaluation_return", np.nan)).any() for table in tables)
+    return "evaluation_return" if evaluated else "return"
 
 
 def _ended_at_once(folder: Path) -> bool:

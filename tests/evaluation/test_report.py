@@ -200,6 +200,23 @@ def test_runs_that_logged_nothing_are_left_out_and_noted(tmp_path: Path) -> None
         write_report(runs[:2], tmp_path / "report", labels=("x",))
 
 
+def test_evaluations_count_where_every_run_has_one(tmp_path: Path) -> None:
+    """A single evaluation is one: it is the training episodes that must be asked for."""
+    once = make_run(tmp_path / "once", (0, 1), environment="a", steps=(10, 20, 30))
+    never = make_run(tmp_path / "never", (0, 1), environment="b", steps=(10,))
+    arguments = {"output": tmp_path / "report", "resamples": 9}
+    page = write_report([once], **arguments).read_text()
+    assert "its last evaluation_return, the mean return of evaluation episodes;" in page
+    assert (
+        "its last return, the mean return of training episodes, in which"
+        in write_report([once], metric="return", **arguments).read_text()
+    )
+    assert (
+        "its last return, the mean return of training episodes, in which"
+        in write_report([once, never], **arguments).read_text()
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
