@@ -38,6 +38,7 @@ PACKAGES = (
     "memorax.networks.encoders",
     "memorax.networks.heads",
     "memorax.networks.sequence_models",
+    "memorax.probing",
     "memorax.testing",
     "memorax.training",
 )

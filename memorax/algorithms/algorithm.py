@@ -26,7 +26,7 @@ from memorax.networks.network import Network
 from memorax.pickling import pack, unpack
 from memorax.random_keys import key_for
 from memorax.rollout import Policy, Worker
-from memorax.types import Array, Key, Metrics, PyTree, Trajectory, Transition
+from memorax.types import Array, Carry, Key, Metrics, PyTree, Trajectory, Transition
 from memorax.validation import python_numbers
 
 Keep = Callable[[Transition, Metrics], PyTree]
@@ -248,6 +248,10 @@ class Algorithm(abc.ABC, Generic[Config, State]):
     def carry_interval(self) -> int:
         """Steps between two of the carries a rollout records; divides `cfg.num_steps`."""
         return self.cfg.num_steps
+
+    def acting_carries(self, stored: Carry) -> Carry:
+        """Of the carries that a replay buffer keeps, those of the acting network; nothing where it keeps none."""
+        return stored
 
     @property
     def uses_recorded_carries(self) -> bool:

@@ -161,6 +161,9 @@ class SAC(Algorithm[SACConfig, SACState]):
     def uses_recorded_carries(self) -> bool:
         return self.cfg.carry == "stored"
 
+    def acting_carries(self, stored: PyTree) -> Carry:
+        return stored[0] if stored else ()
+
     def _kept(self, carries: tuple[Carry, Carry]) -> PyTree:
         """What of the carries the buffer keeps."""
         return () if self.cfg.carry == "zeros" else carries

@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "measure the returns of a run's agents in fresh environments",
     "plot": "draw the learning curves of runs",
     "report": "write a report of runs: statistics with intervals, pictures, and how each run was made",
+    "probe": "look into the memory of trained agents: a page that compares runs",
     "render": "draw an agent of a run while it acts",
     "export": "write the policy of a run to a folder that acts without the code that trained it",
     "push": "share the policy of a run on the Hugging Face Hub",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,13 @@ from memorax.environments.spaces import Space
 from memorax.types import Array, Key, PyTree, where
 
 StepResult = tuple[PyTree, PyTree, Array, Array, Array, dict[str, Any]]
+
+
+class MemoryOption(NamedTuple):
+    """The option of `make` that sets for how many steps something must be remembered, and its value."""
+
+    name: str
+    value: int
 
 
 class Environment(abc.ABC):
@@ -97,6 +104,13 @@ class Environment(abc.ABC):
         if num_fresh_states < num_envs:
             return OptimisticVectorEnvironment(self, num_envs, num_fresh_states)
         return VectorEnvironment(self, num_envs)
+
+    def memory_option(self, params: PyTree) -> MemoryOption | None:
+        """The option that sets how long the task must be remembered; None where there is none.
+
+        Another value changes neither what is observed nor what can be done, so that an agent can be tried with it.
+        """
+        return None
 
     @property
     def renders(self) -> bool:

@@ -15,11 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.adaptation import NO_TIME_LIMIT, as_written, cast, convert_space, like, replace_fields, strong
-from memorax.environments.environment import Environment, StepResult
+from memorax.environments.environment import Environment, MemoryOption, StepResult
 from memorax.environments.gymnax_pictures import PICTURES, draw_image
 from memorax.environments.options import check_options, constructor_options
 from memorax.environments.spaces import Box, Space
 from memorax.types import Array, Key, PyTree
+
+MEMORY_OPTIONS = {"MemoryChain-bsuite": "memory_length"}
+"""The parameter that sets how long a task must be remembered."""
 
 
 def ids() -> list[str]:
@@ -99,6 +102,10 @@ class GymnaxEnvironment(Environment):
         endless = dataclasses.replace(params, max_steps_in_episode=NO_TIME_LIMIT)
         terminated = self.env.step_env(key, env_state, action, endless)[3]
         return jnp.asarray(terminated, bool), jnp.asarray(state.time >= params.max_steps_in_episode, bool)
+
+    def memory_option(self, params: PyTree) -> MemoryOption | None:
+        option = MEMORY_OPTIONS.get(self.name)
+        return None if option is None else MemoryOption(option, int(getattr(params, option)))
 
     @property
     def renders(self) -> bool:

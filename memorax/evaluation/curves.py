@@ -136,6 +136,30 @@ def group_runs(
     ]
 
 
+def run_labels(folders: Sequence[Path], labels: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """The environment of each run, and a label that tells the run from the others of the same environment.
+
+    Args:
+        folders: run folders.
+        labels: a label for each run; by default what tells its settings from those of others, or its folder where
+            nothing does.
+
+    Raises:
+        ValueError: if a run is named twice or is none, or there is not one label for each.
+    """
+    if labels and len(labels) != len(folders):
+        raise ValueError(f"labels ({len(labels)}) must be one for each of the {len(folders)} runs")
+    _check_named_once(folders)
+    contents = [read_config(folder) for folder in folders]
+    environments = [str(content["config"].get("environment", "")) for content in contents]
+    settings = [_setting(content, folder) for content, folder in zip(contents, folders, strict=True)]
+    pairs = list(zip(environments, labels or _labels(settings, environments), strict=True))
+    return [
+        (environment, f"{label}, {folder}" if pairs.count((environment, label)) > 1 else label)
+        for (environment, label), folder in zip(pairs, folders, strict=True)
+    ]
+
+
 def on_one_grid(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Bring curves that were logged at different steps to the steps of all of them, where all of them have values.
 

@@ -17,6 +17,9 @@ PENALTY = 1e-2
 MOST_SAMPLES = 1000
 """How many steps a linear map is fitted to, and how many it is tested on."""
 
+FEWEST_SAMPLES = 30
+"""How many steps must be left at a lag for a linear map to be fitted and to be tested."""
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -37,7 +40,7 @@ class Readout:
 
     Attributes:
         scores: `[K + 1]`, by how many steps ago: the share of choices that are read right, or, of numbers, the share of
-            their variance that is explained (no less than 0). NaN where no episode is that long.
+            their variance that is explained (no less than 0). NaN where too few episodes are that long.
         chance: `[K + 1]`, the score without any memory: of the most frequent choice, or 0.
         of_choices: whether it is choices that are read.
     """
@@ -87,7 +90,7 @@ def linear_readout(vectors: np.ndarray, targets: Targets, done: np.ndarray, max_
     scores, chances = [], []
     for lag in range(max_lag + 1):
         fitted, tested = train.reaches(lag), test.reaches(lag)
-        if not (fitted.any() and tested.any()):
+        if min(fitted.sum(), tested.sum()) < FEWEST_SAMPLES:
             scores.append(np.nan)
             chances.append(np.nan)
             continue

@@ -38,7 +38,7 @@ def test_a_delay_line_is_read_as_far_as_it_goes(space: Space, chance: float) -> 
     assert np.abs(found.scores[LENGTH:12] - chance).max() < 0.15
     assert np.abs(found.chance[:12] - chance).max() < 0.15
     np.testing.assert_array_equal(np.isnan(found.scores), np.isnan(found.chance))
-    assert np.isnan(found.scores[20]) and not np.isnan(found.scores[19]), "an episode has twenty steps"
+    assert np.isnan(found.scores[17]) and not np.isnan(found.scores[16]), "of each of 8 episodes, 20 - lag steps"
 
 
 def test_it_is_tested_on_other_rows_than_it_was_fitted_to() -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from memorax.environments.environment import Environment, StepResult
+from memorax.environments.environment import Environment, MemoryOption, StepResult
 from memorax.environments.memory import pictures
 from memorax.environments.memory.answers import check_integer, graded
 from memorax.environments.spaces import Discrete
@@ -84,6 +84,9 @@ class DelayedMatchToSample(Environment):
 
     def observation_space(self, params: DelayedMatchToSampleParams) -> Discrete:
         return Discrete(self.num_symbols + 1)
+
+    def memory_option(self, params: DelayedMatchToSampleParams) -> MemoryOption:
+        return MemoryOption("delay", int(params.delay))
 
     def action_space(self, params: DelayedMatchToSampleParams) -> Discrete:
         return Discrete(2)

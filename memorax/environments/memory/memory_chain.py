@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from memorax.environments.environment import Environment, StepResult
+from memorax.environments.environment import Environment, MemoryOption, StepResult
 from memorax.environments.memory import pictures
 from memorax.environments.memory.answers import check_integer, graded
 from memorax.environments.spaces import Box, Discrete
@@ -83,6 +83,9 @@ class MemoryChain(Environment):
         low = np.asarray([0.0, 0.0, *[-1.0] * self.num_bits], np.float32)
         high = np.asarray([1.0, self.num_bits - 1, *[1.0] * self.num_bits], np.float32)
         return Box(low, high, low.shape)
+
+    def memory_option(self, params: MemoryChainParams) -> MemoryOption:
+        return MemoryOption("memory_length", int(params.memory_length))
 
     def action_space(self, params: MemoryChainParams) -> Discrete:
         return Discrete(2)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from memorax.environments.environment import Environment, StepResult
+from memorax.environments.environment import Environment, MemoryOption, StepResult
 from memorax.environments.memory import pictures
 from memorax.environments.memory.answers import check_integer, graded
 from memorax.environments.spaces import Discrete, MultiDiscrete
@@ -81,6 +81,9 @@ class RecallHorizon(Environment):
 
     def observation_space(self, params: RecallHorizonParams) -> MultiDiscrete:
         return MultiDiscrete((3, self.num_symbols))
+
+    def memory_option(self, params: RecallHorizonParams) -> MemoryOption:
+        return MemoryOption("horizon", int(params.horizon))
 
     def action_space(self, params: RecallHorizonParams) -> Discrete:
         return Discrete(self.num_symbols)

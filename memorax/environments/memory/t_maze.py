@@ -10,7 +10,7 @@ import numpy as np
 from flax import struct
 
 from memorax.environments.drawing import BLACK, BLUE, GREEN, ORANGE, SILVER, WHITE, Canvas
-from memorax.environments.environment import Environment, StepResult
+from memorax.environments.environment import Environment, MemoryOption, StepResult
 from memorax.environments.memory.answers import check_integer
 from memorax.environments.memory.pictures import HEIGHT, WIDTH
 from memorax.environments.spaces import Discrete
@@ -100,6 +100,9 @@ class TMaze(Environment):
 
     def observation_space(self, params: TMazeParams) -> Discrete:
         return Discrete(4)
+
+    def memory_option(self, params: TMazeParams) -> MemoryOption:
+        return MemoryOption("length", int(params.length))
 
     def action_space(self, params: TMazeParams) -> Discrete:
         return Discrete(4)

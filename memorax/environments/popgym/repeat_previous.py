@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from memorax.environments.environment import Environment, StepResult
+from memorax.environments.environment import Environment, MemoryOption, StepResult
 from memorax.environments.popgym import card_pictures
 from memorax.environments.popgym.deck import (
     DECK_SIZE,
@@ -95,6 +95,9 @@ class RepeatPrevious(Environment):
 
     def observation_space(self, params: RepeatPreviousParams) -> Discrete:
         return Discrete(NUM_SUITS)
+
+    def memory_option(self, params: RepeatPreviousParams) -> MemoryOption:
+        return MemoryOption("k", int(self.k))
 
     def action_space(self, params: RepeatPreviousParams) -> Discrete:
         return Discrete(NUM_SUITS)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from memorax.environments.environment import Environment
+from memorax.environments.environment import Environment, MemoryOption
 from memorax.environments.spaces import Space
 from memorax.types import Key, PyTree
 
@@ -63,6 +63,9 @@ class Wrapper(Environment):
 
     def action_space(self, params: PyTree) -> Space:
         return self.env.action_space(params)
+
+    def memory_option(self, params: PyTree) -> MemoryOption | None:
+        return self.env.memory_option(params)
 
     @property
     def renders(self) -> bool:
