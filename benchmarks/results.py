@@ -12,14 +12,12 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 import tyro
 
-from memorax.algorithms import ACLambdaConfig, DQNConfig, PPOConfig, PQNConfig, R2D2Config, SACConfig
 from memorax.evaluation import mean_return
-from memorax.networks import heads
+from memorax.laboratory.presets import load_preset
 from memorax.training import TrainConfig, build_agent
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -51,253 +49,54 @@ class Experiment:
         return bool((returns[-1] < self.bar).all() if self.stays_below else (returns[-1] >= self.bar).all())
 
 
-def _tmaze(algorithm: str, hyperparameters: Any, torso: str = "gru", **settings: Any) -> Experiment:
-    """The T-maze with a corridor of ten steps."""
-    config = TrainConfig(
-        hyperparameters=hyperparameters,
-        environment="memory::TMaze",
-        algorithm=algorithm,
-        torso=torso,
-        **{"learning_rate": 1e-3, "total_steps": 300_000, **settings},
-    )
-    reference = "0.5 without memory, 1 at best"
-    if torso == "mlp":
-        return Experiment(config, 0.6, reference, evaluation_length=200, stays_below=True)
-    return Experiment(config, 0.95, reference, evaluation_length=200)
+def _of(
+    name: str, bar: float, reference: str, num_evaluations: int = 20, evaluation_length: int = 1000
+) -> dict[str, Experiment]:
+    """The experiment that a preset is justified by."""
+    return {name: Experiment(load_preset(name), bar, reference, num_evaluations, evaluation_length)}
 
 
-TMAZE_PPO = PPOConfig(num_envs=16, num_steps=66, gamma=0.98, num_minibatches=4, ent_coef=0.03)
-TMAZE_DQN = DQNConfig(
-    num_envs=16,
-    num_steps=12,
-    gamma=0.98,
-    num_updates=6,
-    learning_starts=5_000,
-    target_update_period=100,
-    buffer_size=50_000,
-    sequence_length=24,
-    exploration_steps=60_000,
-)
-TMAZE_R2D2 = R2D2Config(
-    num_envs=16,
-    num_steps=12,
-    gamma=0.98,
-    num_updates=6,
-    learning_starts=5_000,
-    target_update_period=100,
-    buffer_size=50_000,
-    sequence_length=24,
-    burn_in=12,
-    period=12,
-)
-TMAZE_PQN = PQNConfig(num_envs=16, num_steps=33, gamma=0.98, exploration_steps=100_000)
+def _memoryless(
+    name: str, preset: str, bar: float, reference: str, num_evaluations: int = 20, evaluation_length: int = 1000
+) -> dict[str, Experiment]:
+    """The experiment of a preset with no memory, which must stay below the bar."""
+    config = dataclasses.replace(load_preset(preset), torso="mlp")
+    return {name: Experiment(config, bar, reference, num_evaluations, evaluation_length, stays_below=True)}
 
 
-def _repeat_previous(torso: str) -> Experiment:
-    """Name the card seen three steps before."""
-    config = TrainConfig(
-        hyperparameters=R2D2Config(
-            num_envs=16,
-            num_steps=20,
-            gamma=0.0,  # an action changes nothing but its own reward
-            n_steps=1,
-            num_updates=8,
-            learning_starts=5_000,
-            sequence_length=20,
-            burn_in=10,
-            period=10,
-            target_update_period=100,
-        ),
-        environment="popgym::RepeatPreviousEasy",
-        environment_options={"scale_reward": 25.0},  # the rewards of an episode add up to 1
-        algorithm="r2d2",
-        torso=torso,
-        learning_rate=2e-3,
-        max_grad_norm=10.0,
-        total_steps=300_000,
-    )
-    return Experiment(config, 0.9, "-0.5 by chance, 1 at best", evaluation_length=160)
-
-
-def _spread(algorithm: str, hyperparameters: PPOConfig, learning_rate: float, **options: Any) -> Experiment:
-    """Three agents spread over three landmarks; returns are per agent, a third of what JaxMARL's logs add up."""
-    config = TrainConfig(
-        hyperparameters=hyperparameters,
-        environment="jaxmarl::MPE_simple_spread_v3",
-        environment_options=options,
-        algorithm=algorithm,
-        learning_rate=learning_rate,
-        anneal_lr=True,
-        total_steps=600_000,
-    )
-    return Experiment(
-        config, -70 / 3, "-66 / 3 at 2 000 000 steps (JaxMARL); by chance -28.4", 10, evaluation_length=104
-    )
-
-
-def narrow_twin(head: nn.Module) -> nn.Module:
-    """Twin values with two hidden layers of 64 features, enough for small tasks; any other head as it is."""
-    return heads.Twin(head.head.clone(hidden_features=(64, 64))) if isinstance(head, heads.Twin) else head
-
-
-def _sac(environment: str, bar: float, reference: str, total_steps: int, torso: str, **settings: Any) -> Experiment:
-    """Recurrent SAC from sequences of 16 steps, an update for every fourth environment step, or as settings say."""
-    options = settings.pop("environment_options", {})
-    hyperparameters = {"num_envs": 4, "num_steps": 8, "num_updates": 8, "batch_size": 32, "sequence_length": 16}
-    config = TrainConfig(
-        environment=environment,
-        environment_options=options,
-        algorithm="sac",
-        hyperparameters=SACConfig(**{**hyperparameters, **settings}),
-        torso=torso,
-        head="benchmarks.results:narrow_twin",
-        previous_action="mask_observation" in options,
-        learning_rate=1e-3,
-        max_grad_norm=10.0,
-        total_steps=total_steps,
-    )
-    return Experiment(config, bar, reference, num_evaluations=10, evaluation_length=400)
-
-
-POSITION_ONLY: dict[str, Any] = {"environment_options": {"mask_observation": (0, 1)}, "gamma": 0.95}
-"""Pendulum without its angular velocity."""
-
-LATE_REWARDS: dict[str, Any] = {"num_envs": 8, "learn_temperature": False, "temperature": 0.02}
-"""Where rewards are late, a fixed temperature does better."""
-
+LONGEST, SIGN, CARDS = "the longest episode has 500 steps", "0.5 without memory, 1 at best", "-0.5 by chance, 1 at best"
+SPREAD = "-66 / 3 at 2 000 000 steps (JaxMARL); by chance -28.4"
+"""What returns are compared with."""
 
 EXPERIMENTS: dict[str, Experiment] = {
-    "ac_lambda_rtu_memory_chain_30": Experiment(
-        TrainConfig(
-            hyperparameters=ACLambdaConfig(trace_lambda=0.0, ent_coef=0.1),
-            environment="gymnax::MemoryChain-bsuite",
-            environment_options={"memory_length": 30},
-            algorithm="ac_lambda",
-            torso="rtu",
-            # Real-time recurrent learning of units that forget little and turn slowly.
-            torso_options={"rtrl": True, "r_min": 0.95, "r_max": 0.999, "max_phase": 0.05},
-            features=32,
-            optimizer="adam",
-            learning_rate=3e-4,
-            anneal_lr=True,
-            total_steps=500_000,
-        ),
-        bar=0.9,
-        reference="0 without memory, 1 at best",
-        evaluation_length=3100,
+    **_of("ac_lambda_rtu_memory_chain_30", 0.9, "0 without memory, 1 at best", evaluation_length=3100),
+    **_of("ppo_cartpole", 475, LONGEST),
+    **_of("dqn_cartpole", 475, LONGEST),
+    **_of("pqn_cartpole", 475, "495 at 500 000 steps (CleanRL)"),
+    **_of("ippo_gru_spread", -70 / 3, SPREAD, 10, evaluation_length=104),
+    **_of("mappo_gru_spread", -70 / 3, SPREAD, 10, evaluation_length=104),
+    **_of("ppo_gru_tmaze", 0.95, SIGN, evaluation_length=200),
+    **_memoryless("ppo_mlp_tmaze", "ppo_gru_tmaze", 0.6, SIGN, evaluation_length=200),
+    **_of("dqn_gru_tmaze", 0.95, SIGN, evaluation_length=200),
+    **_memoryless("dqn_mlp_tmaze", "dqn_gru_tmaze", 0.6, SIGN, evaluation_length=200),
+    **_of("r2d2_gru_tmaze", 0.95, SIGN, evaluation_length=200),
+    **_memoryless("r2d2_mlp_tmaze", "r2d2_gru_tmaze", 0.6, SIGN, evaluation_length=200),
+    **_of("pqn_gru_tmaze", 0.95, SIGN, evaluation_length=200),
+    **_memoryless("pqn_mlp_tmaze", "pqn_gru_tmaze", 0.6, SIGN, evaluation_length=200),
+    **_of("r2d2_lstm_repeat_previous", 0.9, CARDS, evaluation_length=160),
+    **_of("r2d2_lru_repeat_previous", 0.9, CARDS, evaluation_length=160),
+    **_of("sac_mlp_pendulum", -200, "-1200 by chance, about -150 at best", 10, evaluation_length=400),
+    **_of(
+        *("sac_gru_position_only_pendulum", -300, "recurrent PPO has -218 after 100,000 steps", 10),
+        evaluation_length=400,
     ),
-    "ppo_cartpole": Experiment(
-        TrainConfig(
-            environment="gymnax::CartPole-v1",
-            environment_options={"scale_reward": 0.1},
-            algorithm="ppo",
-            hyperparameters=PPOConfig(num_envs=8, num_steps=128, update_epochs=10, ent_coef=0.0),
-            torso="mlp",
-            learning_rate=1e-3,
-            total_steps=200_000,
-        ),
-        bar=475,
-        reference="the longest episode has 500 steps",
+    **_memoryless(
+        *("sac_mlp_position_only_pendulum", "sac_gru_position_only_pendulum", -800, "-1200 by chance", 10),
+        evaluation_length=400,
     ),
-    "dqn_cartpole": Experiment(
-        TrainConfig(
-            environment="gymnax::CartPole-v1",
-            environment_options={"scale_reward": 0.1},
-            algorithm="dqn",
-            hyperparameters=DQNConfig(
-                num_envs=8,
-                num_steps=2,
-                num_updates=4,
-                batch_size=64,
-                sequence_length=1,
-                buffer_size=50_000,
-                learning_starts=2_000,
-                target_update_period=500,
-                exploration_steps=30_000,
-                epsilon_end=0.02,
-            ),
-            torso="mlp",
-            learning_rate=5e-4,
-            max_grad_norm=10.0,
-            total_steps=300_000,
-        ),
-        bar=475,
-        reference="the longest episode has 500 steps",
-    ),
-    "pqn_cartpole": Experiment(
-        TrainConfig(
-            environment="gymnax::CartPole-v1",
-            environment_options={"scale_reward": 0.1},
-            algorithm="pqn",
-            hyperparameters=PQNConfig(num_envs=16, num_steps=64, q_lambda=0.95, exploration_steps=60_000),
-            torso="mlp",
-            features=128,
-            optimizer="radam",
-            learning_rate=1e-3,
-            anneal_lr=True,
-            max_grad_norm=10.0,
-            total_steps=300_000,
-        ),
-        bar=475,
-        reference="495 at 500 000 steps (CleanRL)",
-    ),
-    "ippo_gru_spread": _spread(
-        "ippo",
-        PPOConfig(num_envs=16, num_steps=128, num_minibatches=2, clip_coef=0.3, ent_coef=0.01, vf_coef=1.0),
-        learning_rate=1e-3,
-    ),
-    "mappo_gru_spread": _spread(
-        "mappo",
-        PPOConfig(num_envs=16, num_steps=128, num_minibatches=4, clip_coef=0.2, ent_coef=0.01),
-        learning_rate=2e-3,
-        global_state=True,
-    ),
-    "ppo_gru_tmaze": _tmaze("ppo", TMAZE_PPO, anneal_lr=True),
-    "ppo_mlp_tmaze": _tmaze("ppo", TMAZE_PPO, "mlp", anneal_lr=True),
-    "dqn_gru_tmaze": _tmaze("dqn", TMAZE_DQN),
-    "dqn_mlp_tmaze": _tmaze("dqn", TMAZE_DQN, "mlp"),
-    "r2d2_gru_tmaze": _tmaze("r2d2", TMAZE_R2D2),
-    "r2d2_mlp_tmaze": _tmaze("r2d2", TMAZE_R2D2, "mlp"),
-    "pqn_gru_tmaze": _tmaze("pqn", TMAZE_PQN),
-    "pqn_mlp_tmaze": _tmaze("pqn", TMAZE_PQN, "mlp"),
-    "r2d2_lstm_repeat_previous": _repeat_previous("lstm"),
-    "r2d2_lru_repeat_previous": _repeat_previous("lru"),
-    "sac_mlp_pendulum": _sac(
-        *("gymnax::Pendulum-v1", -200, "-1200 by chance, about -150 at best", 15_000, "mlp"),
-        num_steps=4,
-        num_updates=16,
-        batch_size=64,
-        sequence_length=1,
-    ),
-    "sac_gru_position_only_pendulum": _sac(
-        *("gymnax::Pendulum-v1", -300, "recurrent PPO has -218 after 100,000 steps", 30_000, "gru"), **POSITION_ONLY
-    ),
-    "sac_mlp_position_only_pendulum": dataclasses.replace(
-        _sac("gymnax::Pendulum-v1", -800, "-1200 by chance", 30_000, "mlp", **POSITION_ONLY), stays_below=True
-    ),
-    "sac_gru_repeat_previous": _sac(
-        *("popgym::RepeatPreviousEasy", 0.9, "-0.5 by chance, 1 at best", 40_000, "gru"), gamma=0.9, **LATE_REWARDS
-    ),
-    "sac_gru_tmaze": _sac(
-        *("memory::TMaze", 0.95, "0.5 without memory, 1 at best", 40_000, "gru"), gamma=0.97, **LATE_REWARDS
-    ),
-    "pqn_gru_memory_chain": Experiment(
-        TrainConfig(
-            environment="gymnax::MemoryChain-bsuite",
-            environment_options={"memory_length": 30},
-            algorithm="pqn",
-            hyperparameters=PQNConfig(num_envs=16, num_steps=64, q_lambda=0.95, exploration_steps=100_000),
-            torso="gru",
-            features=64,
-            optimizer="radam",
-            learning_rate=1e-3,
-            max_grad_norm=10.0,
-            total_steps=500_000,
-        ),
-        bar=0.9,
-        reference="0 by chance, 1 at best",
-        evaluation_length=320,
-    ),
+    **_of("sac_gru_repeat_previous", 0.9, CARDS, 10, evaluation_length=400),
+    **_of("sac_gru_tmaze", 0.95, SIGN, 10, evaluation_length=400),
+    **_of("pqn_gru_memory_chain", 0.9, "0 by chance, 1 at best", evaluation_length=320),
 }
 """Every experiment, by its name."""
 

@@ -179,7 +179,7 @@ def test_the_page_of_runs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         exec(snippet, namespace)
     assert (namespace["run"].step, namespace["result"].step) == (1024, 2048)
     commands = re.findall(r"^memorax train (?!--config)([^#\n]*)", page, flags=re.MULTILINE)
-    assert [parse(command.split())[0].torso for command in commands] == ["attention", "gru"]
+    assert [parse(command.split())[0].torso for command in commands] == ["attention", "gru", "gru", "gru", "lru"]
 
 
 def test_the_page_of_wrappers_names_each_in_order_and_its_snippets_run() -> None:

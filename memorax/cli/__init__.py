@@ -19,7 +19,7 @@ COMMANDS = {
     "push": "share the policy of a run on the Hugging Face Hub",
     "benchmark": "train a grid of settings, side by side; the same command goes on with it",
     "sweep": "search for the hyperparameters with the best return",
-    "list": "show environments, algorithms, torsos and loggers",
+    "list": "show environments, algorithms, torsos, loggers and presets",
     "demo": "train with and without memory, and draw both curves",
 }
 """What each command does. It is a module of this package with `main(arguments) -> exit code`, imported when called."""

@@ -14,6 +14,7 @@ from memorax.algorithms import ALGORITHMS
 from memorax.cli.arguments import call_command
 from memorax.environments.make import SUITES, registered
 from memorax.environments.wrappers import WRAPPERS
+from memorax.laboratory.presets import describe_presets
 from memorax.loggers import LOGGERS
 from memorax.networks import TORSOS
 from memorax.networks.torsos import DESCRIPTIONS
@@ -34,7 +35,8 @@ def main(arguments: list[str]) -> int:
         `memorax list torsos` counts the parameters of each and shows its options.
 
         Args:
-            kind: What to list: environments, wrappers, algorithms, torsos, optimizers or loggers. Default: an overview.
+            kind: What to list: environments, wrappers, algorithms, torsos, optimizers, loggers or presets. Default:
+                an overview.
             name: A suite of environments, or a part of a name. Default: everything of the kind.
         """
         for line in lines(kind, name):
@@ -107,6 +109,11 @@ def list_loggers(name: str) -> Iterator[str]:
     return _explained({key: _first_line(logger) for key, logger in LOGGERS.items()}, name)
 
 
+def list_presets(name: str) -> Iterator[str]:
+    """A line for each preset: its task, the return it reached and where its curve is."""
+    return _explained(describe_presets(), name)
+
+
 def list_torsos(name: str) -> Iterator[str]:
     """A line for each torso."""
     return _explained(DESCRIPTIONS, name)
@@ -154,4 +161,5 @@ KINDS: Mapping[str, Callable[[str], Iterator[str]]] = {
     "environments": list_environments,
     "torsos": count_torsos,
     "optimizers": list_optimizers,
+    "presets": list_presets,
 }

@@ -13,6 +13,7 @@ import tyro
 from memorax.algorithms import ALGORITHMS
 from memorax.cli.arguments import check_options, joined, readable
 from memorax.cli.processes import together
+from memorax.laboratory.presets import find_preset, load_preset
 from memorax.parts import import_own
 from memorax.training import TrainConfig, TrainingResult, run_config
 from memorax.training.config import find_algorithm, read_config_file
@@ -25,6 +26,8 @@ COMMAND = """What `memorax train` takes.
 Attributes:
     config: Settings of the run.
     config_file: Settings to start from: config.json of a run, or a YAML file. Other options change them.
+    preset: Settings to start from that were found for a task: a name that `memorax list presets` shows or, without one,
+        those for --environment, --algorithm and --torso as far as they are given. Other options change them.
     folder: Folder of the run. Default: one in runs/ named after the settings and the time.
     debug: Find the operation that makes the first NaN or infinity; the run takes twice the memory.
     coordinator: Address HOST:PORT of the first of several processes that train the run together, or auto where the
@@ -35,7 +38,8 @@ Attributes:
 
 PROCESSES = {"coordinator": str, "num_processes": int, "process_id": int}
 
-CONFIG_FILE = tyro.conf.arg(name="config", metavar="PATH", help_behavior_hint="")
+ANY_PRESET = "ANY"
+"""The value of `--preset` where a name is left out."""
 
 
 class Command(NamedTuple):
@@ -74,8 +78,8 @@ def parse(arguments: list[str]) -> Command:
     """
     for module in values_of("--import", arguments):
         import_own(module)
-    files = values_of("--config", arguments)
-    base = read_config_file(Path(files[-1])) if files else TrainConfig()
+    arguments = with_preset_named(arguments)
+    base = _start(arguments)
     algorithm = (values_of("--algorithm", arguments) or [base.algorithm])[-1]
     _, config_class = find_algorithm(algorithm)
     _check_options(arguments, algorithm, config_class)
@@ -93,6 +97,7 @@ def parse(arguments: list[str]) -> Command:
                 Annotated[Path | None, tyro.conf.arg(name="config", metavar="PATH", help_behavior_hint="")],
                 None,
             ),
+            ("preset", readable(str | None, None, "preset"), None),
             ("folder", readable(Path | None, None, "folder"), None),
             ("debug", Switch, False),
             *((name, readable(kind | None, None, name), None) for name, kind in PROCESSES.items()),
@@ -112,12 +117,46 @@ def parse(arguments: list[str]) -> Command:
     return Command(config, given.folder, given.debug, *(getattr(given, name) for name in PROCESSES))
 
 
+def with_preset_named(arguments: Sequence[str]) -> list[str]:
+    """The arguments with a value for a `--preset` that has none."""
+    followed = [*arguments[1:], "--"]
+    named: list[str] = []
+    for word, following in zip(arguments, followed, strict=False):
+        named.append(word)
+        if word == "--preset" and following.startswith("-"):
+            named.append(ANY_PRESET)
+    return named
+
+
+def _start(arguments: Sequence[str]) -> TrainConfig:
+    """The settings that the options change: those of a file, of a preset, or the defaults.
+
+    Raises:
+        ValueError: if there is no such file or preset, both are given, or several presets fit.
+    """
+    files, presets = values_of("--config", arguments), values_of("--preset", arguments)
+    if files and presets:
+        raise ValueError("--config and --preset are both settings to start from: leave one of them out")
+    if files:
+        return read_config_file(Path(files[-1]))
+    if not presets:
+        return TrainConfig()
+    if presets[-1] != ANY_PRESET:
+        return load_preset(presets[-1])
+    given = {name: values_of(f"--{name}", arguments) for name in ("environment", "algorithm", "torso")}
+    if not given["environment"]:
+        raise ValueError("--preset needs a name, or --environment: `memorax list presets` shows what there is")
+    return load_preset(find_preset(**{name: values[-1] for name, values in given.items() if values}))
+
+
 def _check_options(arguments: Sequence[str], algorithm: str, config_class: type) -> None:
     """Check that every option exists for the algorithm, and say where it is another algorithm's."""
     settings = [field.name for field in dataclasses.fields(TrainConfig) if field.name != "hyperparameters"]
     own = [field.name for field in dataclasses.fields(config_class)]
     try:
-        check_options("train", arguments, [*settings, *own, "import", "config", "folder", "debug", *PROCESSES])
+        check_options(
+            "train", arguments, [*settings, *own, "import", "config", "preset", "folder", "debug", *PROCESSES]
+        )
     except ValueError as error:
         given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in arguments}
         for other, (_, other_class) in ALGORITHMS.items():
