@@ -146,7 +146,9 @@ class TwoEpisodes(Probe):
 
 @dataclass(frozen=True)
 class ContinuousTarget(Probe):
-    """One step, reward minus the squared distance of the action to half the observation: the best return is 0."""
+    """At each step reward minus the squared distance of the action to half the observation: the best return is 0."""
+
+    length: int = 1
 
     def observe(self, time: Array, cue: Array, previous: Array) -> Array:
         return cue[None]
@@ -155,7 +157,7 @@ class ContinuousTarget(Probe):
         time, cue, previous = env_state
         reward = -jnp.square(action[0] - 0.5 * cue)
         state = (time + 1, cue, previous)
-        return self.observe(*state), state, reward, ~NO, NO, {}
+        return self.observe(*state), state, reward, time == self.length - 1, NO, {}
 
     def action_space(self, params: PyTree) -> Space:
         return Box(-1.0, 1.0, (1,))

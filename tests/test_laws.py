@@ -27,12 +27,15 @@ def test_environment(name: str) -> None:
     testing.check_environment(*memorax.make(name), num_steps=LONG_EPISODES.get(name, 200))
 
 
+KINDS_OF_TORSO = ("mlp", "gru", "lru", "mamba", "mlstm", "attention")
+"""One of each kind: without memory, a cell, a diagonal recurrence, two matrix states, a window of the past."""
+
 ELSEWHERE = ("ippo", "mappo", "sac")
-"""Checked by the fast tests with several agents or continuous actions, among their own."""
+"""Checked by the fast tests with several agents or continuous actions."""
 
 CHECKED = [
     pytest.param(name, torso, marks=() if torso == "gru" and name not in ELSEWHERE else pytest.mark.slow)
-    for name, torso in itertools.product(ALGORITHMS, ("mlp", "gru"))
+    for name, torso in itertools.product(ALGORITHMS, KINDS_OF_TORSO)
 ]
 
 
@@ -41,8 +44,18 @@ def test_algorithm(algorithm: str, torso: str) -> None:
     testing.check_algorithm(make_agent(algorithm, CueRecall(delay=3), None, TORSOS[torso](FEATURES)))
 
 
-KINDS_OF_TORSO = ("mlp", "gru", "lru", "mamba", "mlstm", "attention")
-"""One of each kind: without memory, a cell, a diagonal recurrence, two matrix states, a window of the past."""
+CONTINUOUS = tuple(name for name in ALGORITHMS if name not in ("dqn", "r2d2", "pqn", "q_lambda"))
+
+CHECKED_OF_NUMBERS = [
+    pytest.param(name, torso, marks=() if (name, torso) == ("sac", "gru") else pytest.mark.slow)
+    for name, torso in itertools.product(CONTINUOUS, KINDS_OF_TORSO)
+]
+
+
+@pytest.mark.parametrize(("algorithm", "torso"), CHECKED_OF_NUMBERS)
+def test_algorithm_of_continuous_actions(algorithm: str, torso: str) -> None:
+    testing.check_algorithm(make_agent(algorithm, ContinuousTarget(length=3), None, TORSOS[torso](FEATURES)))
+
 
 FAST_KINDS = ("gru", "attention")
 """Those that differ most in what they carry; the probes have those without memory."""
@@ -64,9 +77,6 @@ def test_every_algorithm_updates_with_every_torso(algorithm: str, torso: str) ->
     if algorithm == WITH_EVERY_TORSO:
         testing.check_acting_equals_learning(agent)
     check_updates(agent)
-
-
-CONTINUOUS = tuple(name for name in ALGORITHMS if name not in ("dqn", "r2d2", "pqn", "q_lambda"))
 
 
 CONTINUOUS_PAIRS = [

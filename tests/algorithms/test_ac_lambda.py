@@ -14,6 +14,7 @@ import pytest
 from memorax.algorithms import ACLambda, ACLambdaConfig, AlgorithmState
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box
+from memorax.learning.traces import obgd
 from memorax.networks import (
     MLP,
     RTRL,
@@ -26,20 +27,14 @@ from memorax.networks import (
     heads,
     unroll,
 )
+from memorax.testing import check_close
 from memorax.types import Trajectory
+from tests.algorithms import reference
 from tests.catalogue import FEATURES, make_agent
 from tests.probes import NO, ContinuousTarget, CueRecall, OthersCue, Probe
 
 EPISODES = 3
 """States the chain below has, one-hot: two of an episode, and one in which the next begins."""
-
-
-class Identity(nn.Module):
-    """The features as they are."""
-
-    @nn.compact
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        return inputs
 
 
 class LinearValue(heads.VNetwork):
@@ -74,8 +69,8 @@ class LimitedChain(Chain):
 
 def linear_agent(env: Environment, trace_lambda: float, optimizer: Any = None, torso: Any = None) -> ACLambda:
     """An agent whose critic is linear in the observation."""
-    torso = torso or SequenceModelWrapper(Identity())
-    extractor = FeatureExtractor(observation_extractor=Identity())
+    torso = torso or SequenceModelWrapper(reference.Identity())
+    extractor = FeatureExtractor(observation_extractor=reference.Identity())
     actor, critic = Network(extractor, torso, heads.Categorical(2)), Network(extractor, torso, LinearValue())
     optimizer = optimizer or optax.sgd(0.1)
     cfg = ACLambdaConfig(gamma=0.9, trace_lambda=trace_lambda)
@@ -125,34 +120,69 @@ def test_a_time_limit_bootstraps_and_ends_the_trace() -> None:
     np.testing.assert_allclose(weights(third)[1], weights(second)[1])
 
 
-def test_the_actor_follows_its_trace_and_entropy_rises_whatever_the_error() -> None:
-    """Two steps in float64: z = gamma lambda z + d[log pi + c H sign(delta)], theta += rate delta z."""
-    agent = linear_agent(Chain(), 0.8)
-    states, trajectories = steps(agent, 2)
-    params = states[0].actor.learner.params["params"]["head"]["Dense_0"]
-    kernel, bias = np.float64(params["kernel"]), np.float64(params["bias"])
-    z_kernel, z_bias, value = np.zeros_like(kernel), np.zeros_like(bias), np.zeros(3)
-    z_value = np.zeros(3)
-    for t, trajectory in enumerate(trajectories):
-        x = np.eye(3)[t]
-        logits = x @ kernel + bias
-        pi = np.exp(logits - logits.max())
-        pi /= pi.sum()
-        delta = float(trajectory.reward[0, 0]) + (0.9 * value[t + 1] if t == 0 else 0.0) - value[t]
-        d_log = np.eye(2)[int(trajectory.action[0, 0])] - pi
-        d_entropy = -pi * (np.log(pi) - pi @ np.log(pi))
-        d_logits = d_log + agent.cfg.ent_coef * np.sign(delta) * d_entropy
-        z_bias, z_kernel = 0.72 * z_bias + d_logits, 0.72 * z_kernel + np.outer(x, d_logits)
-        z_value = 0.72 * z_value + x
-        kernel, bias, value = (
-            kernel + 0.1 * delta * z_kernel,
-            bias + 0.1 * delta * z_bias,
-            value + 0.1 * delta * z_value,
+def test_errors_traces_and_updates_are_those_of_the_paper() -> None:
+    """The traces z = gamma lambda z + d[log pi + c H sign(delta)] for the actor, dv for the critic; ObGD."""
+    cfg = ACLambdaConfig(gamma=0.9, trace_lambda=0.8, ent_coef=0.1)
+    optimizers = {"actor_optimizer": obgd(kappa=3.0), "critic_optimizer": obgd(kappa=2.0)}
+    agent = reference.small_agent("ac_lambda", cfg, reference.Walk(), optimizers)
+
+    @jax.jit
+    def learn(key: Any) -> Any:
+        key, state = agent.init(key)
+        randomized = {
+            name: getattr(state, name).replace(learner=reference.randomized(key, getattr(state, name).learner))
+            for name in ("actor", "critic")
+        }
+        state = state.replace(**randomized)
+
+        def step(state: Any, key: Any) -> Any:
+            acted, trajectory = agent.act(key, state)
+            after, metrics = agent._learn(key, acted, trajectory)
+            return after, (trajectory, metrics)
+
+        return state, *jax.lax.scan(step, state, jax.random.split(key, 16))
+
+    before, after, (trajectories, metrics) = jax.device_get(learn(jax.random.key(1)))
+    actor, critic = (reference.named(traced.variables) for traced in (before.actor, before.critic))
+    first = (actor, critic)
+    z_actor, z_critic = ({name: np.zeros_like(x) for name, x in params.items()} for params in first)
+    for t in range(16):
+        seen, final, action, reward, terminated, truncated = (
+            x[t, 0, 0]
+            for x in (
+                trajectories.timesteps.observation,
+                trajectories.final_observation,
+                trajectories.action,
+                trajectories.reward,
+                trajectories.terminated,
+                trajectories.truncated,
+            )
         )
-    learned = states[2].actor.learner.params["params"]["head"]["Dense_0"]
-    np.testing.assert_allclose(learned["kernel"], kernel, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(learned["bias"], bias, rtol=1e-5, atol=1e-6)
-    assert np.abs(np.float64(params["kernel"]) - kernel).max() > 1e-2
+        value, next_value = (reference.output(critic, x)[0] for x in (seen, final))
+        delta = reward + (0.0 if terminated else 0.9 * next_value) - value
+        check_close(metrics["td_error"][t], np.abs(delta))
+        check_close(metrics["value"][t], value)
+
+        def objective(params: reference.Params, seen=seen, action=action, delta=delta) -> float:
+            log_probs = reference.log_softmax(reference.output(params, seen))
+            return log_probs[action] - 0.1 * np.sign(delta) * (np.exp(log_probs) * log_probs).sum()
+
+        slopes = (
+            reference.gradient(objective, actor),
+            reference.gradient(lambda params, seen=seen: reference.output(params, seen)[0], critic),
+        )
+        z_actor, z_critic = (
+            {name: 0.72 * z[name] + slope[name] for name in z}
+            for z, slope in zip((z_actor, z_critic), slopes, strict=True)
+        )
+        actor = reference.obgd_step(actor, z_actor, delta, kappa=3.0)
+        critic = reference.obgd_step(critic, z_critic, delta, kappa=2.0)
+        if terminated or truncated:
+            z_actor, z_critic = ({name: 0.0 * x for name, x in z.items()} for z in (z_actor, z_critic))
+    assert trajectories.terminated.any() and trajectories.truncated.any()
+    for traced, params, old in zip((after.actor, after.critic), (actor, critic), first, strict=True):
+        new = reference.named(traced.variables)
+        check_close(*(jax.tree.map(np.subtract, x, old) for x in (new, params)))
 
 
 def test_gradients_of_single_steps_add_up_to_those_of_backpropagation_through_the_episode() -> None:

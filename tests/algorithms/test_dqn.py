@@ -15,7 +15,9 @@ from memorax.algorithms import DQN, DQNConfig
 from memorax.algorithms.algorithm import NOTHING_TO_LEARN
 from memorax.buffers import SequenceBuffer
 from memorax.networks import TORSOS, unroll
+from memorax.testing import check_close
 from memorax.training import train
+from tests.algorithms import reference
 from tests.catalogue import CONFIGS, FEATURES, make_agent
 from tests.probes import ContinuousTarget, CueRecall, EndlessReward
 
@@ -35,37 +37,50 @@ def test_config_errors_name_field_value_and_remedy(fields: dict, message: str) -
 
 
 @pytest.mark.parametrize("double", [True, False])
-def test_the_loss_is_that_of_the_papers(double: bool) -> None:
-    """Against a loop over every step of every window."""
-    cfg = dataclasses.replace(CONFIGS["dqn"], double=double)
-    agent = make_agent("dqn", EndlessReward(limit=3), None, TORSOS["gru"](FEATURES), cfg)
-    key, state = agent.init(jax.random.key(0))
-    for _ in range(8):
-        # Episodes are left unfinished: their last step has no successor either.
-        key, state = agent.restart(*agent.warmup(key, state, 32))
+def test_targets_losses_and_an_update_are_those_of_the_papers(double: bool) -> None:
+    """Two-step targets of both kinds, the Huber loss, and a target network that comes half of the way."""
+    cfg = dataclasses.replace(
+        CONFIGS["dqn"], double=double, n_steps=2, gamma=0.9, num_updates=1, target_update_period=1, tau=0.5
+    )
+    agent = reference.small_agent("dqn", cfg, reference.Walk())
 
     @jax.jit
-    def loss_and_values(key: Any, state: Any) -> Any:
-        target_params = jax.tree.map(lambda x: x + 0.1, state.params)
-        batch = agent.buffer.sample(key, state.buffer)
-        loss = agent._loss(state.params, target_params, batch)
-        params = (state.params, target_params)
-        return batch, loss, [unroll(agent.q_network, p, batch.steps.timesteps, batch.carry)[1] for p in params]
+    def learn(key: Any) -> Any:
+        key, state = agent.warmup(*agent.init(key), 128)
+        other = reference.randomized(jax.random.key(1), state.learner).variables
+        state = state.replace(learner=reference.randomized(key, state.learner), target_params=other)
+        batch = agent.buffer.sample(jax.random.split(key, 1)[0], state.buffer)
+        state, trajectory = agent.act(key, state)
+        return state, batch, *agent._learn(key, state, trajectory)
 
-    batch, (loss, (metrics, (targets, _))), (online, target) = jax.device_get(loss_and_values(key, state))
-    steps = batch.steps
-    np.testing.assert_allclose(targets, metrics["known_targets"] * cfg.batch_size * cfg.sequence_length)
-    losses = []
-    for n in range(cfg.batch_size):
-        for t in range(cfg.burn_in, cfg.burn_in + cfg.sequence_length):
-            if steps.timesteps.done[n, t + 1] and not steps.terminated[n, t]:
-                continue
-            action = np.argmax((online if double else target)[n, t + 1])
-            goal = steps.reward[n, t] + cfg.gamma * (1 - steps.terminated[n, t]) * target[n, t + 1, action]
-            error = abs(float(online[n, t, steps.action[n, t]] - goal))
-            losses.append(0.5 * error**2 if error <= 1 else error - 0.5)
-    assert 0 < len(losses) < cfg.batch_size * cfg.sequence_length
-    np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
+    state, batch, after, metrics = jax.device_get(learn(jax.random.key(0)))
+    old, target = (reference.named(variables) for variables in (state.params, state.target_params))
+    seen, steps = batch.steps.timesteps.observation, batch.steps
+    online, other = (reference.output(params, seen) for params in (old, target))
+    bootstraps = reference.of_action(other, (online if double else other).argmax(-1))
+    rewards, rest, known = reference.n_step_goals(steps, bootstraps, cfg.gamma, cfg.n_steps, cfg.burn_in)
+    assert 0 < known.sum() < known.size
+    assert ((rest == 0) & known).any(), "some of them end"
+
+    def errors(params: reference.Params) -> np.ndarray:
+        values = reference.of_action(reference.output(params, seen), steps.action)[:, cfg.burn_in : -1]
+        return (values - rewards - rest)[known]
+
+    def loss(params: reference.Params) -> float:
+        return reference.huber(errors(params)).mean()
+
+    assert np.abs(errors(old)).min() < 1 < np.abs(errors(old)).max()
+    for metric, expected in {
+        "q_loss": loss(old),
+        "td_error": np.abs(errors(old)).mean(),
+        "known_targets": known.mean(),
+    }.items():
+        check_close(metrics[metric], expected, truth=metric)
+    new, expected = reference.named(after.params), reference.descend(loss, old)
+    check_close(*(jax.tree.map(np.subtract, params, old) for params in (new, expected)))
+    halfway = jax.tree.map(lambda online, target: 0.5 * (online + target), expected, target)
+    check_close(reference.named(after.target_params), halfway)
+    assert (int(after.updates), int(after.targets)) == (1, known.sum())
 
 
 def test_warmup_fills_the_buffer_and_learns_nothing() -> None:

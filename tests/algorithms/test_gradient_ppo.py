@@ -13,22 +13,21 @@ import pytest
 
 from memorax.algorithms import GradientPPO, GradientPPOConfig
 from memorax.networks import FeatureExtractor, Network, SequenceModelWrapper, heads
-from tests.algorithms.test_ac_lambda import Identity, LinearValue
-from tests.probes import Probe
+from memorax.testing import check_close
+from tests.algorithms import reference
+from tests.algorithms.test_ac_lambda import LinearValue
 
 CFG = GradientPPOConfig(
-    num_envs=4, num_steps=8, sequence_length=4, num_minibatches=1, gamma=0.9, gae_lambda=0.7, beta=0.3, vf_coef=0.5
+    num_envs=4,
+    num_steps=8,
+    sequence_length=4,
+    num_minibatches=1,
+    update_epochs=1,
+    gamma=0.9,
+    gae_lambda=0.7,
+    beta=0.3,
+    vf_coef=0.5,
 )
-
-
-class Walk(Probe):
-    """Time and cue are shown; episodes terminate after three steps or are cut off after five, as the cue has it."""
-
-    def observe(self, time: Any, cue: Any, previous: Any) -> jax.Array:
-        return jnp.stack([jnp.sin(2.0 * time), cue + 0.1 * time, jnp.ones(())])
-
-    def outcome(self, time: Any, cue: Any, previous: Any, action: Any) -> tuple[Any, Any, Any]:
-        return cue + action, (time == 2) & (cue > 0), (time == 4) & (cue < 0)
 
 
 def agent() -> GradientPPO:
@@ -36,53 +35,79 @@ def agent() -> GradientPPO:
 
     def network(head: nn.Module) -> Network:
         linear = head if isinstance(head, heads.Categorical) else LinearValue()
-        return Network(FeatureExtractor(observation_extractor=Identity()), SequenceModelWrapper(Identity()), linear)
+        return Network(FeatureExtractor(reference.Identity()), SequenceModelWrapper(reference.Identity()), linear)
 
-    return GradientPPO.build(CFG, Walk(), None, network, optax.sgd(1.0))
+    return GradientPPO.build(CFG, reference.Walk(), None, network, optax.sgd(1.0))
 
 
 def with_weights(learner: Any, weights: np.ndarray) -> Any:
     return learner.replace(params=jax.tree.map(lambda x: jnp.asarray(weights, x.dtype)[:, None], learner.params))
 
 
-def test_both_gradients_are_those_of_the_paper() -> None:
-    """The recursion of algorithm 1 over sequences of four steps, on a linear value, in float64."""
+def test_targets_losses_and_updates_are_those_of_the_paper() -> None:
+    """The recursion of algorithm 1 over sequences of four steps, on a linear value; the policy learns as PPO's does."""
     algorithm = agent()
-    key, state = algorithm.init(jax.random.key(0))
-    w, theta = np.asarray([0.7, -0.4, 0.2]), np.asarray([0.1, 0.5, -0.3])
-    state = state.replace(critic=with_weights(state.critic, w), auxiliary=with_weights(state.auxiliary, theta))
 
     @jax.jit
-    def learn(key: jax.Array, state: Any) -> tuple[Any, Any]:
-        state, trajectory = algorithm.act(key, state)
-        state, batch = algorithm._prepare(state, trajectory)
-        return algorithm._update(state, batch, jnp.int32(0), 0.0)[0], trajectory
+    def learn(key: jax.Array, w: jax.Array, theta: jax.Array) -> Any:
+        key, state = algorithm.init(key)
+        state = state.replace(critic=with_weights(state.critic, w), auxiliary=with_weights(state.auxiliary, theta))
+        acted, trajectory = algorithm.act(key, state)
+        advantage = algorithm._advantages(acted.critic_params, algorithm._prepare(acted, trajectory)[1])
+        return state, trajectory, advantage, *algorithm._learn(key, acted, trajectory)
 
-    after, trajectory = jax.device_get(learn(key, state))
+    w, theta = np.float32([0.7, -0.4, 0.2]), np.float32([0.1, 0.5, -0.3])
+    before, trajectory, advantages, after, metrics = jax.device_get(learn(jax.random.key(0), w, theta))
+    w, theta = np.float64(w), np.float64(theta)
     assert trajectory.terminated.any() and trajectory.truncated.any()
     critic_step, auxiliary_step = np.zeros(3), np.zeros(3)
-    for b in range(4):
-        for start in (0, 4):
-            advantage, d_advantage = 0.0, np.zeros(3)
-            for t in reversed(range(start, start + 4)):
-                x = np.float64(trajectory.timesteps.observation[b, t])
-                final = np.float64(trajectory.final_observation[b, t])
-                going_on = not trajectory.terminated[b, t]
-                # The value of a final observation at a time limit is a constant.
-                d_next = final if going_on and not trajectory.truncated[b, t] else np.zeros(3)
-                delta = float(trajectory.reward[b, t]) + 0.9 * going_on * (final @ w) - x @ w
-                d_delta = 0.9 * d_next - x
-                carried = 0.0 if trajectory.terminated[b, t] or trajectory.truncated[b, t] else 0.9 * 0.7
-                advantage = delta + carried * advantage
-                d_advantage = d_delta + carried * d_advantage
-                h = x @ theta
-                critic_step += advantage * x - h * (x + d_advantage)
-                auxiliary_step += (advantage - h) * x
+    expected, predicted, critic_loss, error = np.zeros((8, 4)), np.zeros((8, 4)), 0.0, 0.0
+    for row in range(8):
+        b, start = row // 2, 4 * (row % 2)
+        advantage, d_advantage = 0.0, np.zeros(3)
+        for t in reversed(range(start, start + 4)):
+            x = np.float64(trajectory.timesteps.observation[b, t])
+            final = np.float64(trajectory.final_observation[b, t])
+            going_on = not trajectory.terminated[b, t]
+            # The value of a final observation at a time limit is a constant.
+            d_next = final if going_on and not trajectory.truncated[b, t] else np.zeros(3)
+            delta = float(trajectory.reward[b, t]) + 0.9 * going_on * (final @ w) - x @ w
+            d_delta = 0.9 * d_next - x
+            carried = 0.0 if trajectory.terminated[b, t] or trajectory.truncated[b, t] else 0.9 * 0.7
+            advantage = delta + carried * advantage
+            d_advantage = d_delta + carried * d_advantage
+            h = x @ theta
+            critic_step += advantage * x - h * (x + d_advantage)
+            auxiliary_step += (advantage - h) * x
+            critic_loss += h * (x @ w + advantage) - advantage * (x @ w)
+            error += 0.5 * (advantage - h) ** 2
+            expected[row, t - start], predicted[row, t - start] = advantage, h
     critic_step, auxiliary_step = 0.5 * critic_step / 32, auxiliary_step / 32 - 0.3 * theta
-    moved = [np.asarray(jax.tree.leaves(learner.params)[0])[:, 0] for learner in (after.critic, after.auxiliary)]
-    np.testing.assert_allclose(moved[0] - w, critic_step, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(moved[1] - theta, auxiliary_step, rtol=1e-4, atol=1e-6)
+    check_close(advantages, expected)
+    check_close(metrics["critic_loss"], 0.5 * critic_loss / 32)
+    check_close(metrics["auxiliary_error"], error / 32)
+    check_close(metrics["auxiliary_loss"], error / 32 + 0.5 * 0.3 * (theta @ theta))
+    moved = [np.float64(jax.tree.leaves(learner.params)[0])[:, 0] for learner in (after.critic, after.auxiliary)]
+    check_close(moved[0] - w, critic_step)
+    check_close(moved[1] - theta, auxiliary_step)
     assert np.abs(critic_step).min() > 1e-3
+
+    # The policy: generalised advantages along the whole rollout, standardised, at ratios of 1.
+    seen, final = np.float64(trajectory.timesteps.observation), np.float64(trajectory.final_observation)
+    errors = trajectory.reward + 0.9 * np.where(trajectory.terminated, 0, final @ w) - seen @ w
+    advantage = reference.backwards(errors, 0.9 * 0.7 * ~(trajectory.terminated | trajectory.truncated))
+    normal = (advantage - advantage.mean()) / advantage.std()
+
+    def actor_loss(params: reference.Params) -> float:
+        log_probs = reference.log_softmax(reference.layer(params, "head", seen))
+        ratio = np.exp(reference.of_action(log_probs, trajectory.action) - trajectory.extras["log_prob"])
+        entropy = -(np.exp(log_probs) * log_probs).sum(-1).mean()
+        return -(ratio * normal).mean() - 0.01 * entropy
+
+    old, new = (reference.named(state.actor.variables) for state in (before, after))
+    check_close(metrics["actor_loss"], actor_loss(old))
+    expected = reference.descend(actor_loss, old, rate=1.0)
+    check_close(*(jax.tree.map(np.subtract, params, old) for params in (new, expected)))
 
 
 @pytest.mark.parametrize(

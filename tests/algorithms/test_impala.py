@@ -5,82 +5,86 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
-import optax
 import pytest
 
-from memorax.algorithms import IMPALA, IMPALAConfig
-from memorax.networks import FeatureExtractor, Network, SequenceModelWrapper, heads
-from tests.algorithms.test_ac_lambda import Identity, LinearValue
-from tests.algorithms.test_gradient_ppo import Walk, with_weights
+from memorax.algorithms import IMPALAConfig
+from memorax.learning.batching import trajectory_sequences
+from memorax.testing import check_close
+from tests.algorithms import reference
 
 CFG = IMPALAConfig(
-    num_envs=4, num_steps=8, sequence_length=4, gamma=0.9, trace_lambda=0.8, rho_clip=1.1, c_clip=1.05, ent_coef=0.0
+    num_envs=4, num_steps=8, sequence_length=4, gamma=0.9, trace_lambda=0.8, rho_clip=1.1, c_clip=1.05, ent_coef=0.1
 )
 
 
-def agent(cfg: IMPALAConfig = CFG) -> IMPALA:
-    """The value is linear in the observation, as are the logits."""
-
-    def network(head: nn.Module) -> Network:
-        linear = head if isinstance(head, heads.Categorical) else LinearValue()
-        return Network(FeatureExtractor(observation_extractor=Identity()), SequenceModelWrapper(Identity()), linear)
-
-    return IMPALA.build(cfg, Walk(), None, network, optax.sgd(1.0))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    probabilities = np.exp(logits - logits.max())
-    return probabilities / probabilities.sum()
-
-
-def test_an_update_is_that_of_the_paper() -> None:
-    """Espeholt et al. (2018), section 4.1 and eq. 1, with a policy that has changed since it acted, in float64."""
-    algorithm = agent()
-    key, state = algorithm.init(jax.random.key(0))
-    w = np.asarray([0.7, -0.4, 0.2])
-    state = state.replace(critic=with_weights(state.critic, w))
-    noisy = jax.tree.map(lambda x: x + jax.random.normal(key, x.shape), state.actor.params)
+def test_targets_losses_and_an_update_are_those_of_the_paper() -> None:
+    """Espeholt et al. (2018), section 4.1 and eq. 1, with a policy that has changed since it acted."""
+    agent = reference.small_agent("impala", CFG, reference.Walk())
 
     @jax.jit
-    def learn(key: jax.Array, state: Any) -> tuple[Any, Any]:
-        acted, trajectory = algorithm.act(key, state)
-        changed = acted.replace(actor=acted.actor.replace(params=noisy))
-        return algorithm._learn(key, changed, trajectory)[0], trajectory
+    def learn(key: Any) -> Any:
+        key, state = agent.init(key)
+        acted, trajectory = agent.act(key, state)
+        learners = {name: reference.randomized(key, getattr(acted, name)) for name in ("actor", "critic")}
+        changed = acted.replace(**learners)
+        targets, _ = agent._targets(changed, trajectory_sequences(trajectory, 4), changed.critic_carry)
+        return changed, trajectory, targets, *agent._learn(key, changed, trajectory)
 
-    after, trajectory = jax.device_get(learn(key, state))
+    state, trajectory, targets, after, metrics = jax.device_get(learn(jax.random.key(0)))
+    old = {name: reference.named(getattr(state, name).variables) for name in ("actor", "critic")}
     assert trajectory.terminated.any() and trajectory.truncated.any()
-    layer = noisy["params"]["head"]["Dense_0"]
-    kernel, bias = np.float64(layer["kernel"]), np.float64(layer["bias"])
-    d_critic, d_bias, ratios = np.zeros(3), np.zeros(2), []
-    for b in range(4):
-        for start in (0, 4):
-            correction = 0.0
-            for t in reversed(range(start, start + 4)):
-                x, final = (
-                    np.float64(part[b, t]) for part in (trajectory.timesteps.observation, trajectory.final_observation)
-                )
-                action, ended = int(trajectory.action[b, t]), trajectory.terminated[b, t]
-                cut = ended or trajectory.truncated[b, t] or t == start + 3
-                pi = softmax(x @ kernel + bias)
-                ratio = pi[action] / np.exp(float(trajectory.extras["log_prob"][b, t]))
-                ratios.append(ratio)
-                rho, c = min(1.1, ratio), 0.8 * min(1.05, ratio)
-                discount = 0.0 if ended else 0.9
-                value, next_value = x @ w, final @ w
-                later = 0.0 if cut else correction
-                advantage = rho * (float(trajectory.reward[b, t]) + discount * (next_value + later) - value)
-                delta = rho * (float(trajectory.reward[b, t]) + discount * next_value - value)
-                correction = delta + discount * c * later
-                d_critic += correction * x
-                d_bias += advantage * (np.eye(2)[action] - pi)
-    assert min(ratios) < 1 < 1.1 < max(ratios)
-    moved = np.asarray(jax.tree.leaves(after.critic.params)[0])[:, 0] - w
-    np.testing.assert_allclose(moved, 0.5 * d_critic / 32, rtol=1e-4, atol=1e-6)
-    moved = np.asarray(after.actor.params["params"]["head"]["Dense_0"]["bias"]) - bias
-    np.testing.assert_allclose(moved, d_bias / 32, rtol=1e-4, atol=1e-6)
+    # Rows are sequences of four steps.
+    seen, final, action, reward, terminated, truncated, log_prob = (
+        x.reshape(8, 4, *x.shape[2:])
+        for x in (
+            trajectory.timesteps.observation,
+            trajectory.final_observation,
+            trajectory.action,
+            trajectory.reward,
+            trajectory.terminated,
+            trajectory.truncated,
+            trajectory.extras["log_prob"],
+        )
+    )
+    value, next_value = (reference.output(old["critic"], x)[..., 0] for x in (seen, final))
+    log_probs = reference.log_softmax(reference.output(old["actor"], seen))
+    ratio = np.exp(reference.of_action(log_probs, action) - log_prob)
+    assert ratio.min() < 1 < 1.1 < ratio.max()
+    rho, c = np.minimum(1.1, ratio), 0.8 * np.minimum(1.05, ratio)
+    discount, going_on = 0.9 * ~terminated, ~(terminated | truncated)
+    corrections = reference.backwards(rho * (reward + discount * next_value - value), discount * c * going_on)
+    later = np.where(going_on, np.roll(corrections, -1, axis=1), 0)
+    later[:, -1] = 0
+    advantage = rho * (reward + discount * (next_value + later) - value)
+    check_close(targets.targets, value + corrections)
+    check_close(targets.advantages, advantage)
+
+    def policy_loss(params: reference.Params) -> tuple[float, float]:
+        log_probs = reference.log_softmax(reference.output(params, seen))
+        entropy = -(np.exp(log_probs) * log_probs).sum(-1).mean()
+        return -(advantage * reference.of_action(log_probs, action)).mean(), entropy
+
+    def actor_loss(params: reference.Params) -> float:
+        loss, entropy = policy_loss(params)
+        return loss - 0.1 * entropy
+
+    def critic_loss(params: reference.Params) -> float:
+        return 0.5 * (0.5 * (value + corrections - reference.output(params, seen)[..., 0]) ** 2).mean()
+
+    loss, entropy = policy_loss(old["actor"])
+    for metric, expected in {
+        "policy_loss": loss,
+        "entropy": entropy,
+        "critic_loss": critic_loss(old["critic"]),
+        "importance_ratio": ratio.mean(),
+    }.items():
+        check_close(metrics[metric], expected, truth=metric)
+    for name, function in (("actor", actor_loss), ("critic", critic_loss)):
+        new = reference.named(getattr(after, name).variables)
+        expected = reference.descend(function, old[name])
+        check_close(*(jax.tree.map(np.subtract, params, old[name]) for params in (new, expected)))
 
 
 @pytest.mark.parametrize(
@@ -98,4 +102,4 @@ def test_config_errors_name_field_value_and_remedy(fields: dict, message: str) -
 
 def test_sequences_that_cannot_be_dealt_out_are_an_error() -> None:
     with pytest.raises(ValueError, match=r"sequences in a rollout \(8\) must be divisible by num_minibatches \(3\)"):
-        agent(dataclasses.replace(CFG, num_minibatches=3))
+        reference.small_agent("impala", dataclasses.replace(CFG, num_minibatches=3), reference.Walk())

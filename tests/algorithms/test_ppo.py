@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,12 @@ import pytest
 
 from memorax.algorithms import PPOConfig
 from memorax.algorithms.ppo import Minibatch
+from memorax.environments.wrappers import GlobalState
 from memorax.networks import TORSOS, unroll
 from memorax.testing import check_close
+from tests.algorithms import reference
 from tests.catalogue import CONFIGS, FEATURES, make_agent
-from tests.probes import ActionTimesObservation, EndlessReward, Probe
+from tests.probes import ActionTimesObservation, EndlessReward, GoesOut, Probe
 
 
 @pytest.mark.parametrize(
@@ -147,31 +150,69 @@ def test_the_weight_of_the_entropy_falls_linearly() -> None:
     np.testing.assert_allclose(weights, [0.1, 0.05, 0.0], atol=1e-7)
 
 
-def test_the_losses_are_those_of_the_paper() -> None:
-    """Against a float64 transcription of Schulman et al. (2017), equations 7 and 9, with clipped values."""
-    cfg = dataclasses.replace(CONFIGS["ppo"], clip_vloss=True)
-    agent = make_agent("ppo", EndlessReward(), None, TORSOS["gru"](FEATURES), cfg)
-    key, state = agent.init(jax.random.key(0))
-    state, trajectory = agent.act(key, state)
-    rng = np.random.default_rng(0)
-    shape = trajectory.reward.shape
-    advantage, value_noise, ratio_noise, target = (rng.normal(size=shape) for _ in range(4))
-    carry = jax.tree.map(lambda x: x[:, 0], trajectory.carry)
-    _, policy = unroll(agent.actor_network, state.actor_params, trajectory.timesteps, carry)
-    _, value = unroll(agent.critic_network, state.critic_params, trajectory.timesteps, state.critic_carry)
-    old_log_prob = np.asarray(trajectory.extras["log_prob"], np.float64) - 0.3 * ratio_noise
-    old_value = np.asarray(value, np.float64) + 0.3 * value_noise
-    arrays = (jnp.asarray(x, jnp.float32) for x in (old_log_prob, advantage, old_value, target))
-    batch = Minibatch(trajectory.timesteps, trajectory.action, *arrays, None, carry, state.critic_carry)
-    ratio = np.exp(np.asarray(policy.log_prob(trajectory.action), np.float64) - old_log_prob)
-    normal = (advantage - advantage.mean()) / advantage.std()
-    objective = np.minimum(ratio * normal, np.clip(ratio, 0.8, 1.2) * normal).mean()
-    entropy = np.asarray(policy.entropy(), np.float64).mean()
-    loss, (metrics, _) = agent._actor_loss(state.actor_params, batch, cfg.ent_coef)
-    np.testing.assert_allclose(loss, -objective - cfg.ent_coef * entropy, rtol=1e-5)
-    np.testing.assert_allclose(metrics["clip_fraction"], (np.abs(ratio - 1) > 0.2).mean(), rtol=1e-6)
-    clipped = old_value + np.clip(np.asarray(value, np.float64) - old_value, -0.2, 0.2)
-    errors = np.maximum((np.asarray(value, np.float64) - target) ** 2, (clipped - target) ** 2)
-    np.testing.assert_allclose(
-        agent._critic_loss(state.critic_params, batch)[0], cfg.vf_coef * 0.5 * errors.mean(), rtol=1e-5
+@pytest.mark.parametrize("name", ["ppo", "shared_ppo", "ippo", "mappo"])
+def test_targets_losses_and_updates_are_those_of_the_paper(name: str) -> None:
+    """Two epochs on a policy that has moved since it acted, of several agents with their masks."""
+    cfg = dataclasses.replace(
+        CONFIGS[name], num_minibatches=1, gamma=0.9, gae_lambda=0.7, clip_vloss=True, ent_coef=0.1, clip_coef=0.1
     )
+    env: Any = {"ippo": GoesOut(3.0), "mappo": GlobalState(GoesOut(3.0))}.get(name, reference.Walk())
+    agent = reference.small_agent(name, cfg, env)
+    learners = ("learner",) if name == "shared_ppo" else ("actor", "critic")
+
+    @jax.jit
+    def learn(key: Any) -> Any:
+        key, state = agent.init(key)
+        state = state.replace(**{part: reference.randomized(key, getattr(state, part)) for part in learners})
+        acted, trajectory = agent.act(key, state)
+        log_prob = trajectory.extras["log_prob"]
+        trajectory = trajectory.replace(extras={"log_prob": log_prob + 0.3 * jax.random.normal(key, log_prob.shape)})
+        return state, trajectory, agent._prepare(acted, trajectory)[1], *agent._learn(key, acted, trajectory)
+
+    state, trajectory, batch, after, metrics = jax.device_get(learn(jax.random.key(0)))
+    heads = ("head/policy_head", "head/value_head") if name == "shared_ppo" else ("head", "head")
+    info, seen, shape = trajectory.info, trajectory.timesteps.observation, trajectory.reward.shape
+    active = info.get("active", np.ones(shape, bool))
+    ended = trajectory.terminated | info.get("went_out", np.zeros(shape, bool))
+    own = seen["observation"] if name == "mappo" else seen
+
+    # Generalised advantages (Schulman et al., 2016, equation 16), which an episode's end cuts.
+    old = {part: reference.named(getattr(state, part).variables) for part in learners}
+    value = reference.output(old[learners[-1]], seen, heads[1])[..., 0]
+    final_value = reference.output(old[learners[-1]], trajectory.final_observation, heads[1])[..., 0]
+    errors = trajectory.reward + 0.9 * np.where(ended, 0, final_value) - value
+    advantage = reference.backwards(errors, 0.9 * 0.7 * ~(ended | trajectory.truncated))
+    advantage = np.where(active, advantage, 0)
+    check_close(batch.advantage.reshape(shape), advantage)
+    check_close(batch.target.reshape(shape), advantage + value)
+
+    def policy_loss(params: reference.Params) -> tuple[float, float]:
+        log_probs = reference.log_softmax(reference.output(params, own, heads[0]))
+        ratio = np.exp(reference.of_action(log_probs, trajectory.action) - trajectory.extras["log_prob"])
+        normal = (advantage - advantage[active].mean()) / advantage[active].std()
+        loss = -np.minimum(ratio * normal, np.clip(ratio, 0.9, 1.1) * normal)[active].mean()
+        return loss, -(np.exp(log_probs) * log_probs).sum(-1)[active].mean()
+
+    def actor_loss(params: reference.Params) -> float:
+        loss, entropy = policy_loss(params)
+        return loss - 0.1 * entropy
+
+    def critic_loss(params: reference.Params) -> float:
+        new = reference.output(params, seen, heads[1])[..., 0]
+        near, target = value + np.clip(new - value, -0.1, 0.1), advantage + value
+        return 0.5 * np.maximum(0.5 * (new - target) ** 2, 0.5 * (near - target) ** 2)[active].mean()
+
+    losses = [lambda params: actor_loss(params) + critic_loss(params)] if len(old) == 1 else [actor_loss, critic_loss]
+    once = {part: reference.descend(loss, old[part]) for part, loss in zip(old, losses, strict=True)}
+    twice = {part: reference.descend(loss, once[part]) for part, loss in zip(old, losses, strict=True)}
+    loss, entropy = policy_loss(once[learners[0]])
+    for metric, expected in {
+        "policy_loss": loss,
+        "entropy": entropy,
+        "critic_loss": critic_loss(once[learners[-1]]),
+    }.items():
+        check_close(metrics[metric], expected, truth=metric)
+    moved = {part: reference.named(getattr(after, part).variables) for part in learners}
+    check_close(*(jax.tree.map(np.subtract, new, old) for new in (moved, twice)))
+    assert 0 < metrics["clip_fraction"] < 1
+    assert trajectory.terminated.any() and not (active.all() and name in ("ippo", "mappo"))

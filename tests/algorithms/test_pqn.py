@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from memorax.algorithms import PQNConfig
-from memorax.algorithms.pqn import ReturnBatch
-from memorax.networks import TORSOS, unroll
+from memorax.networks import TORSOS
+from memorax.testing import check_close
+from tests.algorithms import reference
 from tests.catalogue import CONFIGS, FEATURES, make_agent
 from tests.probes import ContinuousTarget, EndlessReward
 
@@ -37,48 +38,34 @@ def test_sizes_and_spaces_that_do_not_fit_are_an_error() -> None:
         make_agent("pqn", EndlessReward(), None, TORSOS["gru"](FEATURES), cfg)
 
 
-def test_targets_are_lambda_returns_of_the_greedy_policy() -> None:
-    """R = r + gamma (1 - d) (lambda R' + (1 - lambda) max Q'), bootstrapped at time limits, by a loop in float64."""
-    cfg = dataclasses.replace(CONFIGS["pqn"], gamma=0.9, q_lambda=0.5)
-    agent = make_agent("pqn", EndlessReward(limit=3), None, TORSOS["gru"](FEATURES), cfg)
-    key, state = agent.init(jax.random.key(0))
-    params = agent.acting_params(state)
-    state, trajectory = agent.act(key, state)
-    targets = np.asarray(agent._targets(state, trajectory))
-    truncated = np.asarray(trajectory.truncated)
-    assert truncated.any()
-    for b in range(4):
-        carry = jax.tree.map(lambda x, b=b: x[b : b + 1, 0], trajectory.carry)
-        greedy_next = []
-        for t in range(8):
-            step, final = (
-                jax.tree.map(lambda x, b=b, t=t: x[b : b + 1, t : t + 1], tree)
-                for tree in (trajectory.timesteps, trajectory.final_observation)
-            )
-            carry, _ = unroll(agent.q_network, params, step, carry)
-            action, reward = (x[b : b + 1, t : t + 1] for x in (trajectory.action, trajectory.reward))
-            after = step.replace(observation=final, action=action, reward=reward, done=jnp.zeros((1, 1), bool))
-            greedy_next.append(float(unroll(agent.q_network, params, after, carry)[1].max()))
-        later = 0.0
-        for t in reversed(range(8)):
-            bootstrap = greedy_next[t]
-            mixed = bootstrap if t == 7 or trajectory.done[b, t] else 0.5 * later + 0.5 * bootstrap
-            later = float(trajectory.reward[b, t]) + 0.9 * (not trajectory.terminated[b, t]) * mixed
-            np.testing.assert_allclose(targets[b, t], later, rtol=1e-4)
+def test_targets_losses_and_updates_are_those_of_the_paper() -> None:
+    """R = r + gamma (1 - d) (lambda R' + (1 - lambda) max Q'), bootstrapped at time limits; two epochs."""
+    cfg = dataclasses.replace(CONFIGS["pqn"], num_minibatches=1, gamma=0.9, q_lambda=0.5)
+    agent = reference.small_agent("pqn", cfg, reference.Walk())
 
+    @jax.jit
+    def learn(key: Any) -> Any:
+        key, state = agent.init(key)
+        state, trajectory = agent.act(key, state.replace(learner=reference.randomized(key, state.learner)))
+        return state, trajectory, agent._targets(state, trajectory), *agent._learn(key, state, trajectory)
 
-def test_the_loss_is_half_the_squared_error_of_the_actions_taken() -> None:
-    agent = make_agent("pqn", EndlessReward(), None, TORSOS["gru"](FEATURES))
-    key, state = agent.init(jax.random.key(0))
-    state, trajectory = agent.act(key, state)
-    target = jax.random.normal(key, trajectory.reward.shape)
-    carry = jax.tree.map(lambda x: x[:, 0], trajectory.carry)
-    params = agent.acting_params(state)
-    _, q_values = unroll(agent.q_network, params, trajectory.timesteps, carry)
-    taken = np.take_along_axis(np.asarray(q_values), np.asarray(trajectory.action)[..., None], -1)[..., 0]
-    batch = ReturnBatch(trajectory.timesteps, trajectory.action, target, None, carry)
-    loss, _ = agent._loss(params, batch)
-    np.testing.assert_allclose(loss, 0.5 * np.mean((taken - np.asarray(target)) ** 2), rtol=1e-5)
-    # Agents that are out do not count.
-    batch = batch.replace(active=jnp.zeros_like(trajectory.terminated).at[0, 0].set(True))
-    np.testing.assert_allclose(agent._loss(params, batch)[0], 0.5 * (taken - np.asarray(target))[0, 0] ** 2, rtol=1e-5)
+    state, trajectory, targets, after, metrics = jax.device_get(learn(jax.random.key(0)))
+    terminated, truncated, action = trajectory.terminated, trajectory.truncated, trajectory.action
+    assert terminated.any() and truncated.any()
+    old = reference.named(state.learner.variables)
+    greedy = reference.output(old, trajectory.final_observation).max(-1)
+    going_on = ~(terminated | truncated)
+    going_on[:, -1] = False
+    # What lies behind a step counts by half, and all of it is bootstrapped where nothing does.
+    terms = trajectory.reward + 0.9 * ~terminated * np.where(going_on, 0.5, 1.0) * greedy
+    expected = reference.backwards(terms, 0.9 * 0.5 * going_on)
+    check_close(targets, expected)
+
+    def loss(params: reference.Params) -> float:
+        values = reference.of_action(reference.output(params, trajectory.timesteps.observation), action)
+        return (0.5 * (values - expected) ** 2).mean()
+
+    once = reference.descend(loss, old)
+    check_close(metrics["q_loss"], loss(once))
+    new = reference.named(after.learner.variables)
+    check_close(*(jax.tree.map(np.subtract, params, old) for params in (new, reference.descend(loss, once))))

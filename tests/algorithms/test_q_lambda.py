@@ -4,62 +4,64 @@ from __future__ import annotations
 
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from memorax.algorithms import QLambda, QLambdaConfig
-from memorax.networks import TORSOS, FeatureExtractor, Network, SequenceModelWrapper, heads
-from tests.algorithms.test_ac_lambda import Chain, Identity
+from memorax.algorithms import QLambdaConfig
+from memorax.learning.traces import obgd
+from memorax.networks import TORSOS
+from memorax.testing import check_close
+from tests.algorithms import reference
 from tests.catalogue import FEATURES, make_agent
 from tests.probes import ContinuousTarget, MaskedActions
 
 
-class LinearValues(heads.DiscreteQNetwork):
-    """A weight for each feature and action; the first action is a little better at first."""
-
-    @nn.compact
-    def __call__(self, features: jax.Array) -> jax.Array:
-        return nn.Dense(2, use_bias=False, kernel_init=nn.initializers.zeros)(features)
-
-
-def after_an_episode(first_greedy: bool, second_greedy: bool, trace_lambda: float = 0.8) -> np.ndarray:
-    """The values of the two actions taken in the chain, after it has ended once."""
-    extractor = FeatureExtractor(observation_extractor=Identity())
-    network = Network(extractor, SequenceModelWrapper(Identity()), LinearValues(2))
-    cfg = QLambdaConfig(gamma=0.9, trace_lambda=trace_lambda)
-    agent = QLambda(cfg, Chain(), None, network, optax.sgd(0.1))
-    key, state = agent.init(jax.random.key(0))
-    actions = [int(not first_greedy), int(not second_greedy)]  # ties: argmax names the first action
+def test_errors_traces_and_updates_are_those_of_the_paper() -> None:
+    """Watkins's traces, which an exploratory action cuts before it is credited itself, and ObGD."""
+    cfg = QLambdaConfig(gamma=0.9, trace_lambda=0.8, epsilon_end=1.0)
+    agent = reference.small_agent("q_lambda", cfg, reference.Walk(), obgd())
 
     @jax.jit
-    def iteration(state: Any, action: jax.Array) -> Any:
-        after, trajectory = agent.act(key, state)
-        return agent._learn(key, after, trajectory.replace(action=action[None, None]))[0]
+    def learn(key: Any) -> Any:
+        key, state = agent.init(key)
+        state = state.replace(q=state.q.replace(learner=reference.randomized(key, state.q.learner)))
 
-    for action in actions:
-        state = iteration(state, jnp.int32(action))
-    (kernel,) = jax.tree.leaves(state.q.learner.params)
-    assert all((leaf == 0).all() for leaf in jax.tree.leaves(state.q.trace))
-    return np.asarray([kernel[0, actions[0]], kernel[1, actions[1]]])
+        def step(state: Any, key: Any) -> Any:
+            acted, trajectory = agent.act(key, state)
+            after, metrics = agent._learn(key, acted, trajectory)
+            return after, (trajectory, metrics)
 
+        return state, *jax.lax.scan(step, state, jax.random.split(key, 16))
 
-@pytest.mark.parametrize(
-    ("greedy", "trace_lambda", "expected"),
-    [
-        ((True, True), 1.0, [0.09, 0.1]),
-        ((True, True), 0.8, [0.072, 0.1]),
-        ((True, False), 0.8, [0.0, 0.1]),
-        ((False, True), 0.8, [0.072, 0.1]),
-    ],
-)
-def test_an_exploratory_action_cuts_what_lay_before_it(
-    greedy: tuple[bool, bool], trace_lambda: float, expected: list[float]
-) -> None:
-    np.testing.assert_allclose(after_an_episode(*greedy, trace_lambda), expected, rtol=1e-5, atol=1e-8)
+    before, after, (trajectories, metrics) = jax.device_get(learn(jax.random.key(1)))
+    params = first = reference.named(before.q.variables)
+    trace = {name: np.zeros_like(x) for name, x in params.items()}
+    for t in range(16):
+        seen, final, action, reward, terminated, truncated = (
+            x[t, 0, 0]
+            for x in (
+                trajectories.timesteps.observation,
+                trajectories.final_observation,
+                trajectories.action,
+                trajectories.reward,
+                trajectories.terminated,
+                trajectories.truncated,
+            )
+        )
+        values, next_values = (reference.output(params, x) for x in (seen, final))
+        delta = reward + (0.0 if terminated else 0.9 * next_values.max()) - values[action]
+        check_close(metrics["td_error"][t], np.abs(delta))
+        assert metrics["greedy"][t] == (action == values.argmax())
+        slope = reference.gradient(lambda p, seen=seen, action=action: reference.output(p, seen)[action], params)
+        decay = 0.72 if action == values.argmax() else 0.0
+        trace = {name: decay * trace[name] + slope[name] for name in trace}
+        params = reference.obgd_step(params, trace, delta, kappa=2.0)
+        if terminated or truncated:
+            trace = {name: 0.0 * x for name, x in trace.items()}
+    assert trajectories.terminated.any() and trajectories.truncated.any() and 0 < metrics["greedy"].mean() < 1
+    check_close(*(jax.tree.map(np.subtract, x, first) for x in (reference.named(after.q.variables), params)))
 
 
 def test_illegal_actions_are_neither_greedy_nor_bootstrapped_from() -> None:

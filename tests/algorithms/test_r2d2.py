@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,9 @@ from memorax.algorithms import R2D2, R2D2Config
 from memorax.learning.carry_drift import carry_drift
 from memorax.learning.exploration import epsilon_ladder
 from memorax.learning.replay import ReplayedSteps
-from memorax.networks import TORSOS, unroll
+from memorax.networks import TORSOS
+from memorax.testing import check_close
+from tests.algorithms import reference
 from tests.catalogue import CONFIGS, FEATURES, make_agent
 from tests.probes import ContinuousTarget, CueRecall, EndlessReward
 
@@ -50,55 +53,75 @@ def test_sizes_that_do_not_fit_are_an_error() -> None:
             )
 
 
-def rescaled(x: float) -> float:
-    return np.sign(x) * (np.sqrt(abs(x) + 1) - 1) + 1e-3 * x
+def rescaled(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * (np.sqrt(np.abs(x) + 1) - 1) + 1e-3 * x
 
 
-def unscaled(y: float) -> float:
-    return np.sign(y) * (((np.sqrt(1 + 4e-3 * (abs(y) + 1 + 1e-3)) - 1) / 2e-3) ** 2 - 1)
+def unscaled(y: np.ndarray) -> np.ndarray:
+    return np.sign(y) * (((np.sqrt(1 + 4e-3 * (np.abs(y) + 1 + 1e-3)) - 1) / 2e-3) ** 2 - 1)
 
 
-@pytest.mark.parametrize("carry_from", ["stored", "zeros"])
-def test_an_update_is_that_of_the_paper(carry_from: str) -> None:
-    """Loss, priorities and weights against a loop over every step of every window, in float64."""
-    cfg = dataclasses.replace(CONFIGS["r2d2"], carry=carry_from)
-    agent = make_agent("r2d2", EndlessReward(limit=5), None, TORSOS["gru"](FEATURES), cfg)
-    key, state = agent.warmup(*agent.init(jax.random.key(0)), 128)
-    batch = agent.buffer.sample(key, state.buffer)
-    params = agent.acting_params(state)
-    target_params = jax.tree.map(lambda x: x + 0.05, params)
-    weight = jnp.asarray([1.0, 0.5, 0.25, 1.0])
-    loss, (metrics, (_, priority)) = agent._loss(params, target_params, batch, weight)
-    first = jax.tree.map(lambda x: x[:, 0], batch.steps.timesteps)
-    start = batch.carry if carry_from == "stored" else agent.q_network.initialize_carry(key, first)
-    online, target = (
-        np.asarray(unroll(agent.q_network, p, batch.steps.timesteps, start)[1], np.float64)
-        for p in (params, target_params)
-    )
-    steps = jax.tree.map(np.asarray, batch.steps)
-    total, count = 0.0, 0
-    for n in range(cfg.batch_size):
-        errors = []
-        for t in range(cfg.burn_in, cfg.burn_in + cfg.sequence_length):
-            i, rewards, discount = t, 0.0, 1.0
-            while i < cfg.burn_in + cfg.sequence_length and i - t < cfg.n_steps:
-                if steps.timesteps.done[n, i + 1] and not steps.terminated[n, i]:
-                    break
-                rewards, discount, i = rewards + discount * steps.reward[n, i], discount * cfg.gamma, i + 1
-                if steps.terminated[n, i - 1]:
-                    discount = 0.0
-                    break
-            if i == t:
-                continue
-            bootstrap = unscaled(target[n, i, np.argmax(online[n, i])])
-            error = rescaled(rewards + discount * bootstrap) - online[n, t, steps.action[n, t]]
-            errors.append(abs(error))
-            total += float(weight[n]) * (0.5 * error**2 if abs(error) <= 1 else abs(error) - 0.5)
-            count += 1
-        np.testing.assert_allclose(priority[n], 0.9 * max(errors) + 0.1 * np.mean(errors), rtol=1e-4)
-    assert 0 < count < cfg.batch_size * cfg.sequence_length, "some steps have an unknown successor"
-    np.testing.assert_allclose(loss, total / count, rtol=1e-5)
-    np.testing.assert_allclose(metrics["known_targets"] * cfg.batch_size * cfg.sequence_length, count, rtol=1e-6)
+def test_targets_losses_and_an_update_are_those_of_the_paper() -> None:
+    """Rescaled targets of three steps, weighted losses, and the priorities that follow from them."""
+    cfg = dataclasses.replace(CONFIGS["r2d2"], gamma=0.9, num_updates=1, target_update_period=1)
+    agent = reference.small_agent("r2d2", cfg, reference.Walk())
+
+    @jax.jit
+    def learn(key: Any) -> Any:
+        key, state = agent.warmup(*agent.init(key), 128)
+        other = reference.randomized(jax.random.key(1), state.learner).variables
+        state = state.replace(learner=reference.randomized(key, state.learner), target_params=other)
+        table = jax.random.uniform(key, state.buffer.priorities.table.shape)
+        buffer = state.buffer.replace(priorities=state.buffer.priorities.replace(table=table))
+        drawn = agent.buffer.sample(jax.random.split(jax.random.split(key)[0], 1)[0], buffer)
+        state, trajectory = agent.act(key, state.replace(buffer=buffer))
+        return state, drawn, agent.buffer.num_windows(buffer), *agent._learn(key, state, trajectory)
+
+    state, drawn, num_windows, after, metrics = jax.device_get(learn(jax.random.key(0)))
+    old, target = (reference.named(variables) for variables in (state.params, state.target_params))
+    seen, steps, probability = drawn.steps.timesteps.observation, drawn.steps, np.float64(drawn.probability)
+    online, other = (reference.output(params, seen) for params in (old, target))
+    bootstraps = unscaled(reference.of_action(other, online.argmax(-1)))
+    rewards, rest, known = reference.n_step_goals(steps, bootstraps, cfg.gamma, cfg.n_steps, cfg.burn_in)
+    assert 0 < known.sum() < known.size
+    weight = (num_windows * probability) ** -cfg.importance_exponent
+    weight = weight / weight.max()
+    assert weight.min() < 0.9
+
+    def errors(params: reference.Params) -> np.ndarray:
+        values = reference.of_action(reference.output(params, seen), steps.action)[:, cfg.burn_in : -1]
+        return np.where(known, rescaled(rewards + rest) - values, 0.0)
+
+    def loss(params: reference.Params) -> float:
+        return (weight[:, None] * reference.huber(errors(params))).sum() / known.sum()
+
+    found = np.abs(errors(old))
+    priority = 0.9 * found.max(-1) + 0.1 * found.sum(-1) / known.sum(-1)
+    for metric, expected in {
+        "q_loss": loss(old),
+        "td_error": found[known].mean(),
+        "known_targets": known.mean(),
+        "priority": priority.mean(),
+    }.items():
+        check_close(metrics[metric], expected, truth=metric)
+    new = reference.named(after.params)
+    check_close(*(jax.tree.map(np.subtract, params, old) for params in (new, reference.descend(loss, old))))
+    check_close(reference.named(after.target_params), new)
+    table = np.float64(state.buffer.priorities.table).ravel()
+    table[drawn.index.slot] = 0.0
+    np.maximum.at(table, drawn.index.slot, priority**cfg.priority_exponent)
+    check_close(np.ravel(after.buffer.priorities.table), table)
+
+
+def test_sequences_may_start_from_the_initial_carry() -> None:
+    cfg = dataclasses.replace(CONFIGS["r2d2"], carry="zeros")
+    zeros, stored = (make_agent("r2d2", CueRecall(delay=9), None, TORSOS["gru"](FEATURES), c) for c in (cfg, None))
+    key, state = zeros.warmup(*zeros.init(jax.random.key(0)), 64)
+    batch = zeros.buffer.sample(key, state.buffer)
+    params, weight = zeros.acting_params(state), jnp.ones(cfg.batch_size)
+    initial = batch.replace(carry=jax.tree.map(jnp.zeros_like, batch.carry))
+    losses = [agent._loss(params, params, drawn, weight)[0] for agent in (zeros, stored) for drawn in (batch, initial)]
+    assert losses[0] == losses[1] == losses[3] != losses[2]
 
 
 def test_priorities_follow_the_updates_and_the_storage_is_not_copied() -> None:

@@ -13,21 +13,6 @@ from tests.catalogue import CONFIGS, FEATURES, make_agent
 from tests.probes import EndlessReward
 
 
-def test_the_loss_is_the_sum_of_both_on_one_torso() -> None:
-    """The gradient of an update equals those of the actor's and the critic's loss together."""
-    agent = make_agent("shared_ppo", EndlessReward(limit=3), None, TORSOS["gru"](FEATURES), learning_rate=1.0)
-    sgd = SharedPPO(agent.cfg, agent.env, None, agent.network, optax.sgd(1.0))
-    key, state = sgd.init(jax.random.key(0))
-    state, trajectory = sgd.act(key, state)
-    state, batch = sgd._prepare(state, trajectory)
-    after, metrics = sgd._update(state, batch, state.step, 0.01)
-    params = state.actor_params
-    both = jax.grad(lambda p: sgd._actor_loss(p, batch, 0.01)[0] + sgd._critic_loss(p, batch)[0])(params)
-    for before, moved, gradient in zip(*map(jax.tree.leaves, (params, after.actor_params, both)), strict=True):
-        np.testing.assert_allclose(before - moved, gradient, atol=1e-6)
-    assert metrics["critic_loss"] > 0
-
-
 def test_the_policy_and_the_value_are_read_off_the_same_variables() -> None:
     agent = make_agent("shared_ppo", EndlessReward(), None, TORSOS["gru"](FEATURES))
     key, state = agent.init(jax.random.key(0))
