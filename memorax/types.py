@@ -92,6 +92,19 @@ class Trajectory(struct.PyTreeNode):
     next_timestep: Timestep
 
     @property
+    def active(self) -> Array | None:
+        """Whether each step counts, bool `[B, T]`: an agent that went out takes no part in those that follow.
+
+        It is `info["active"]`, and None where the environment says nothing of it: then every step does.
+        """
+        return self.info.get("active")
+
+    @property
+    def ended(self) -> Array:
+        """Whether the return ended with each step, bool `[B, T]`: the episode terminated, or the agent went out."""
+        return self.terminated | self.info["went_out"] if "went_out" in self.info else self.terminated
+
+    @property
     def done(self) -> Array:
         """Whether the episode ended with each step, for either reason."""
         return self.terminated | self.truncated

@@ -85,7 +85,7 @@ class IMPALA(ActorCritic[IMPALAConfig, ActorCriticState]):
                 lambda variables: self._critic_loss(variables, *batch, targets.targets),
                 step,
             )
-            ratio_metrics = {"importance_ratio": masked_mean(ratio, batch[0].info.get("active"))}
+            ratio_metrics = {"importance_ratio": masked_mean(ratio, batch[0].active)}
             return state, {**metrics, **ratio_metrics}
 
         epochs_and_minibatches = (self.cfg.update_epochs, self.cfg.num_minibatches)
@@ -105,7 +105,7 @@ class IMPALA(ActorCritic[IMPALAConfig, ActorCriticState]):
     def _actor_loss(
         self, variables: PyTree, trajectory: Trajectory, advantages: Array
     ) -> tuple[Array, tuple[Metrics, None]]:
-        carry, active = jax.tree.map(lambda x: x[:, 0], trajectory.carry), trajectory.info.get("active")
+        carry, active = jax.tree.map(lambda x: x[:, 0], trajectory.carry), trajectory.active
         _, distribution, losses = unroll_with_losses(
             self.actor_network, variables, trajectory.timesteps, carry, prefix="actor_"
         )
@@ -120,5 +120,5 @@ class IMPALA(ActorCritic[IMPALAConfig, ActorCriticState]):
         _, output, losses = unroll_with_losses(
             self.critic_network, variables, trajectory.timesteps, carry, prefix="critic_"
         )
-        loss = masked_mean(self.critic_network.head.loss(output, targets), trajectory.info.get("active"))
+        loss = masked_mean(self.critic_network.head.loss(output, targets), trajectory.active)
         return sum(losses.values(), self.cfg.vf_coef * loss), (losses, None)

@@ -151,7 +151,7 @@ class PPO(ActorCritic[PPOConfig, PPOState]):
             self.cfg.gamma,
             self.cfg.gae_lambda,
         )
-        log_prob, active = trajectory.extras["log_prob"], trajectory.info.get("active")
+        log_prob, active = trajectory.extras["log_prob"], trajectory.active
         steps = (trajectory.timesteps, trajectory.action, log_prob, advantage, values, advantage + values, active)
         sequences = to_sequences(steps, self.carry_interval)
         batch = Minibatch(*sequences, *flatten_carries((trajectory.carry, critic_carries)))

@@ -109,7 +109,7 @@ class PQN(QLearning[PQNConfig, PQNState]):
 
     def _learn(self, key: Key, state: PQNState, trajectory: Trajectory) -> tuple[PQNState, Metrics]:
         target = self._targets(state, trajectory)
-        steps = (trajectory.timesteps, trajectory.action, target, trajectory.info.get("active"))
+        steps = (trajectory.timesteps, trajectory.action, target, trajectory.active)
         timesteps, action, target, active = to_sequences(steps, self.carry_interval)
         batch = ReturnBatch(timesteps, action, target, active, flatten_carries(trajectory.carry))
         step = self.steps_before(state)

@@ -59,16 +59,13 @@ def values_of(network: Network) -> Evaluate:
 def ends_of_returns(trajectory: Trajectory, gamma: Array | float) -> tuple[Array, Array]:
     """Where the returns of a rollout end and where they are cut, as `memorax.learning.returns` takes it.
 
-    Where `trajectory.info` has `went_out`, the return of an agent ends with the step in which it goes out.
+    The return of an agent also ends where it goes out (see `Trajectory.ended`).
 
     Returns:
         `(discounts, done)`: zero where the return ended and gamma elsewhere, and whether it ended or was cut off,
         `[B, T]`.
     """
-    terminated, done = trajectory.terminated, trajectory.done
-    if "went_out" in trajectory.info:
-        terminated, done = terminated | trajectory.info["went_out"], done | trajectory.info["went_out"]
-    return gamma * (1.0 - terminated), done
+    return gamma * (1.0 - trajectory.ended), trajectory.ended | trajectory.truncated
 
 
 def advantages_along(
@@ -82,8 +79,7 @@ def advantages_along(
 ) -> tuple[Carry, Carry, Array, Array]:
     """Generalised advantage estimates of a rollout, exact at time limits and where an agent goes out.
 
-    Where `trajectory.info` has `active` and `went_out`, the return of an agent ends with the step in which it goes out,
-    and its advantage is zero from then on.
+    The return of an agent that goes out ends with the step in which it does, and its advantage is zero from then on.
 
     Args:
         network: a state-value network.
@@ -102,8 +98,8 @@ def advantages_along(
     advantages = jax.vmap(generalized_advantage_estimate, in_axes=(0, 0, 0, 0, 0, None))(
         trajectory.reward, values, next_values, discounts, ends, lambda_
     )
-    if "active" in trajectory.info:
-        advantages = jnp.where(trajectory.info["active"], advantages, 0.0)
+    if trajectory.active is not None:
+        advantages = jnp.where(trajectory.active, advantages, 0.0)
     return carry, carries, values, advantages
 
 

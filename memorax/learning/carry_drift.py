@@ -56,7 +56,7 @@ def output_drift(network: Network, params: PyTree, timesteps: Timestep, carries:
 
 
 def carry_drift(network: Network, params: PyTree, steps: ReplayedSteps, carries: Carry, burn_in: int) -> Array:
-    """`output_drift` at the first step after the burn-in of each sequence.
+    """`output_drift` at the first step after the burn-in of each sequence, but of agents that have gone out by then.
 
     Args:
         network: an action-value network.
@@ -71,9 +71,9 @@ def carry_drift(network: Network, params: PyTree, steps: ReplayedSteps, carries:
     period = steps.timesteps.done.shape[1] // jax.tree.leaves(carries)[0].shape[1]
     error, counts = output_drift(network, params, steps.timesteps, carries, period)
     index = min(burn_in, period - 1)
-    total = jnp.sum(jnp.where(counts[..., index], error[..., index], 0.0))
-    number = counts[..., index].sum()
-    return jnp.where(number > 0, total / jnp.maximum(number, 1), jnp.nan)
+    counts = counts[..., index] & steps.active[:, index::period]  # (N, C)
+    total = jnp.sum(jnp.where(counts, error[..., index], 0.0))
+    return jnp.where(counts.any(), total / jnp.maximum(counts.sum(), 1), jnp.nan)
 
 
 def sampled_carry_drift(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from memorax.buffers import ReplayBatch
 from memorax.learning.losses import masked_mean, signed_hyperbolic, signed_parabolic
-from memorax.learning.replay import known_successors, n_step_targets
+from memorax.learning.replay import known_successors, n_step_targets, steps_that_count
 from memorax.networks.network import Network, unroll, unroll_with_losses
 from memorax.types import Array, Metrics, PyTree
 
@@ -69,7 +69,7 @@ def q_errors(
     action, reward, terminated = jax.tree.map(
         lambda x: x[:, burn_in:-1], (steps.action, steps.reward, steps.terminated)
     )
-    known = known_successors(timesteps, terminated, batch.valid[:, burn_in:])
+    known = known_successors(timesteps, terminated, steps_that_count(batch)[:, burn_in:])
     targets = jax.vmap(n_step_targets, in_axes=(0, 0, 0, None, None))(reward, terminated, known, gamma, n_steps)
     # The target network's word on the best action of the timestep that is bootstrapped from.
     best = jnp.argmax(head.value(output if double else target_output), axis=-1)  # (N, L + 1)
@@ -92,7 +92,7 @@ def q_errors(
 def q_metrics(errors: QErrors) -> Metrics:
     """Metrics of action values: their mean, the mean absolute TD error, and the share of steps that have a target."""
     return {
-        "q_value": errors.value.mean(),
+        "q_value": masked_mean(errors.value, errors.known),
         "td_error": masked_mean(jnp.abs(errors.td_error), errors.known),
         "known_targets": errors.known.mean(),
     }

@@ -24,22 +24,30 @@ class ReplayedSteps(struct.PyTreeNode):
         action: the action taken.
         reward: the reward that followed.
         terminated: whether the return ended with the step.
+        active: whether the step counts: an agent that went out takes no part in those that follow.
     """
 
     timesteps: Timestep
     action: PyTree
     reward: Array
     terminated: Array
+    active: Array
 
     @classmethod
     def of(cls, trajectory: Trajectory) -> ReplayedSteps:
         """The part of a rollout that is kept."""
-        return cls(trajectory.timesteps, trajectory.action, trajectory.reward, trajectory.terminated)
+        active = jnp.ones_like(trajectory.terminated) if trajectory.active is None else trajectory.active
+        return cls(trajectory.timesteps, trajectory.action, trajectory.reward, trajectory.ended, active)
 
     @classmethod
     def like(cls, timestep: Timestep) -> ReplayedSteps:
         """One step of every environment, `[B, ...]`, with the shapes and types that `of` gives."""
-        return cls(timestep, timestep.action, timestep.reward, jnp.zeros_like(timestep.done))
+        return cls(timestep, timestep.action, timestep.reward, timestep.done, timestep.done)
+
+
+def steps_that_count(batch: ReplayBatch) -> Array:
+    """Which steps of a batch of `ReplayedSteps` are no padding, and not of agents that went out: bool `[N, W]`."""
+    return batch.valid & batch.steps.active
 
 
 def known_successors(timesteps: Timestep, terminated: Array, valid: Array) -> Array:
@@ -51,7 +59,7 @@ def known_successors(timesteps: Timestep, terminated: Array, valid: Array) -> Ar
     Args:
         timesteps: `[N, L + 1, ...]`.
         terminated: whether the return ended with each of the first `L` steps, `[N, L]`.
-        valid: whether a timestep belongs to the window and is not padding, `[N, L + 1]`.
+        valid: whether a timestep counts (see `steps_that_count`), `[N, L + 1]`.
 
     Returns:
         bool `[N, L]`.
@@ -68,7 +76,7 @@ class ReplayedTransitions(NamedTuple):
         action: the action taken.
         reward: the reward that followed.
         terminated: whether the return ended with the step.
-        valid: whether the step belongs to the window and is not padding.
+        valid: whether the step counts (see `steps_that_count`).
         known: whether the timestep that follows is what the step led to, or nothing is, as the return ended: see
             `known_successors`.
     """
@@ -84,7 +92,7 @@ class ReplayedTransitions(NamedTuple):
 
 def transitions_after(batch: ReplayBatch, burn_in: int) -> ReplayedTransitions:
     """The steps of a batch of `ReplayedSteps` `[N, burn_in + L + 1, ...]` behind the burn-in."""
-    steps, valid = jax.tree.map(lambda x: x[:, burn_in:], (batch.steps, batch.valid))
+    steps, valid = jax.tree.map(lambda x: x[:, burn_in:], (batch.steps, steps_that_count(batch)))
     now, successor = (jax.tree.map(lambda x, part=part: x[:, part], steps) for part in (slice(-1), slice(1, None)))
     return ReplayedTransitions(
         observation=now.timesteps.observation,

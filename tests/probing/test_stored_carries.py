@@ -37,7 +37,7 @@ def test_drift_in_a_buffer() -> None:
     params, carry = variables(model, steps)
     after = carries_along(model, params, steps, carry)
     before = jnp.concatenate([carry[:, None], after[:, :-1]], axis=1)[:, ::4]
-    replayed = ReplayedSteps(steps, steps.action, steps.reward, jnp.zeros_like(steps.done))
+    replayed = ReplayedSteps(steps, steps.action, steps.reward, jnp.zeros_like(steps.done), jnp.ones_like(steps.done))
     buffer = SequenceBuffer(capacity=48, sequence_length=4, batch_size=2)
     one = jax.tree.map(lambda x: x[:, 0], replayed)
     state = buffer.add(buffer.init(one, (carry,), 24, 4), replayed, (before,))
