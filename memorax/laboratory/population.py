@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
+from scipy.stats import qmc
 
 from memorax.evaluation import mean_return
-from memorax.laboratory.search_space import with_values
+from memorax.laboratory.command_line import command_line
+from memorax.laboratory.search_space import Range, Space, with_values
+from memorax.laboratory.sweep import REPORT_FILE, markdown_table
 from memorax.random_keys import key_for
 from memorax.training.config import TrainConfig, build_agent
 from memorax.types import Array, Key
@@ -31,13 +37,20 @@ class Population:
     @property
     def best(self) -> dict[str, float]:
         """The values with the highest return, mean over seeds; NaN is the lowest."""
-        returns = np.nan_to_num(self.returns.mean(axis=1), nan=-np.inf)
-        best = int(np.argmax(returns))
-        return {name: float(column[best]) for name, column in self.values.items()}
+        return self.member(int(self.order[0]))
+
+    @property
+    def order(self) -> np.ndarray:
+        """Indices `[N]` of the settings, from the highest return to the lowest; NaN is the lowest."""
+        return np.argsort(-np.nan_to_num(self.returns.mean(axis=1), nan=-np.inf), stable=True)
+
+    def member(self, index: int) -> dict[str, float]:
+        """The values of one setting."""
+        return {name: float(column[index]) for name, column in self.values.items()}
 
 
 def train_population(
-    config: TrainConfig, values: Mapping[str, Array], evaluation_steps: int | None = None
+    config: TrainConfig, values: Mapping[str, npt.ArrayLike], evaluation_steps: int | None = None
 ) -> Population:
     """Train each seed of a config with each of `N` settings of hyperparameters, all in one program.
 
@@ -78,5 +91,74 @@ def train_population(
     trained = jax.jit(jax.vmap(over_seeds, in_axes=(0, None)))(columns, keys)
     return Population(columns, np.asarray(trained))
 
+
+def draw_values(spaces: Mapping[str, Space], number: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Draw `N` settings from a search space, such that the values of each name are spread evenly (a Latin hypercube).
+
+    Args:
+        spaces: what each name may be; see `search_space`.
+        number: `N`.
+        seed: the random seed.
+
+    Returns:
+        For each name its values, `[N]`.
+
+    Raises:
+        ValueError: if `number` is not positive, or a value is not a number.
+    """
+    if number < 1:
+        raise ValueError(f"population ({number}) must be at least 1")
+    points = qmc.LatinHypercube(len(spaces), rng=np.random.default_rng(seed)).random(number)  # (N, names)
+    return {name: _values(name, space, column) for (name, space), column in zip(spaces.items(), points.T, strict=True)}
+
+
+def _values(name: str, space: Space, places: np.ndarray) -> np.ndarray:
+    """The values at places from 0 to 1 of a space."""
+    if isinstance(space, Range):
+        low, high = (np.log([space.low, space.high])) if space.log else (space.low, space.high)
+        values = low + places * (high - low)
+        return np.exp(values) if space.log else values
+    if not all(isinstance(value, int | float) for value in space.values):
+        raise ValueError(f"{name} {space.values} cannot be varied in one program: only rates and numbers can")
+    return np.asarray(space.values)[(places * len(space.values)).astype(int)]
+
+
+def write_population(config: TrainConfig, population: Population, folder: Path, most: int = 10) -> str:
+    """Write what became of a population: `population.csv` with every setting, and `report.md` with the best.
+
+    Args:
+        config: the settings that all share.
+        population: the settings and their returns.
+        folder: the folder to write to, which is made.
+        most: how many of the best settings the report lists.
+
+    Returns:
+        The report, as Markdown.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    size, num_seeds = population.returns.shape
+    names = list(population.values)
+    with (folder / POPULATION_FILE).open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow([*names, *(f"return_{config.seed + seed}" for seed in range(num_seeds))])
+        table.writerows(
+            [*population.member(index).values(), *map(float, population.returns[index])] for index in range(size)
+        )
+    rows = [[population.returns[i].mean(), *population.member(i).values()] for i in population.order[:most]]
+    lines = [
+        f"# {size} settings in one program, {num_seeds} seed{'s' * (num_seeds > 1)} each",
+        "",
+        *markdown_table(["return", *names], rows),
+        "",
+        "The best settings:",
+        "",
+        f"    {command_line(with_values(config, population.best))}",
+    ]
+    text = "\n".join(lines) + "\n"
+    (folder / REPORT_FILE).write_text(text)
+    return text
+
+
+POPULATION_FILE = "population.csv"
 
 RATES = ("learning_rate", "critic_learning_rate")

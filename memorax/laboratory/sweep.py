@@ -259,13 +259,17 @@ def report(sweep: Sweep, study: Any, most: int = 10) -> str:
         errors = [trial.user_attrs[ERROR] for trial in study.get_trials() if ERROR in trial.user_attrs]
         return "\n".join([*lines, *(f"* {error}" for error in dict.fromkeys(errors))]) + "\n"
     names = list(search_space(sweep.config, sweep.search))
-    lines += _table(["trial", "return", *names], [[t.number, t.value, *(t.params[n] for n in names)] for t in best])
+    lines += markdown_table(
+        ["trial", "return", *names], [[t.number, t.value, *(t.params[n] for n in names)] for t in best]
+    )
     config = with_values(sweep.config, best[0].params)
     lines += ["", "The best settings:", "", f"    {command_line(config)}"]
     return "\n".join(lines) + "\n"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """The lines of a table in Markdown; numbers have four digits."""
+
     def text(value: Any) -> str:
         return f"{value:.4g}" if isinstance(value, float) else str(value)
 
