@@ -34,9 +34,9 @@ class Survival:
     def time_scales(self) -> np.ndarray:
         """Steps `[D]` in which each number of the carry falls to 1/e, if it goes on as in its first step, ascending.
 
-        Infinite where it does not fall at all.
+        Infinite where it does not fall at all, 0 where nothing is left; empty where every episode has one step.
         """
-        kept = np.minimum(self.units[1], 1.0)
+        kept = np.minimum(self.units[1:2].ravel(), 1.0)
         with np.errstate(divide="ignore"):
             return np.sort(1.0 / np.abs(np.log(kept)))
 

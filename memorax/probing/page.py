@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memorax.evaluation.pages import Block, Heading, Paragraph, Picture, Table, svg, webpage
+from memorax.evaluation.pages import Block, Heading, Items, Paragraph, Picture, Table, svg, webpage
 from memorax.probing.pictures import draw_probes
 from memorax.probing.probe import EVALUATION_STEPS, RunProbe, probe_runs
 from memorax.training.checkpoints import Step
@@ -112,6 +112,7 @@ def _section(
     text: str,
     pictures: Sequence[tuple[str, str]],
     missing: Callable[[RunProbe], str | None] = lambda probe: None,
+    note: Callable[[RunProbe], str | None] = lambda probe: None,
 ) -> Callable[[Sequence[RunProbe], Mapping[str, Figure]], list[Block]]:
     """A section of the page.
 
@@ -120,6 +121,7 @@ def _section(
         text: what is drawn, and how to read it.
         pictures: name and caption of each picture.
         missing: why a run has nothing in the pictures; None where it has.
+        note: what else is to be known of a run; None for nothing.
     """
 
     def section(probes: Sequence[RunProbe], drawn: Mapping[str, Figure]) -> list[Block]:
@@ -127,11 +129,13 @@ def _section(
         for probe in probes:
             if (reason := missing(probe)) is not None:
                 reasons.setdefault(reason, []).append(f"{probe.label} in {probe.environment}")
+        notes = [known for probe in probes if (known := note(probe)) is not None]
         return [
             Heading(title),
             Paragraph(text),
             *(Picture(name, caption, svg(drawn[name], name)) for name, caption in pictures if name in drawn),
             *(Paragraph(f"Not shown: {', '.join(names)}. {reason}") for reason, names in reasons.items()),
+            *([Items(notes)] if notes else []),
         ]
 
     return section
@@ -153,6 +157,10 @@ def _without_earlier_carry(probe: RunProbe) -> str | None:
     )
 
 
+def _source_of_carries(probe: RunProbe) -> str | None:
+    return None if probe.drift is None else f"{probe.label} in {probe.environment}: carries from {probe.drift.source}."
+
+
 SECTIONS = (
     _section(
         "How much each past input matters",
@@ -169,8 +177,8 @@ SECTIONS = (
         "Return by how much must be remembered",
         "The trained agents in the same task where the memory must reach less far and farther than in training "
         "(dashed), without learning anew. A flat line generalises; a peak at the dashed line has learned the length "
-        "along with the task, as it must where the task does not show what is asked for. Bands are standard deviations "
-        "over seeds.",
+        "along with the task, as it must where the task does not show what is asked for. A thick line is "
+        "the mean over seeds, a thin one a seed.",
         (("lengths", "Mean return of greedy episodes by the option of the task that sets the length"),),
         _without_lengths,
     ),
@@ -227,6 +235,7 @@ SECTIONS = (
         "leaves.",
         (("drift", "Distance between outputs from stored carries and those of whole episodes"),),
         _without_earlier_carry,
+        _source_of_carries,
     ),
 )
 """The sections of the page, each given the probes and the pictures."""

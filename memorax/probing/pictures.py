@@ -27,11 +27,13 @@ class Line:
         x: positions, `[N]`.
         y: values, `[N]`; NaN where there is none.
         band: how far the band around it reaches to either side, `[N]`; None for no band.
+        seeds: thin lines beside it, `[S, N]`; None for no such lines.
     """
 
     x: np.ndarray
     y: np.ndarray
     band: np.ndarray | None = None
+    seeds: np.ndarray | None = None
 
 
 def draw_probes(probes: Sequence[RunProbe]) -> dict[str, Figure]:
@@ -77,8 +79,7 @@ def _lengths(probe: RunProbe) -> Line | None:
     found = probe.by_length
     if found is None:
         return None
-    spread = found.returns.std(axis=1) if found.returns.shape[1] > 1 else None
-    return Line(found.values, found.returns.mean(axis=1), spread)
+    return Line(found.values, found.returns.mean(axis=1), seeds=found.returns.T)
 
 
 def _norms(probe: RunProbe) -> Line | None:
@@ -92,8 +93,8 @@ def _survival(probe: RunProbe) -> Line | None:
 def _time_scales(probe: RunProbe) -> Line | None:
     def line(memory: Memory) -> Line:
         scales = memory.survival.time_scales
-        finite = np.where(np.isfinite(scales), scales, np.nan)
-        return Line((np.arange(len(scales)) + 0.5) / len(scales), finite)
+        shown = np.where(np.isfinite(scales) & (scales > 0), scales, np.nan)
+        return Line((np.arange(len(scales)) + 0.5) / max(1, len(scales)), shown)
 
     return _of_memory(probe, line)
 
@@ -150,6 +151,8 @@ def _lines(
         marks: a position that is marked, once in a panel.
         span: the values that the panel spans.
     """
+    from matplotlib.ticker import MaxNLocator
+
     lines = {index: found for index, probe in enumerate(probes) if (found := line(probe)) is not None}
     environments = list(dict.fromkeys(probes[index].environment for index in lines))
     if not environments:
@@ -178,6 +181,8 @@ def _lines(
         ax.set_title(environment)
         ax.set_xlabel(xlabel.format(option=option))
         ax.set_ylabel(ylabel.format(score=score))
+        if np.issubdtype(next(iter(here.values())).x.dtype, np.integer):
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         ax.legend(fontsize="small", edgecolor="none")
     return figure
@@ -190,6 +195,8 @@ def _draw(ax: Axes, line: Line, color_index: int, label: str, floored: bool) -> 
     ax.plot(line.x, y, color=color, linestyle=style, marker=marker, markersize=4, label=label)
     if line.band is not None:
         ax.fill_between(line.x, y - line.band, y + line.band, color=color, alpha=0.2, linewidth=0)
+    if line.seeds is not None and len(line.seeds) > 1:
+        ax.plot(line.x, line.seeds.T, color=color, alpha=0.45, linewidth=0.7)
 
 
 def _colors(probes: Sequence[RunProbe]) -> Mapping[str, int]:

@@ -45,7 +45,7 @@ from memorax.types import Carry, Key, PyTree, Timestep
 EVALUATION_STEPS = 512
 """Steps in each environment of an evaluation."""
 
-SHORTEST_RECORDING, LONGEST_RECORDING = 32, 256
+SHORTEST_RECORDING, LONGEST_RECORDING = 64, 256
 """The fewest and the most steps that are recorded of each environment: about the longest episode."""
 
 DIFFERENTIATED_ROWS, DIFFERENTIATED_STEPS = 8, 64
@@ -302,8 +302,9 @@ def _by_length(run: Run, key: Key, episodes: int) -> ReturnsByLength | None:
 def _drift(run: Run, folder: Path, seed: int, key: Key, recording: Recording) -> Drift | None:
     agent, state = run.agent, run.seed(seed)
     network, params = acting_network(agent), agent.acting_params(state)
+    length = min(recording.longest, DRIFT_STEPS)
     if agent.replays:
-        return drift_in_buffer(key, network, params, state.buffer, agent.acting_carries, DRIFT_STEPS, "its buffer")
+        return drift_in_buffer(key, network, params, state.buffer, agent.acting_carries, length, "its replay buffer")
     earlier = [step for step in Checkpoints(checkpoints_folder(folder)).steps if step < run.step]
     if not earlier:
         return None
@@ -311,6 +312,6 @@ def _drift(run: Run, folder: Path, seed: int, key: Key, recording: Recording) ->
     return drift_of_earlier_parameters(
         *(network, params, agent.acting_params(before.seed(seed)), recording.timesteps, recording.carry),
         period=CARRY_PERIOD,
-        length=DRIFT_STEPS,
+        length=length,
         source=f"its parameters {run.step - before.step:,} steps earlier",
     )

@@ -9,13 +9,16 @@ import numpy as np
 
 from memorax.environments.spaces import Discrete, MultiDiscrete, Space
 from memorax.networks.encoders import SpaceEncoder
-from memorax.types import PyTree
+from memorax.types import Array, PyTree
 
 PENALTY = 1e-2
 """Weight of the squared norm of a linear map, whose inputs are standardised and divided by the root of their number."""
 
 MOST_SAMPLES = 1000
 """How many steps a linear map is fitted to, and how many it is tested on."""
+
+MOST_NUMBERS = 256
+"""How many numbers of an observation are read, evenly spread over a wider one."""
 
 FEWEST_SAMPLES = 30
 """How many steps must be left at a lag for a linear map to be fitted and to be tested."""
@@ -59,7 +62,13 @@ def observation_targets(space: Space, observation: PyTree) -> Targets:
             choices = tuple(int(n) for n in space.nvec)
         case _:
             choices = ()
-    return Targets(np.asarray(jax.jit(SpaceEncoder(space).apply)({}, observation), np.float64), choices)
+
+    @jax.jit
+    def vectors(observation: PyTree) -> Array:
+        numbers: Array = SpaceEncoder(space).apply({}, observation)  # type: ignore[assignment]
+        return numbers if choices else numbers[..., :: -(-numbers.shape[-1] // MOST_NUMBERS)]
+
+    return Targets(np.asarray(vectors(observation)), choices)
 
 
 def linear_readout(vectors: np.ndarray, targets: Targets, done: np.ndarray, max_lag: int) -> Readout:

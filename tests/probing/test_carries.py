@@ -48,6 +48,7 @@ def test_time_scales_and_half_lives() -> None:
     found = Survival(by_lag=np.array([1, 0.9, np.nan]), units=np.array([[1, 1], [np.exp(-0.1), 1]]))
     np.testing.assert_allclose(found.time_scales, [10, np.inf])
     assert found.half_life == np.inf
+    assert Survival(by_lag=np.ones(1), units=np.ones((1, 2))).time_scales.shape == (0,), "episodes of one step"
 
 
 def test_counters_are_left_out() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from memorax.cli import main
-from memorax.evaluation.pages import Paragraph, Picture, Table
+from memorax.evaluation.pages import Items, Paragraph, Picture, Table
 from memorax.probing import Influence, Readout, Survival
 from memorax.probing.page import page_of
 from memorax.probing.pictures import draw_probes
@@ -69,6 +69,8 @@ def test_the_page_shows_what_applies_and_says_what_does_not() -> None:
     length = "Not shown: mlp in a::Maze. The environment has no option that sets how long to remember."
     assert said[:-1] == [length, *[carry] * 5]
     assert said[-1].startswith("Not shown: gru in b::Cards. There is neither a replay buffer with its carries nor")
+    (sources,) = (block.texts for block in blocks if isinstance(block, Items))
+    assert sources == ["gru in a::Maze: carries from an earlier checkpoint."]
     (table,) = (block for block in blocks if isinstance(block, Table))
     assert table.rows[0] == ("gru", "a::Maze", "1,000", "3", "0.75", "0.125", "0", "2", "1.0 steps")
     assert table.rows[1][-1] == table.rows[1][5] == "no carry"

@@ -47,6 +47,12 @@ def test_it_is_tested_on_other_rows_than_it_was_fitted_to() -> None:
     assert np.abs(found.scores - 0.5).max() < 0.15, "with more numbers than steps, everything can be fitted"
 
 
+def test_wide_observations_are_read_at_some_places() -> None:
+    pictures = np.broadcast_to(np.arange(600, dtype=np.float32), (2, 3, 600))
+    targets = observation_targets(Box(0.0, 600.0, (600,)), pictures)
+    np.testing.assert_array_equal(targets.vectors[0, 0], np.arange(0, 600, 3))
+
+
 def test_one_row_is_refused() -> None:
     with pytest.raises(ValueError, match=r"vectors \(1 row\) need a row to fit and another one to test"):
         linear_readout(np.zeros((1, 4, 2)), observation_targets(Discrete(2), np.zeros((1, 4), int)), DONE[:1], 1)
