@@ -315,6 +315,19 @@ def test_the_page_of_the_laboratory_declares_grids(tmp_path: Path) -> None:
     assert [setting.name for setting in namespace["grid"].settings] == ["mlp", "gru"]
 
 
+def test_the_page_of_audits_runs() -> None:
+    from memorax.laboratory.audit import AuditConfig, parse_tasks
+
+    page = (ROOT / "docs" / "audit.md").read_text()
+    namespace: dict = {}
+    for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(snippet, namespace)
+    (command,) = re.findall(r"^memorax audit (memory::.*)$", page, flags=re.MULTILINE)
+    assert [task.options for task in parse_tasks(command.split())] == [{"length": 5}, {}, {"mask_observation": (0, 2)}]
+    assert f"{AuditConfig.evaluation_steps:,} steps" in page and f"`--margin {AuditConfig.margin}`" in page
+    assert f"{AuditConfig.total_steps:,} steps each" in page
+
+
 def test_the_readme_names_every_command() -> None:
     from memorax.cli import COMMANDS
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "export": "write the policy of a run to a folder that acts without the code that trained it",
     "push": "share the policy of a run on the Hugging Face Hub",
     "benchmark": "train a grid of settings, side by side; the same command goes on with it",
+    "audit": "find out whether tasks need memory: agents with and without one, compared",
     "sweep": "search for the hyperparameters with the best return",
     "list": "show environments, algorithms, torsos, loggers and presets",
     "demo": "train with and without memory, and draw both curves",

@@ -86,7 +86,7 @@ def _run(
     if made is None:
         return GridReport()
     folder = Path("runs") / grid.name if folder is None else folder
-    with _progress_shown() as tell:
+    with progress_shown() as tell:
         report = run_grid(grid, folder, made, tell)
     print(f"{len(report.completed)} settings trained, {len(report.skipped)} complete before: {folder}")
     for setting, message in report.failed:
@@ -104,7 +104,7 @@ def describe(grid: Grid) -> list[str]:
 
 
 @contextmanager
-def _progress_shown() -> Iterator[Callable[[scheduling.Progress], None]]:
+def progress_shown() -> Iterator[Callable[[scheduling.Progress], None]]:
     """A bar with what is done and the time left; where the output is no terminal, only a line for each event."""
     console = Console(soft_wrap=True)
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}")

@@ -16,7 +16,7 @@ from memorax.evaluation.scores import score_runs
 from memorax.evaluation.statistics import RESAMPLES
 from memorax.laboratory.outcome import OUTCOME_FILE
 
-MARKDOWN_FILE, WEBPAGE_FILE, PICTURES_FOLDER = "report.md", "report.html", "pictures"
+PICTURES_FOLDER = "pictures"
 
 
 def write_report(
@@ -82,7 +82,7 @@ def write_report(
         *how_runs_were_made(runs, groups),
         *notes(runs, groups, scores, silent),
     ]
-    return _write(Path(output), blocks)
+    return write_pages(Path(output), "report", "Memorax report", blocks)
 
 
 def reported_metric(tables: Sequence[Mapping[str, np.ndarray]]) -> str:
@@ -100,13 +100,18 @@ def _ended_at_once(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (CONFIG_FILE, OUTCOME_FILE)) and not has_metrics(folder)
 
 
-def _write(output: Path, blocks: Sequence[Block]) -> Path:
+def write_pages(output: Path, name: str, title: str, blocks: Sequence[Block]) -> Path:
+    """Write blocks as `NAME.md`, with pictures in a folder beside it, and as `NAME.html`, one file with everything.
+
+    Returns:
+        The path of the HTML page.
+    """
     pictures = output / PICTURES_FOLDER
     pictures.mkdir(parents=True, exist_ok=True)
     for block in blocks:
         if isinstance(block, Picture):
             (pictures / f"{block.name}.svg").write_text(block.svg, encoding="utf-8")
-    (output / MARKDOWN_FILE).write_text(markdown(blocks, PICTURES_FOLDER), encoding="utf-8")
-    page = output / WEBPAGE_FILE
-    page.write_text(webpage("Memorax report", blocks), encoding="utf-8")
+    (output / f"{name}.md").write_text(markdown(blocks, PICTURES_FOLDER), encoding="utf-8")
+    page = output / f"{name}.html"
+    page.write_text(webpage(title, blocks), encoding="utf-8")
     return page

@@ -57,6 +57,34 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+def difference_interval(values: np.ndarray, others: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Difference of the means of two groups of seeds and its confidence interval by Welch's t.
+
+    The groups need not vary alike. Degrees of freedom are those of Welch, "The Generalization of 'Student's' Problem
+    when Several Different Population Variances are Involved", 1947. Where no seed differs from its group, the interval
+    has no width.
+
+    Args:
+        values: `[seeds]`.
+        others: `[other seeds]`.
+        confidence: probability with which the interval covers the difference.
+
+    Returns:
+        Scalars: mean of `values` minus mean of `others`; `low` and `high` are NaN where a group has a single seed.
+    """
+    groups = [np.asarray(group, np.float64) for group in (values, others)]
+    difference = groups[0].mean() - groups[1].mean()
+    if min(len(group) for group in groups) < 2:
+        return Interval(difference, np.full((), np.nan), np.full((), np.nan))
+    variances = np.array([group.var(ddof=1) / len(group) for group in groups])
+    total = variances.sum()
+    if total == 0:
+        return Interval(difference, difference, difference)
+    freedom = total**2 / (variances**2 / [len(group) - 1 for group in groups]).sum()
+    half = stdtrit(freedom, 0.5 + confidence / 2) * np.sqrt(total)
+    return Interval(difference, difference - half, difference + half)
+
+
 class Estimate(NamedTuple):
     """A statistic and its confidence interval, arrays of one shape; `low` and `high` are NaN where there is none."""
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from memorax.networks.network import Network, unroll_step
+from memorax.environments.spaces import Discrete, MultiDiscrete, Space
+from memorax.networks.network import Network, action_mask, unroll_step
 from memorax.rollout import Policy
 from memorax.types import Array, Carry, Key, PyTree, Timestep
 
@@ -88,3 +90,31 @@ def epsilon_ladder(num_envs: int, base: Array | float = 0.4, exponent: float = 7
     count = jnp.asarray(num_envs)
     rung = jnp.where(count > 1, jnp.arange(num_envs) / jnp.maximum(count - 1, 1), 0.5)
     return base ** (1 + exponent * rung)
+
+
+def random_actions(key: Key, space: Space, observation: PyTree, batch_size: int) -> PyTree:
+    """Draw actions uniformly among those that observations allow.
+
+    Args:
+        key: random key.
+        space: the space of one action.
+        observation: observations `[B, ...]`, whose `action_mask`, where there is one, says what is allowed.
+        batch_size: `B`.
+
+    Returns:
+        Actions `[B, ...]`.
+    """
+    keys, mask = jax.random.split(key, batch_size), action_mask(observation)
+    if mask is None or not isinstance(space, Discrete | MultiDiscrete):
+        return jax.vmap(space.sample)(keys)
+    sizes = (space.n,) if isinstance(space, Discrete) else tuple(space.nvec)
+
+    def sample(key: Key, mask: Array) -> Array:
+        parts = jnp.split(mask, np.cumsum(sizes)[:-1])
+        # A choice of which nothing is legal is free.
+        logits = [jnp.where(part | ~part.any(), 0.0, -jnp.inf) for part in parts]
+        keys = jax.random.split(key, len(parts))
+        choices = [jax.random.categorical(k, x) for k, x in zip(keys, logits, strict=True)]
+        return jnp.stack(choices).reshape(space.shape).astype(space.dtype)
+
+    return jax.vmap(sample)(keys, mask)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.environment import Environment, VectorEnvironment
-from memorax.environments.spaces import Discrete, MultiDiscrete, Space
-from memorax.networks.network import action_mask
+from memorax.learning.exploration import random_actions
 from memorax.testing.assertions import equal, require, same, same_shapes
-from memorax.types import Array, Key, PyTree
+from memorax.types import Array, PyTree
 
 NUM_STARTS = 16
 """Batches of first observations that are drawn to see what first observations are like; fewer on the host."""
@@ -55,7 +53,7 @@ def check_environment(env: Environment, env_params: PyTree, num_steps: int = 200
     def step(carry: tuple[PyTree, PyTree], key: Array) -> tuple[tuple[PyTree, PyTree], tuple[Steps, Array]]:
         observation, state = carry
         action_key, step_key = jax.random.split(key)
-        action = _legal_actions(action_key, action_space, observation, batch_size)
+        action = random_actions(action_key, action_space, observation, batch_size)
         observation, state, reward, terminated, truncated, info = environments.step(step_key, state, action, env_params)
         steps = Steps(observation, info["final_observation"], reward, terminated, truncated)
         return (observation, state), (steps, contains(observation) & contains(steps.final_observation))
@@ -85,24 +83,6 @@ def check_environment(env: Environment, env_params: PyTree, num_steps: int = 200
     starts = _starts(environments, env_params)
     _check_ends(env, steps, starts, num_steps)
     _check_batch(env, num_envs, (first, steps), play(jax.random.key(1))[::3][:2], starts)
-
-
-def _legal_actions(key: Key, space: Space, observation: PyTree, batch_size: int) -> PyTree:
-    """Random actions `[B, ...]`, of those that the observations allow."""
-    keys, mask = jax.random.split(key, batch_size), action_mask(observation)
-    if mask is None or not isinstance(space, Discrete | MultiDiscrete):
-        return jax.vmap(space.sample)(keys)
-    sizes = (space.n,) if isinstance(space, Discrete) else tuple(space.nvec)
-
-    def sample(key: Key, mask: Array) -> Array:
-        parts = jnp.split(mask, np.cumsum(sizes)[:-1])
-        # A choice of which nothing is legal is free.
-        logits = [jnp.where(part | ~part.any(), 0.0, -jnp.inf) for part in parts]
-        keys = jax.random.split(key, len(parts))
-        choices = [jax.random.categorical(k, x) for k, x in zip(keys, logits, strict=True)]
-        return jnp.stack(choices).reshape(space.shape).astype(space.dtype)
-
-    return jax.vmap(sample)(keys, mask)
 
 
 def _starts(environments: VectorEnvironment, env_params: PyTree) -> PyTree:

@@ -7,6 +7,7 @@ from scipy import stats
 from memorax.evaluation import mean_interval
 from memorax.evaluation.statistics import (
     bootstrap_improvement,
+    difference_interval,
     interquartile_mean,
     mean_score,
     median_score,
@@ -37,6 +38,16 @@ def test_seeds_without_a_value_do_not_count() -> None:
     np.testing.assert_array_equal(mean, [2.0, 1.0, nan])
     np.testing.assert_array_equal(np.isnan(low), [False, True, True])
     np.testing.assert_array_equal(np.isnan(high), [False, True, True])
+
+
+def test_the_interval_of_a_difference_equals_welch_s() -> None:
+    rng = np.random.default_rng(2)
+    values, others = rng.normal(1.0, 3.0, 5), rng.normal(0.0, 0.5, 8)
+    found = difference_interval(values, others, 0.9)
+    expected = stats.ttest_ind(values, others, equal_var=False).confidence_interval(0.9)
+    np.testing.assert_allclose(found, [values.mean() - others.mean(), expected.low, expected.high])
+    assert difference_interval(np.ones(3), np.zeros(2)) == (1, 1, 1)
+    assert np.isnan(difference_interval(np.ones(1), np.zeros(2)).low)
 
 
 def test_the_interquartile_mean_is_that_of_the_middle_half_of_all_runs() -> None:
