@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from memorax.training.options import Switch
+
 OTHER_NAMES: Mapping[str, str] = {
     "algo": "algorithm",
     "batch-size": "num-minibatches",
@@ -73,7 +75,8 @@ def readable(hint: Any, default: Any, name: str) -> Any:
     """The type of an option whose help says no more than is to be known.
 
     An option without a value says in its description what happens then, and so it shows neither None as its default nor
-    as a choice. An argument without a flag is shown by its name.
+    as a choice; a switch is off unless it is given. An argument without a flag is shown by its name, in brackets where
+    it may be left out.
 
     Args:
         hint: the type.
@@ -84,11 +87,15 @@ def readable(hint: Any, default: Any, name: str) -> Any:
     if any(hasattr(part, "help_behavior_hint") for part in metadata):
         return hint  # it has its own
     if tyro.conf.Positional in metadata:
-        return Annotated[hint, tyro.conf.arg(metavar=name.upper())]
+        if typing.get_origin(typing.get_args(hint)[0]) is tuple:
+            return Annotated[hint, tyro.conf.arg(metavar=f"{name.upper()} ...", help_behavior_hint="")]
+        if default is inspect.Parameter.empty:
+            return Annotated[hint, tyro.conf.arg(metavar=name.upper())]
+        return Annotated[hint, tyro.conf.arg(metavar=f"[{name.upper()}]", help_behavior_hint="")]
     if default is None:
         kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
         return Annotated[hint, tyro.conf.arg(metavar=_metavar(kinds[0]), help_behavior_hint="")]
-    if default in ((), {}):
+    if default in ((), {}) or hint == Switch:
         return Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
     return hint
 

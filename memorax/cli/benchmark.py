@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,12 +78,13 @@ def _run(
     if match or dry_run:
         # Only shapes are computed here: the memory of GPUs is for the runs.
         jax.config.update("jax_platforms", "cpu")
+        print(f"counting the parameters of {len(grid.settings)} settings", file=sys.stderr, flush=True)
     if match:
         grid = match_parameters(grid)
     elif dry_run:
         grid = count_all(grid)
     if match or dry_run:
-        print("\n".join(describe(grid)))
+        print("\n".join(describe(grid)), flush=True)
     if made is None:
         return GridReport()
     folder = Path("runs") / grid.name if folder is None else folder

@@ -31,8 +31,8 @@ def main(arguments: list[str]) -> int:
     def command(kind: tyro.conf.Positional[str] = "all", name: tyro.conf.Positional[str] = "") -> None:
         """Show what there is to choose from.
 
-        `memorax list` is an overview; `memorax list environments popgym` shows the ids of one suite, and
-        `memorax list torsos` counts the parameters of each and shows its options.
+        Without a kind it is an overview. `memorax list environments popgym` shows the ids of one suite, `memorax list
+        torsos` counts the parameters of each and shows its options.
 
         Args:
             kind: What to list: environments, wrappers, algorithms, torsos, optimizers, loggers or presets. Default:

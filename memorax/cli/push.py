@@ -23,7 +23,8 @@ def main(arguments: list[str]) -> int:
     ) -> None:
         """Share the policy of a run on the Hugging Face Hub, as `memorax export` writes it, with a page about it.
 
-        `memorax.load_policy("hub:OWNER/NAME")` loads it. MEMORAX_HUB names a directory to use in place of the Hub.
+        What was shared is loaded by `memorax.load_policy("hub:OWNER/NAME")`. MEMORAX_HUB names a directory to use in
+        place of the Hub.
 
         Args:
             run: Folder of the run.

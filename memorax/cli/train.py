@@ -38,6 +38,8 @@ Attributes:
 
 PROCESSES = {"coordinator": str, "num_processes": int, "process_id": int}
 
+PRESET = Annotated[str | None, tyro.conf.arg(metavar="[NAME]", help_behavior_hint="")]
+
 ANY_PRESET = "ANY"
 """The value of `--preset` where a name is left out."""
 
@@ -85,7 +87,8 @@ def parse(arguments: list[str]) -> Command:
     _check_options(arguments, algorithm, config_class)
     hyperparameters = unchecked(config_class)
     # The names are titles of the help.
-    settings = unchecked(TrainConfig, hyperparameters=Annotated[hyperparameters, tyro.conf.arg(name=algorithm)])
+    described = tyro.conf.arg(name=algorithm, help=f"Hyperparameters of {algorithm}.")
+    settings = unchecked(TrainConfig, hyperparameters=Annotated[hyperparameters, described])
     chosen = vars(base.hyperparameters) if type(base.hyperparameters) is config_class else {}
     defaults = settings(**{**vars(base), "hyperparameters": hyperparameters(**chosen), "algorithm": algorithm})
     command = dataclasses.make_dataclass(
@@ -97,9 +100,9 @@ def parse(arguments: list[str]) -> Command:
                 Annotated[Path | None, tyro.conf.arg(name="config", metavar="PATH", help_behavior_hint="")],
                 None,
             ),
-            ("preset", readable(str | None, None, "preset"), None),
+            ("preset", PRESET, None),
             ("folder", readable(Path | None, None, "folder"), None),
-            ("debug", Switch, False),
+            ("debug", readable(Switch, False, "debug"), False),
             *((name, readable(kind | None, None, name), None) for name, kind in PROCESSES.items()),
         ],
         namespace={"__doc__": COMMAND},

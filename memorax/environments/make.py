@@ -71,6 +71,8 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
         ImportError: if the suite's packages are not installed (naming the command that installs them).
     """
     wrappers = {keyword: kwargs.pop(keyword) for keyword in WRAPPERS if keyword in kwargs}
+    if is_own(id) and id.partition(":")[0] in SUITES:
+        raise ValueError(f"environment {id!r} must be 'suite::Id', with two colons: {id.replace(':', '::')!r}")
     env, env_params = _make_own(id, kwargs) if is_own(id) else _make_of_suite(id, kwargs)
     return wrapped(env, wrappers), env_params
 

@@ -38,7 +38,8 @@ def load_preset(name: str) -> TrainConfig:
         ValueError: if there is no preset of this name.
     """
     if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}{suggest(name, PRESETS)}; `memorax list presets` shows them")
+        close = suggest(name, PRESETS) or ": `memorax list presets` shows those there are"
+        raise ValueError(f"unknown preset {name!r}{close}")
     return PRESETS[name].config
 
 
@@ -64,7 +65,7 @@ def find_preset(environment: str, algorithm: str | None = None, torso: str | Non
         return found[0]
     what = ", ".join(f"{setting} {value}" for setting, value in wanted.items())
     if found:
-        raise ValueError(f"preset must name one of several for {what}: {', '.join(found)}")
+        raise ValueError(f"there are several presets for {what}: name one of {', '.join(found)}")
     of_environment = [name for name, preset in PRESETS.items() if preset.config.environment == environment]
     others = f"for this environment there are {', '.join(of_environment)}" if of_environment else ""
     raise ValueError(f"there is no preset for {what}: {others or '`memorax list presets` shows those there are'}")

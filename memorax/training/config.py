@@ -294,9 +294,11 @@ def _check_fields(settings: Mapping[str, Any], config_class: type, origin: str) 
     known = [field.name for field in dataclasses.fields(config_class)]
     for name in settings:
         if name not in known:
+            close = suggest(name, known)
+            remedy = "a hyperparameter of the algorithm stands under hyperparameters, and a config.json is read by the "
+            remedy += "version of memorax that wrote it"
             raise ValueError(
-                f"{origin} has an unknown setting of {config_class.__name__}: {name}{suggest(name, known)}. "
-                "Use the version of memorax that wrote it"
+                f"{origin} has an unknown setting of {config_class.__name__}: {name}{close or f'; {remedy}'}"
             )
 
 

@@ -113,6 +113,7 @@ def test_trains_resumes_evaluates_plots_and_renders(
         (["train", "--torso", "gruu"], "unknown torso 'gruu': did you mean 'gru'?"),
         (["train", "--environment", "popgym::RepeatPreviousEsay"], "did you mean 'popgym::RepeatPreviousEasy'"),
         (["train", "--environment", "nowhere::CartPole"], "unknown suite 'nowhere'"),
+        (["train", "--environment", "memory:TMaze"], "must be 'suite::Id', with two colons: 'memory::TMaze'"),
         (["train", "--total-steps", "-5"], "total_steps (-5) must be"),
         (["train", "--num-seeds", "0"], "num_seeds (0) must be"),
         (["train", "--num-envs", "6"], "num_envs (6) must be divisible by num_minibatches (4)"),
@@ -250,7 +251,10 @@ def test_the_help_of_a_command_reads_well(command: str, capsys: pytest.CaptureFi
         main([command, "--help"])
     assert raised.value.code == 0
     shown = capsys.readouterr().out
-    assert "default: None" not in shown and "{None}" not in shown
+    assert not [
+        text for text in ("default: None", "{None}", "default: )", "Off (", "config's defaults") if text in shown
+    ]
+    assert "(default: False)" not in shown or "--no-" in shown, "a switch is off unless it is given"
     words = " ".join(shown.replace("│", " ").split())
     assert f"usage: memorax {command}" in words
     assert "Folder" in words or command == "list"

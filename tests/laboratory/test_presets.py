@@ -46,7 +46,9 @@ def test_it_is_found_by_its_name_or_its_task() -> None:
     changed = parse(["--environment", "memory::TMaze", "--algorithm=ppo", "--gamma", "0.9", "--preset"]).config
     assert changed == dataclasses.replace(maze, hyperparameters=dataclasses.replace(maze.hyperparameters, gamma=0.9))
     assert load_preset(find_preset("popgym::RepeatPreviousEasy", torso="lru")).algorithm == "r2d2"
-    with pytest.raises(ValueError, match=r"one of several for environment memory::TMaze: ppo_gru_tmaze, dqn_gru_tmaze"):
+    with pytest.raises(
+        ValueError, match=r"several presets for environment memory::TMaze: name one of ppo_gru_tmaze, dqn_gru_tmaze"
+    ):
         find_preset("memory::TMaze")
     with pytest.raises(ValueError, match=r"no preset for environment memory::TMaze, torso lru: .*there are ppo_gru_"):
         find_preset("memory::TMaze", torso="lru")
