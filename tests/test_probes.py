@@ -74,7 +74,7 @@ SETTINGS: dict[str, Settings] = {
             num_updates=4,
             learning_starts=500,
             target_update_period=50,
-            sequence_length=16,
+            sequence_length=8,
             exploration_steps=10_000,
         ),
         optax.adam(2e-3),

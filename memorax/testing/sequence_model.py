@@ -27,7 +27,7 @@ def check_sequence_model(
     model: nn.Module,
     features: int,
     batch_size: int = 3,
-    num_steps: int = 24,
+    num_steps: int = 23,
     seed: int = 0,
     tolerance: float = 1e-5,
 ) -> None:
@@ -38,7 +38,8 @@ def check_sequence_model(
             `initialize_carry(key, (B, F))`.
         features: F.
         batch_size: B of the check.
-        num_steps: T of the check; one episode is 40 times as long.
+        num_steps: T of the check; one episode is 40 times as long. A prime number is no multiple of the chunks that a
+            model may compute in.
         seed: random seed of the inputs and of `done`.
         tolerance: largest difference allowed in float32, as a fraction of an array's largest magnitude (`check_close`).
 
@@ -55,23 +56,21 @@ def check_sequence_model(
     # A carry with a history, as between two rollouts.
     history, _ = run(params, inputs[:, ::-1], jnp.zeros_like(done), first)
     same_shapes("a torso keeps the shapes and types of its carry", first, history)
-    _check_chunks(run, params, inputs, done, history, tolerance)
+    _check_steps(run, params, inputs, done, history, tolerance)
     _check_leaks(run, params, inputs, done, first, history)
     _check_long_episode(run, params, keys[4], inputs, first, tolerance)
     _check_gradient(model, params, inputs, done, first, history)
 
 
-def _check_chunks(run: Run, params: PyTree, inputs: Array, done: Array, carry: PyTree, tolerance: float) -> None:
-    """The whole sequence, chunks of it and single steps agree."""
+def _check_steps(run: Run, params: PyTree, inputs: Array, done: Array, carry: PyTree, tolerance: float) -> None:
+    """The whole sequence and single steps agree; chunks are checked along a long episode."""
     batch_size, num_steps = done.shape
     after, outputs = run(params, inputs, done, carry)
     require(outputs.shape[:2] == (batch_size, num_steps), f"outputs are [B, T, D], not {outputs.shape}")
     all_finite("outputs are finite", outputs)
-    for chunk in (1, num_steps - 1):
-        chunk_carry, pieces = _in_chunks(run, params, inputs, done, carry, chunk)
-        name = f"chunks of {chunk} steps equal the whole sequence"
-        close(f"{name} (outputs)", pieces, outputs, tolerance)
-        close(f"{name} (final carry)", chunk_carry, after, tolerance)
+    step_carry, steps = _in_chunks(run, params, inputs, done, carry, 1)
+    close("single steps equal the whole sequence (outputs)", steps, outputs, tolerance)
+    close("single steps equal the whole sequence (final carry)", step_carry, after, tolerance)
 
 
 def _in_chunks(run: Run, params: PyTree, inputs: Array, done: Array, carry: PyTree, chunk: int) -> tuple[PyTree, Array]:

@@ -115,14 +115,14 @@ WRONG = {
     ResetsByMultiplying: "nothing before a done changes what follows, be it NaN",
     ResetsToSomethingElse: "a reset gives the initial carry",
     ChangesTheTypeOfItsCarry: "a torso keeps the shapes and types of its carry",
-    ForgetsBetweenCalls: "chunks of 1 steps equal the whole sequence",
-    LooksAhead: "chunks of 1 steps equal the whole sequence",
+    ForgetsBetweenCalls: "single steps equal the whole sequence",
+    LooksAhead: "single steps equal the whole sequence",
     MixesTheBatch: "no row of a batch changes another",
     LearnsNothingOfThePast: "the gradient by the parameters is that of the outputs, through time",
-    Overflows: "after 960 steps of one episode outputs and carry are finite",
-    StopsAtStepThirty: "after 960 steps of one episode an input is still seen",
-    ForgetsFromStepThirty: "after 960 steps of one episode an input is still remembered",
-    KeepsItsCountAtStepThirty: "after 960 steps of one episode a reset gives the initial carry",
+    Overflows: "after 920 steps of one episode outputs and carry are finite",
+    StopsAtStepThirty: "after 920 steps of one episode an input is still seen",
+    ForgetsFromStepThirty: "after 920 steps of one episode an input is still remembered",
+    KeepsItsCountAtStepThirty: "after 920 steps of one episode a reset gives the initial carry",
 }
 
 

@@ -110,11 +110,13 @@ def test_torsos_learn_in_real_time_on_request(name: str) -> None:
     plain, online = TORSOS[name](FEATURES), TORSOS[name](FEATURES, rtrl=True)
     inputs, done = jax.random.normal(jax.random.key(0), (2, 5, FEATURES)), jnp.zeros((2, 5), bool)
     carries = [torso.initialize_carry(jax.random.key(1), (2, FEATURES)) for torso in (plain, online)]
-    (_, outputs), variables = plain.init_with_output(jax.random.key(2), inputs, done, carries[0])
-    (carry, online_outputs), _ = online.init_with_output(jax.random.key(2), inputs, done, carries[1])
+    # Compiled whole: one operation after another, as Flax runs them, is a program for each of them.
+    (_, outputs), variables = jax.jit(plain.init_with_output)(jax.random.key(2), inputs, done, carries[0])
+    (carry, online_outputs), _ = jax.jit(online.init_with_output)(jax.random.key(2), inputs, done, carries[1])
     assert outputs.shape == online_outputs.shape
     assert sum(x.size for x in jax.tree.leaves(carry)) > 4 * sum(x.size for x in jax.tree.leaves(carries[0]))
-    moved = online.apply(_renamed(variables, online, inputs, done, carries[1]), inputs, done, carries[1])[1]
+    renamed = _renamed(variables, online, inputs, done, carries[1])
+    moved = jax.jit(online.apply)(renamed, inputs, done, carries[1])[1]
     np.testing.assert_allclose(moved, outputs, rtol=1e-4, atol=1e-5)
 
 
