@@ -86,9 +86,20 @@ benchmark: $(VENV)/installed-dev  ## Measure training speed for every torso.
 drill: $(VENV)/installed-dev  ## Kill runs, damage checkpoints, fill disks: is every run resumed bit for bit?
 	$(RUN) benchmarks.drill
 
+.venv-release/installed: Makefile
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	touch $@
+
+release: .venv-release/installed  ## Build the wheel and the source archive in dist/, install each and try it.
+	rm -rf build dist
+	.venv-release/bin/python -m build --outdir dist
+	.venv-release/bin/python -m twine check --strict dist/*
+	.venv-release/bin/python tests/release.py dist $(SMOKE_TESTS)
+
 lock: $(VENV)/installed-dev  ## Resolve the versions everyone installs.
 	$(RUN) pip install --quiet uv
 	$(RUN) uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:  ## Remove the virtual environment and caches.
-	rm -rf $(VENV) .venv-newest .venv-environments .venv-loggers .venv-parity .venv-docs .jax_cache docs/_build .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .venv-newest .venv-environments .venv-loggers .venv-parity .venv-docs .venv-release .jax_cache docs/_build build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -90,9 +90,9 @@ def add_examples(app: Any, page: str, source: list[str]) -> None:
     if page != "examples":
         return
     for path in sorted((Path(app.srcdir).parent / "examples").glob("*.py")):
-        docstring = ast.get_docstring(ast.parse(path.read_text())) or path.stem
-        title = re.split(r"[.:](?:\s|$)", docstring, maxsplit=1)[0].replace("\n", " ")
-        source[0] += f"\n## {title}\n\n```{{literalinclude}} ../examples/{path.name}\n:language: python\n```\n"
+        docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+        code = f"```{{literalinclude}} ../examples/{path.name}\n:language: python\n```"
+        source[0] += f"\n## {path.stem}\n\n{docstring.partition(chr(10))[0]}\n\n{code}\n"
 
 
 def setup(app: Any) -> None:

@@ -63,6 +63,16 @@ def test_the_snippet_of_devices_says_what_train_takes(monkeypatch: pytest.Monkey
     assert [call.arguments.get("devices") for call in calls] == [None, 2]
 
 
+def test_commands_that_train_can_be_read() -> None:
+    from memorax.cli.train import parse
+
+    pages = ("algorithms.md", "gallery.md", "memory_tasks.md", "scaling.md", "start_here.md")
+    text = "".join((ROOT / "docs" / page).read_text() for page in pages)
+    commands = re.findall(r"^(?:srun .*)?memorax train ((?!.*--help)[^#\n]*)", text, flags=re.MULTILINE)
+    assert len(commands) > 10
+    assert [parse(command.split()).config.total_steps > 0 for command in commands] == [True] * len(commands)
+
+
 def test_a_logger_of_ones_own_writes_what_it_is_told(tmp_path: Path) -> None:
     from memorax.loggers import RunDescription
 
@@ -102,6 +112,13 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
         if not there.exists() or (anchor and anchor not in anchors_of(there)):
             dead.append(target)
     assert dead == []
+
+
+@pytest.mark.parametrize("page", ["CHANGELOG.md", "CONTRIBUTING.md"])
+def test_pages_that_the_site_includes_link_to_its_pages_only(page: str) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text())
+    assert targets
+    assert [target for target in targets if not re.match(r"docs/\w+\.md|[a-z]+:", target)] == []
 
 
 def load(path: Path) -> types.ModuleType:
