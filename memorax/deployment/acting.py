@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.algorithms.algorithm import Algorithm
-from memorax.deployment.program import Arrays, Program
+from memorax.deployment.program import Arrays, Program, Step
 from memorax.environments.environment import Environment
 from memorax.environments.interface import Interface, describe_interface
 from memorax.environments.make import wrapped
@@ -96,15 +96,12 @@ class Acting:
         observation: PyTree,
         carry: Arrays,
         done: Array,
-        previous_action: Array | None,
-        previous_reward: Array | None,
-        key: Key | None,
+        reward: Array,
+        key: Key | None = None,
     ) -> tuple[PyTree, Arrays]:
-        """See `Program.step`."""
-        rows = done.shape[0]
+        """See `memorax.deployment.program.Step`; greedy without a key."""
+        rows, previous_action = done.shape[0], carry["previous_action"]
         space = self.interface.chosen_space
-        previous_action = carry["previous_action"] if previous_action is None else previous_action
-        reward = jnp.zeros((rows,), jnp.float32) if previous_reward is None else previous_reward
         arrived = Arrived(observation, reward, done)
         memory = self._memory(params, carry)
         wrappers = self._wrappers.vectorize(rows // self.interface.num_agents).frozen(memory)
@@ -208,20 +205,11 @@ class AgentProgram(Program):
 
     acting: Acting
 
-    def step(
-        self,
-        params: Arrays,
-        observation: PyTree,
-        carry: Arrays,
-        done: Array,
-        previous_action: Array | None = None,
-        previous_reward: Array | None = None,
-        key: Key | None = None,
-    ) -> tuple[PyTree, Arrays]:
-        return self._compiled(params, observation, carry, done, previous_action, previous_reward, key)
+    def compiled(self, sampling: bool) -> Step:
+        return self._compiled
 
     @functools.cached_property
-    def _compiled(self) -> Callable[..., Any]:
+    def _compiled(self) -> Step:
         return jax.jit(self.acting.step)
 
 

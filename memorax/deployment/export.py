@@ -29,7 +29,7 @@ from memorax.deployment.onnx_graph import OPSET
 from memorax.deployment.policy import Policy
 from memorax.deployment.program import Arrays
 from memorax.environments.space_json import space_to_json
-from memorax.types import Array, PyTree
+from memorax.types import PyTree
 from memorax.version import __version__
 
 if TYPE_CHECKING:
@@ -92,20 +92,15 @@ def serialized_program(program: AgentProgram, sampling: bool) -> bytearray:
     """
     export = require("jax.export")
 
-    def greedy(params: Arrays, observation: PyTree, carry: Arrays, done: Array, reward: Array) -> tuple[PyTree, Arrays]:
-        return program.acting.step(params, observation, carry, done, None, reward, None)
-
-    def sample(
-        params: Arrays, observation: PyTree, carry: Arrays, done: Array, reward: Array, key_data: Array
-    ) -> tuple[PyTree, Arrays]:
+    def sample(params: Arrays, observation: PyTree, carry: Arrays, done: Any, reward: Any, key_data: Any) -> Any:
         key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
-        return program.acting.step(params, observation, carry, done, None, reward, key)
+        return program.acting.step(params, observation, carry, done, reward, key)
 
     (environments,) = export.symbolic_shape("environments")
     arguments = program.step_shapes(environments * program.num_agents)
     if sampling:
         arguments = (*arguments, jax.ShapeDtypeStruct((KEY_WORDS,), jnp.uint32))
-    exported = export.export(jax.jit(sample if sampling else greedy), platforms=PLATFORMS)(*arguments)
+    exported = export.export(jax.jit(sample if sampling else program.acting.step), platforms=PLATFORMS)(*arguments)
     return exported.serialize()
 
 

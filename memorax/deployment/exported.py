@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from memorax.deployment.manifest import CARRY_FILE, PARAMS_FILE, PROGRAM_FILES, read_manifest
-from memorax.deployment.program import Arrays, Program
+from memorax.deployment.program import Program, Step
 from memorax.environments.space_json import space_from_json
 from memorax.installation import install_command
-from memorax.types import Array, Key, PyTree
 
 KEY_WORDS = 2
 """Words of 32 bits in a key of the random numbers that exported programs draw, `threefry2x32`."""
@@ -33,34 +30,19 @@ class ExportedProgram(Program):
 
     folder: Path
 
-    def step(
-        self,
-        params: Arrays,
-        observation: PyTree,
-        carry: Arrays,
-        done: Array,
-        previous_action: Array | None = None,
-        previous_reward: Array | None = None,
-        key: Key | None = None,
-    ) -> tuple[PyTree, Arrays]:
-        if previous_action is not None:
-            carry = {**carry, "previous_action": jnp.asarray(previous_action, carry["previous_action"].dtype)}
-        if previous_reward is None:
-            previous_reward = jnp.zeros(jnp.shape(done), jnp.float32)
-        arguments = (params, observation, carry, done, previous_reward)
-        if key is None:
-            return self._greedy(*arguments)
-        return self._sampling(*arguments, jax.random.key_data(key)[:KEY_WORDS])
+    def compiled(self, sampling: bool) -> Step:
+        return self._sampling if sampling else self._greedy
 
     @functools.cached_property
-    def _greedy(self) -> Callable[..., Any]:
-        return self._compiled("greedy")
+    def _greedy(self) -> Step:
+        return self._loaded("greedy")
 
     @functools.cached_property
-    def _sampling(self) -> Callable[..., Any]:
-        return self._compiled("sampling")
+    def _sampling(self) -> Step:
+        sample = self._loaded("sampling")
+        return lambda *arguments: sample(*arguments[:-1], jax.random.key_data(arguments[-1])[:KEY_WORDS])
 
-    def _compiled(self, name: str) -> Callable[..., Any]:
+    def _loaded(self, name: str) -> Step:
         path = self.folder / PROGRAM_FILES[name]
         if not path.is_file():
             raise ValueError(f"{self.folder} holds no {path.name}: its manifest says why")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -36,9 +37,7 @@ def onnx_model(program: AgentProgram) -> Any:
     _, *shapes = program.step_shapes(rows)
     inputs = _inputs(*shapes)
 
-    def step(observation: PyTree, carry: Any, done: Any, reward: Any) -> Any:
-        return program.acting.step(program.params, observation, carry, done, None, reward, None)
-
+    step = functools.partial(program.acting.step, program.params)
     closed = jax.make_jaxpr(step)(*shapes)
     (action, carry), leaves = jax.eval_shape(step, *shapes), jax.tree.leaves(shapes)
     graph = Graph(Tensor("done"), program.num_agents)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.spaces import Dict, Space
@@ -15,6 +16,9 @@ from memorax.types import Array, Key, PyTree
 
 Arrays = dict[str, Array]
 """Arrays by name."""
+
+Step = Callable[..., tuple[PyTree, Arrays]]
+"""`(params, observation, carry, done, previous_reward) -> (action, carry)`; the carry holds the previous action."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,10 @@ class Program(abc.ABC):
     first_carry: Mapping[str, np.ndarray]
 
     @abc.abstractmethod
+    def compiled(self, sampling: bool) -> Step:
+        """The compiled step, which takes a random key last where it samples, and acts greedily where it does not."""
+
+    @final
     def step(
         self,
         params: Arrays,
@@ -63,11 +71,17 @@ class Program(abc.ABC):
         Returns:
             `(action, carry)`: the actions as the environment takes them, `[B, ...]`, and the carry for the next step.
         """
+        if previous_action is not None:
+            carry = {**carry, "previous_action": jnp.asarray(previous_action, carry["previous_action"].dtype)}
+        if previous_reward is None:
+            previous_reward = jnp.zeros(jnp.shape(done), jnp.float32)
+        arguments = (params, observation, carry, done, previous_reward)
+        return self.compiled(False)(*arguments) if key is None else self.compiled(True)(*arguments, key)
 
     def initial_carry(self, num_envs: int = 1) -> Arrays:
         """The carry before the first step in each of `num_envs` environments."""
         return {
-            name: jax.numpy.asarray(np.tile(rows, (num_envs, *[1] * (rows.ndim - 1))))
+            name: jnp.asarray(np.tile(rows, (num_envs, *[1] * (rows.ndim - 1))))
             for name, rows in self.first_carry.items()
         }
 

@@ -63,6 +63,12 @@ def _hash(numbers: jax.Array) -> list[jax.Array]:
     return [x, (x % jnp.uint32(7)).astype(jnp.int32)]
 
 
+def _by_rows(x: jax.Array) -> list[jax.Array]:
+    places = (10 * jnp.abs(x[:, :2])).astype(jnp.int32) % 4
+    taken = [(x, places, 1), (x.T[:, :, None], places.T[:, :, None], 0), (jnp.stack([x, -x], 1), places[:, None], 2)]
+    return [jnp.take_along_axis(values, indices, axis, mode="clip") for values, indices, axis in taken]
+
+
 X = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 TINY = np.float32([[1e-7, -1e-7, 0.0, 40.0]] * 2)
 Z = (X + 1j * X[::-1]).astype(np.complex64)
@@ -96,6 +102,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     ),
     "a hash": (lambda x: _hash(x[:, 0].astype(jnp.int32)), (X * 100,)),
     "rows of a table": (lambda x, w: w[jnp.argmax(x, 1)[:, None]], (X, W)),
+    "elements by rows": (_by_rows, (X,)),
     "one-hot": (lambda x: jax.nn.one_hot(jnp.argmax(x, 1), 4), (X,)),
     "number of rows": (lambda x: [jnp.arange(x.shape[0]), x / x.shape[0]], (X,)),
     "a loop": (

@@ -82,7 +82,7 @@ def _step(
     mask = jnp.where(slots <= positions, 0.0, -jnp.inf)[:, None, None, None]  # [B, 1, 1, 1, L]
     if bias is not None:
         ages = (positions - slots) % length
-        mask = mask + jnp.take_along_axis(bias, ages[:, None, None, None], axis=-1)
+        mask = mask + jnp.take_along_axis(bias, ages[:, None, None, None], axis=-1, mode="clip")
     return keys, values, _attend(queries, keys.astype(queries.dtype), values.astype(queries.dtype), mask)
 
 
