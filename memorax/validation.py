@@ -92,6 +92,13 @@ def require_not_negative(config: Any, *names: str) -> None:
             raise ValueError(f"{name} ({value}) must not be negative")
 
 
+def require_at_most(config: Any, name: str, limit: str) -> None:
+    """Raise a `ValueError` naming both fields if the first is greater than the second."""
+    value, largest = _concrete(config, name), _concrete(config, limit)
+    if value is not None and largest is not None and value > largest:
+        raise ValueError(f"{name} ({value}) must not exceed {limit} ({largest})")
+
+
 def require_one(config: Any, *names: str, why: str) -> None:
     """Raise a `ValueError` naming the first of the fields that is not 1, and `why` it has to be."""
     for name in names:

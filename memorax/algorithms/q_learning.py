@@ -21,7 +21,7 @@ from memorax.networks import heads
 from memorax.networks.network import Network, initialize
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Key, Metrics, PyTree, Trajectory
-from memorax.validation import require_fraction, require_not_negative, require_positive
+from memorax.validation import require_at_most, require_fraction, require_not_negative, require_positive
 
 LossOfTargets = Callable[[PyTree], tuple[Array, tuple[Metrics, tuple[Array, Any]]]]
 """A loss of a network's variables, with its metrics, the number of steps that have a target, and anything else."""
@@ -60,6 +60,7 @@ class ReplayConfig:
     def __post_init__(self) -> None:
         counts = ("num_envs", "num_steps", "n_steps", "num_updates", "target_update_period")
         require_positive(self, *counts, "buffer_size", "batch_size", "sequence_length")
+        require_at_most(self, "batch_size", "buffer_size")
         require_fraction(self, "gamma")
         require_not_negative(self, "learning_starts", "burn_in")
 

@@ -27,7 +27,7 @@ from memorax.networks import heads
 from memorax.networks.network import Network, apply_head, encode_with_losses, initialize
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Trajectory
-from memorax.validation import require_choice, require_fraction, require_not_negative, require_positive
+from memorax.validation import require_at_most, require_choice, require_fraction, require_not_negative, require_positive
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class SACConfig:
     carry: Literal["stored", "zeros", "recomputed"] = "stored"
 
     def __post_init__(self) -> None:
-        require_positive(self, "num_envs", "num_steps", "num_updates", "tau", "temperature")
+        counts = ("num_envs", "num_steps", "num_updates", "buffer_size", "batch_size", "sequence_length")
+        require_positive(self, *counts, "tau", "temperature")
+        require_at_most(self, "batch_size", "buffer_size")
         require_fraction(self, "gamma", "tau")
         require_not_negative(self, "learning_starts", "burn_in")
         require_choice(self, "carry", "stored", "zeros", "recomputed")

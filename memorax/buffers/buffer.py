@@ -196,7 +196,7 @@ def require_one_window(buffer: ReplayBuffer, sizes: Layout) -> None:
         raise ValueError(
             f"capacity ({buffer.capacity}) keeps {sizes.num_steps} steps of each of {sizes.num_envs} environments, "
             f"but one window takes {buffer.window} (burn_in + sequence_length + 1): it must be at least "
-            f"{chunks * sizes.period * sizes.num_envs}"
+            f"{chunks * sizes.period * sizes.num_envs} (buffer_size in an algorithm's settings)"
         )
     if buffer.sequence_length < sizes.stride:
         raise ValueError(

@@ -90,7 +90,7 @@ def init_storage(step: PyTree, carry: Carry, capacity: int, num_steps: int, peri
     if num_chunks * period < num_steps:
         raise ValueError(
             f"capacity ({capacity}) must be at least {num_envs * num_steps}, the steps added at a time: "
-            f"{num_steps} of each of {num_envs} environments"
+            f"{num_steps} of each of {num_envs} environments (buffer_size in an algorithm's settings)"
         )
 
     def repeat(x: Array) -> jax.ShapeDtypeStruct:

@@ -41,7 +41,12 @@ class Learner(struct.PyTreeNode):
         Args:
             variables: what the network's `init` returned: `{"params": ..., other collections}`.
             optimizer: turns gradients into updates.
+
+        Raises:
+            ValueError: if `optimizer` is no optimizer of Optax.
         """
+        if not isinstance(optimizer, optax.GradientTransformation | optax.MultiSteps):
+            raise ValueError(f"optimizer ({optimizer!r}) must be one of Optax, such as optax.adam(1e-3)")
         constants = dict(variables)
         params = {"params": constants.pop("params", {})}
         return cls(params, constants, optimizer.init(params))

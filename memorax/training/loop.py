@@ -329,6 +329,7 @@ class _Run:
             in_python = f"train(agent, ..., folder={str(self.folder)!r}, resume=True)"
             command = None if "hyperparameters" in self.record.config else in_python
             raise Interrupted(self.interruption.signal or signal.SIGTERM, self.folder, step, command)
+        self.watch.see_end(step)
         return self._result(key, state, step, rows)
 
     def _result(self, key: Key, state: PyTree, step: int, rows: list[Row]) -> TrainingResult:

@@ -23,7 +23,7 @@ GRACE_SECONDS = 30.0
 
 class Watch:
     """Warns once of each of: what is not finite, a frozen policy, episodes of one step, returns that never change or
-    never come, updates from nothing, and chunks that take too long.
+    never come, updates from nothing, a run without updates, and chunks that take too long.
 
     Args:
         logger: where warnings go.
@@ -37,6 +37,7 @@ class Watch:
         self._fingerprints: dict[int, tuple[int, int]] = {}
         self._returns: dict[int, tuple[float, int, int]] = {}
         self._without_episodes = 0
+        self._updates: float | None = None
 
     def once(self, what: str, message: str) -> None:
         """Warn, unless the same thing was warned of before."""
@@ -50,6 +51,8 @@ class Watch:
             seed, step = int(row["seed"]), row["step"]
             if lost := [name for name, value in row.items() if not math.isfinite(value)]:
                 self.once(f"seed {seed}", f"seed {seed} at step {step:,}: {', '.join(lost)} not finite")
+            if "updates" in row:
+                self._updates = (self._updates or 0.0) + float(row["updates"])
             if row.get("updates") and row.get("known_targets") == 0:
                 self.once("targets", NOTHING_TO_LEARN)
             if row.get("episodes") and row["length"] <= 1:
@@ -99,6 +102,15 @@ class Watch:
                     f"the policy of seed {int(row['seed'])} is frozen: its parameters did not change in the last "
                     f"{CHUNKS} chunks, up to step {row['step']:,}. Look at the learning rate and at skipped_updates",
                 )
+
+    def see_end(self, step: int) -> None:
+        """Look back at the end of a run."""
+        if self._updates == 0:
+            self.once(
+                "updates",
+                f"nothing was learned: no update was made in {step:,} steps. The first one waits for learning_starts "
+                "steps, and for a replay buffer that holds a sequence",
+            )
 
     def see_chunk(self, seconds: float) -> None:
         """Look at how long a chunk took."""

@@ -27,6 +27,7 @@ from tests.probes import ContinuousTarget, CueRecall, EndlessReward
     [
         ({"num_updates": 0}, "num_updates (0) must be greater than 0"),
         ({"tau": 1.5}, "tau (1.5) must lie between 0 and 1"),
+        ({"buffer_size": 16}, "batch_size (32) must not exceed buffer_size (16)"),
         ({"learning_starts": -1}, "learning_starts (-1) must not be negative"),
     ],
 )

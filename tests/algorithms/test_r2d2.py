@@ -45,7 +45,7 @@ def test_actions_that_cannot_be_enumerated_are_an_error() -> None:
 def test_sizes_that_do_not_fit_are_an_error() -> None:
     for fields, message in (
         ({"burn_in": 8}, r"burn_in \(8\) must not exceed sequence_length \(6\)"),
-        ({"batch_size": 600}, r"capacity \(512\) must be at least batch_size \(600\)"),
+        ({"batch_size": 600}, r"batch_size \(600\) must not exceed buffer_size \(512\)"),
     ):
         with pytest.raises(ValueError, match=message):
             make_agent(

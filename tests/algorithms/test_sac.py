@@ -69,6 +69,7 @@ def double(tree: PyTree) -> PyTree:
         ({"tau": 1.5}, "tau (1.5) must lie between 0 and 1"),
         ({"temperature": 0.0}, "temperature (0.0) must be greater than 0"),
         ({"burn_in": -1}, "burn_in (-1) must not be negative"),
+        ({"buffer_size": 16}, "batch_size (32) must not exceed buffer_size (16)"),
         ({"carry": "zero"}, "carry ('zero') must be 'stored', 'zeros' or 'recomputed'"),
     ],
 )

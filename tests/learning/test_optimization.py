@@ -106,3 +106,9 @@ def test_a_linear_decay_follows_environment_steps_and_not_updates(inner):
     np.testing.assert_allclose(rates, np.repeat([1.0, 0.5, 0.05, 0.0], 2), atol=1e-6)
     with pytest.raises(ValueError, match=r"total_steps \(0\) must be at least 1"):
         linear_decay(0)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", None, optax.adam])
+def test_what_is_no_optimizer_is_an_error(optimizer):
+    with pytest.raises(ValueError, match=r"^optimizer \(.*\) must be one of Optax, such as optax.adam\(1e-3\)$"):
+        Learner.create(PARAMS, optimizer)

@@ -101,3 +101,23 @@ def test_a_chunk_longer_than_clusters_wait_is_told(watch: Watch, caplog: pytest.
     (message,) = caplog.messages
     assert message.startswith("a chunk of 1,000 steps takes 95 seconds")
     assert message.endswith("make log_interval smaller")
+
+
+def test_a_run_without_updates_is_told(watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
+    for updates in (0.0, 0.0):
+        watch.see_rows([row(updates=updates)])
+    watch.see_end(2_000)
+    assert caplog.messages == [
+        "nothing was learned: no update was made in 2,000 steps. The first one waits for learning_starts steps, and "
+        "for a replay buffer that holds a sequence"
+    ]
+
+
+@pytest.mark.parametrize("columns", [{}, {"updates": 2.0}])
+def test_a_run_that_learned_is_not_told_of_at_its_end(
+    columns: Any, watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch.see_rows([row(**columns)])
+    watch.see_rows([row(**(columns and {"updates": 0.0}))])
+    watch.see_end(2_000)
+    assert not caplog.messages
