@@ -154,12 +154,14 @@ def _folder_name(point: Mapping[str, Any]) -> str:
             parts.extend(_part(key, member) for key, member in value.items())
         else:
             parts.append(_part(axis, value))
-    name = "-".join(parts) or "only"
+    name = "-".join(filter(None, parts)) or "only"
     if len(name) > LONGEST_NAME:
         return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name
 
 
 def _part(axis: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "-".join(_part(option, member) for option, member in value.items())
     text = str(value) if axis in UNNAMED else f"{axis.rpartition('.')[2]}={value}"
     return re.sub(r"[^\w.=+,]+", "-", text).strip("-")

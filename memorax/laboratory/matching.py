@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -94,6 +95,15 @@ def match_width(count_at: Callable[[int], int | None], target: int, first: int) 
     start = counted(first)
     if start is not None and _meets(start, target):
         return first, start
+    # A guess from the last width, as if counts grew with its square, is mostly right, and a count takes a while.
+    width, number = first, start
+    for step in (STEPS[0], *STEPS):
+        if not number:
+            break
+        width = min(max(step * round(width * math.sqrt(target / number) / step), step), LARGEST_WIDTH)
+        number = counted(width)
+        if number is not None and _meets(number, target):
+            return width, number
     for step in STEPS:
         low, high = 1, LARGEST_WIDTH // step
         while low <= high:

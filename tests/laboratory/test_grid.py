@@ -120,6 +120,12 @@ def test_a_wrong_grid_is_refused(tmp_path: Path, content: str, message: str) -> 
         read_grid(tmp_path / "grid.yaml")
 
 
+def test_options_are_part_of_the_name_of_a_folder() -> None:
+    points = [{"environment": "memory::TMaze", "environment_options": options} for options in ({}, {"length": 20})]
+    grid = make_grid({"grid": {"environment": points, "torso": ["gru"]}}, "here", "name")
+    assert [setting.name for setting in grid.settings] == ["memory-TMaze-gru", "memory-TMaze-length=20-gru"]
+
+
 def test_names_of_folders_stay_short() -> None:
     point = {f"option_{i}": i for i in range(30)}
     grid = make_grid({"grid": {"environment_options": [point, {**point, "option_0": 1}]}}, "here", "name")
@@ -192,6 +198,19 @@ def test_widths_are_found_by_their_counts() -> None:
         ValueError, match=r"cannot have 10 parameters within 10%: the nearest is 1,000, with features 1"
     ):
         match_width(lambda width: 1000 * width, 10, 64)
+
+
+def test_a_width_is_found_by_few_counts() -> None:
+    """A count builds all networks of an agent."""
+    counted: list[int] = []
+
+    def count(width: int) -> int:
+        counted.append(width)
+        return 6 * width * width + 500 * width
+
+    width, number = match_width(count, 200_000, 32)
+    assert abs(number - 200_000) <= 20_000 and width % 8 == 0
+    assert len(counted) <= 4
 
 
 def test_the_command_shows_the_widths_at_which_torsos_match(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
