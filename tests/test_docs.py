@@ -66,8 +66,8 @@ def test_the_snippet_of_devices_says_what_train_takes(monkeypatch: pytest.Monkey
 def test_commands_that_train_can_be_read() -> None:
     from memorax.cli.train import parse
 
-    pages = ("algorithms.md", "gallery.md", "memory_tasks.md", "scaling.md", "start_here.md")
-    text = "".join((ROOT / "docs" / page).read_text() for page in pages)
+    pages = ("gallery.md", "scaling.md", "start_here.md")
+    text = "".join((ROOT / "docs" / page).read_text() for page in pages).replace("\\\n", "")
     commands = re.findall(r"^(?:srun .*)?memorax train ((?!.*--help)[^#\n]*)", text, flags=re.MULTILINE)
     assert len(commands) > 10
     assert [parse(command.split()).config.total_steps > 0 for command in commands] == [True] * len(commands)
