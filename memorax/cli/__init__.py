@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     # Not `list(...)`: once the command of that name is imported, it is this module's `list`.
     arguments = [*(sys.argv[1:] if arguments is None else arguments)]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
+    if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0 if arguments else 2
     if arguments[0] == "--version":

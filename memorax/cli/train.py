@@ -80,6 +80,8 @@ def parse(arguments: list[str]) -> Command:
     """
     for module in values_of("--import", arguments):
         import_own(module)
+    if arguments and not arguments[0].startswith("-"):
+        raise ValueError(f"unexpected word {arguments[0]!r}: settings are options, such as --torso NAME")
     arguments = with_preset_named(arguments)
     base = _start(arguments)
     algorithm = (values_of("--algorithm", arguments) or [base.algorithm])[-1]

@@ -114,6 +114,8 @@ def test_trains_resumes_evaluates_plots_and_renders(
         (["train", "--environment", "popgym::RepeatPreviousEsay"], "did you mean 'popgym::RepeatPreviousEasy'"),
         (["train", "--environment", "nowhere::CartPole"], "unknown suite 'nowhere'"),
         (["train", "--environment", "memory:TMaze"], "must be 'suite::Id', with two colons: 'memory::TMaze'"),
+        (["train", "lstm"], "unexpected word 'lstm': settings are options, such as --torso NAME"),
+        (["help", "trian"], "unknown command 'trian': did you mean 'train'?"),
         (["train", "--total-steps", "-5"], "total_steps (-5) must be"),
         (["train", "--num-seeds", "0"], "num_seeds (0) must be"),
         (["train", "--num-envs", "6"], "num_envs (6) must be divisible by num_minibatches (4)"),
