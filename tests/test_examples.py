@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -19,11 +20,13 @@ import jax.numpy as jnp
 import pytest
 
 import memorax
+from benchmarks import learning
 from memorax.deployment import Policy
 from memorax.deployment.acting import program_of
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, Discrete
-from memorax.training import load_run
+from memorax.laboratory.presets import load_preset
+from memorax.training import build_agent, load_run
 from tests.training.small import small_agent
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -77,14 +80,21 @@ def test_ppo_with_a_gru_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     left = run_notebook("ppo_gru", monkeypatch, "--total-steps", "16", "--features", "4", "--num-envs", "4")
     assert left["state"].step == 5 * 4 * 128
     assert -1 <= left["result"] <= 1
+    measured = learning.settings("gru", "popgym::RepeatPreviousEasy")
+    assert dataclasses.replace(left["config"], num_envs=16) == measured.hyperparameters
+    of_measured = build_agent(dataclasses.replace(measured, features=4)).networks
+    for name, network in left["agent"].networks.items():
+        assert (network.torso, network.head) == (of_measured[name].torso, of_measured[name].head)
 
 
 def test_memories_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = ("--total-steps", "16", "--features", "4", "--num-seeds", "2", "--torsos", "mlp")
-    left = run_notebook("ten_memories", monkeypatch, *small)
-    assert list(left["results"]) == ["mlp"]
-    assert len(left["results"]["mlp"]) == 2
+    left = run_notebook("ten_memories", monkeypatch, "--total-steps", "16", "--features", "4", "--torsos", "mlp")
+    ((step, result),) = left["results"].values()
+    assert step == 16 * 128
+    assert -1 <= result <= 1
     assert len(left["TORSOS"]) == 10 and set(left["TORSOS"]) <= set(memorax.networks.TORSOS)
+    measured = learning.settings("mlp", "popgym::RepeatFirstEasy")
+    assert dataclasses.replace(left["config_of"]("mlp"), features=64) == measured, "of which the results are told"
 
 
 @pytest.mark.parametrize("name", ["ppo_gru", "ten_memories"])
@@ -102,7 +112,7 @@ def slow(*values: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "arguments", "low", "high"),
     [
-        slow("recurrent_sac", {"total_steps": 32, "features": 4, "warmup_steps": 64}, -2000, 0),
+        slow("recurrent_sac", {"total_steps": 32, "features": 4, "learning_starts": 64}, -2000, 0),
         ("r2d2", {"total_steps": 16, "features": 4, "learning_starts": 192}, -1, 1),
         (
             "several_agents",
@@ -120,6 +130,25 @@ def test_an_example_runs(
 ) -> None:
     main: Callable[..., float] = load(name, monkeypatch).main
     assert low <= main(**arguments) <= high
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "preset"),
+    [
+        ("recurrent_sac", (), "sac_gru_position_only_pendulum"),
+        ("r2d2", (), "r2d2_gru_tmaze"),
+        ("rtrl_online", (500_000,), "ac_lambda_rtu_memory_chain_30"),
+        ("several_agents", ("ippo", "jaxmarl::MPE_simple_spread_v3", 600_000, 64, 16), "ippo_gru_spread"),
+        ("several_agents", ("mappo", "jaxmarl::MPE_simple_spread_v3", 600_000, 64, 16), "mappo_gru_spread"),
+    ],
+)
+def test_what_an_example_promises_was_measured_with_its_settings(
+    name: str, arguments: tuple[Any, ...], preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, measured = load(name, monkeypatch).settings(*arguments), load_preset(preset)
+    assert dataclasses.replace(config, total_steps=measured.total_steps) == measured
+    if config.anneal_lr:
+        assert config.total_steps == measured.total_steps, "learning rates fall over the whole run"
 
 
 def test_the_prize_stays_for_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
