@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -91,6 +92,25 @@ def test_every_page_with_snippets_is_named_by_a_test() -> None:
     with_snippets = [path.name for path in (ROOT / "docs").glob("*.md") if "```python" in path.read_text()]
     assert len(with_snippets) > 15
     assert [name for name in with_snippets if f'"{name}"' not in tests] == []
+
+
+def test_names_of_the_package_on_pages_exist() -> None:
+    names = {
+        name
+        for page in PAGES
+        for name in re.findall(r"(?<![\w/.-])memorax(?:\.(?!md\b)[A-Za-z_]\w*)+", page.read_text())
+    }
+    assert len(names) > 50
+    assert [name for name in sorted(names) if not exists(name)] == []
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is a module or something within one."""
+    try:
+        pkgutil.resolve_name(name)
+    except (AttributeError, ImportError):
+        return False
+    return True
 
 
 def anchors_of(page: Path) -> set[str]:
