@@ -148,7 +148,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         self._check_environment()
         self._environments = env.vectorize(self.cfg.num_envs)
         self._kept_by: dict[types.CodeType, tuple[Keep, dict[str, Any]]] = {}
-        self.has_memory = bool(jax.tree.leaves(check_networks(networks, env, env_params)))
+        self.has_memory = bool(jax.tree.leaves(check_networks(networks, self.network_heads, env, env_params)))
         self._check_settings()
         self._sealed = True
 

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.errors
+import flax.linen as nn
 import jax
 
 from memorax import rollout as rollouts
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import policy_space
+from memorax.environments.spaces import Space, policy_space
 from memorax.networks.network import Network, initialize, takes_action, unroll_step
 from memorax.types import Array, Carry, PyTree, Timestep
 
+MakeHead = Callable[[Any], nn.Module]
+"""The head of a network that fits an action space."""
 
-def check_networks(networks: dict[str, Network], env: Environment, env_params: PyTree) -> dict[str, Carry]:
+
+def check_networks(
+    networks: dict[str, Network], defaults: Mapping[str, MakeHead], env: Environment, env_params: PyTree
+) -> dict[str, Carry]:
     """Check, without computing anything, that networks fit an environment and keep the shape of their carries.
+
+    Args:
+        networks: every network by its name.
+        defaults: by the names of networks, heads that return what theirs are to return.
+        env: the environment.
+        env_params: its parameters.
 
     Returns:
         The shapes of each network's carry for the agents of one environment.
@@ -33,6 +46,8 @@ def check_networks(networks: dict[str, Network], env: Environment, env_params: P
     carries = {}
     for name, network in networks.items():
         network.head.check_action_space(space)
+        if name in defaults:
+            _check_returns(name, network.head, defaults[name], space)
 
         def first_step(network: Network = network) -> tuple[Carry, Carry]:
             timestep = first_timestep()
@@ -50,6 +65,19 @@ def check_networks(networks: dict[str, Network], env: Environment, env_params: P
             )
         carries[name] = before
     return carries
+
+
+def _check_returns(name: str, head: Any, make_default: MakeHead, space: Space) -> None:
+    """Raise a `ValueError` where a head returns something else than the default does."""
+    try:
+        default: Any = make_default(space)
+    except ValueError:  # the head is one for a space that has no default
+        return
+    if head.returns != default.returns:
+        raise ValueError(
+            f"{name} needs a head that returns {default.returns}, such as {type(default).__name__}: "
+            f"{type(head).__name__} returns {head.returns}"
+        )
 
 
 STATE = (

@@ -31,6 +31,10 @@ class ActorCritic(Head):
     value_head: ValueHead
 
     @property
+    def returns(self) -> str:
+        return f"{self.policy_head.returns} and {self.value_head.returns}"
+
+    @property
     def policy_alone(self) -> PolicyAlone:
         """A head for the same variables that returns the policy's distribution."""
         return PolicyAlone(self.policy_head)
@@ -75,6 +79,10 @@ class ValueAlone(ValueHead):
     """The value of an `ActorCritic`, with its variables."""
 
     value_head: ValueHead
+
+    @property
+    def returns(self) -> str:
+        return self.value_head.returns
 
     def __call__(self, features: Array) -> Array:
         return self.value_head(features)

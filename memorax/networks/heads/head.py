@@ -20,6 +20,10 @@ VALUE_SCALE = 1.0
 HIDDEN_SCALE = 2.0**0.5
 
 
+POLICY, STATE_VALUE, ACTION_VALUES = "a policy", "the value of a timestep", "the values of actions"
+"""What heads return."""
+
+
 class Head(nn.Module, abc.ABC):
     """Maps features `[B, T, F]`, and the action where `takes_action`, to a distribution or to values.
 
@@ -31,6 +35,11 @@ class Head(nn.Module, abc.ABC):
     def takes_action(self) -> bool:
         """Whether the head is called with actions `[B, T, ...]` besides the features."""
         return False
+
+    @property
+    def returns(self) -> str:
+        """What the head returns, in words: by it a network is told whose head is another's."""
+        return POLICY
 
     @nn.nowrap
     @abc.abstractmethod

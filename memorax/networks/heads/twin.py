@@ -31,6 +31,10 @@ class Twin(ValueHead):
     def takes_action(self) -> bool:
         return self.head.takes_action
 
+    @property
+    def returns(self) -> str:
+        return self.head.returns
+
     @nn.compact
     def __call__(self, features: Array, *head_inputs: Any) -> Halves:
         """The outputs of both halves."""

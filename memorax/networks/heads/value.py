@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from memorax.environments.spaces import Space
-from memorax.networks.heads.head import VALUE_SCALE, Head, hidden_layers, linear
+from memorax.networks.heads.head import ACTION_VALUES, STATE_VALUE, VALUE_SCALE, Head, hidden_layers, linear
 from memorax.networks.heads.representation import Representation, Scalar
 from memorax.types import Array
 
@@ -25,6 +25,10 @@ class ValueHead(Head):
         successor = head.select(next_target_output, jnp.argmax(head.value(next_output), axis=-1))
         loss = head.td_loss(head.select(output, action), successor, reward, discount)
     """
+
+    @property
+    def returns(self) -> str:
+        return ACTION_VALUES
 
     @nn.nowrap
     @abc.abstractmethod
@@ -114,6 +118,10 @@ class VNetwork(RepresentedValueHead):
     layer_norm: bool = False
     dtype: Any = jnp.float32
 
+    @property
+    def returns(self) -> str:
+        return STATE_VALUE
+
     @nn.compact
     def __call__(self, features: Array) -> Array:
         """Outputs `[B, T, ...]`, float32: values `[B, T]` unless represented otherwise."""
@@ -144,6 +152,10 @@ class HordeHead(RepresentedValueHead):
     hidden_features: Sequence[int] = ()
     layer_norm: bool = False
     dtype: Any = jnp.float32
+
+    @property
+    def returns(self) -> str:
+        return STATE_VALUE
 
     @nn.compact
     def __call__(self, features: Array) -> Array:

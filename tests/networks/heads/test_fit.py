@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import numpy as np
 import pytest
 
+from memorax.algorithms.network_checks import check_networks
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete
-from memorax.networks import heads
+from memorax.networks import TORSOS, heads
+from tests.catalogue import FEATURES, make_agent
+from tests.probes import EndlessReward
 
 
 @pytest.mark.parametrize(
@@ -183,3 +188,30 @@ def test_policies_keep_within_the_bounds_of_a_box_that_has_any() -> None:
 def test_twin_heads_follow_the_action_space() -> None:
     assert heads.twin_q_head(Box(-1.0, 1.0, (2,))).takes_action
     assert heads.twin_q_head(Discrete(3)).head.action_dim == 3
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name", "head", "message"),
+    [
+        (
+            "dqn",
+            "q_network",
+            heads.Categorical(2),
+            "q_network needs a head that returns the values of actions, such as DiscreteQNetwork: "
+            "Categorical returns a policy",
+        ),
+        (
+            "ppo",
+            "critic_network",
+            heads.Twin(heads.DiscreteQNetwork(2)),
+            "critic_network needs a head that returns the value of a timestep, such as VNetwork: "
+            "Twin returns the values of actions",
+        ),
+    ],
+)
+def test_a_head_that_returns_something_else_is_an_error(algorithm: str, name: str, head: Any, message: str) -> None:
+    agent = make_agent(algorithm, EndlessReward(), None, TORSOS["mlp"](FEATURES))
+    networks = {**agent.networks, name: agent.networks[name].clone(head=head)}
+    with pytest.raises(ValueError) as error:
+        check_networks(networks, agent.network_heads, agent.env, None)
+    assert str(error.value) == message
