@@ -24,7 +24,7 @@ from memorax.laboratory.job import train_job
 from memorax.laboratory.matching import match_width
 from memorax.laboratory.outcome import Outcome, steps_taken
 from memorax.laboratory.scheduler import Progress
-from memorax.training import TrainConfig
+from memorax.training import TrainConfig, build_agent
 from tests.training.small import CONFIG, metrics_without_time
 
 YAML = """
@@ -118,6 +118,13 @@ def test_a_wrong_grid_is_refused(tmp_path: Path, content: str, message: str) -> 
     (tmp_path / "grid.yaml").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_grid(tmp_path / "grid.yaml")
+
+
+def test_the_grid_of_memories_is_valid() -> None:
+    grid = read_grid(Path(__file__).parent.parent.parent / "benchmarks" / "memories.yaml")
+    assert (grid.name, len(grid.settings)) == ("memories", 60)
+    for setting in grid.settings[::10]:
+        build_agent(setting.config)
 
 
 def test_options_are_part_of_the_name_of_a_folder() -> None:
