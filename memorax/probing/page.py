@@ -67,7 +67,7 @@ def _opening(probes: Sequence[RunProbe]) -> list[Block]:
         "return",
         "carry wiped",
         "most influential lag",
-        "farthest lag with influence",
+        "farthest lag with 1 % of that",
         "half-life of the carry",
     )
     return [
@@ -84,7 +84,7 @@ def _opening(probes: Sequence[RunProbe]) -> list[Block]:
 
 def _row(probe: RunProbe) -> tuple[str, ...]:
     influence, memory = probe.agent.influence, probe.agent.memory
-    reached = np.flatnonzero(np.nan_to_num(influence.relative) > 0)
+    reached = np.flatnonzero(np.nan_to_num(influence.relative) >= 0.01)
     half_life = math.nan if memory is None else memory.survival.half_life
     return (
         probe.label,
@@ -134,7 +134,7 @@ def _section(
             Heading(title),
             Paragraph(text),
             *(Picture(name, caption, svg(drawn[name], name)) for name, caption in pictures if name in drawn),
-            *(Paragraph(f"Not shown: {', '.join(names)}. {reason}") for reason, names in reasons.items()),
+            *(Paragraph(f"{', '.join(names)}: {reason}") for reason, names in reasons.items()),
             *([Items(notes)] if notes else []),
         ]
 
@@ -142,18 +142,20 @@ def _section(
 
 
 def _without_carry(probe: RunProbe) -> str | None:
-    return None if probe.agent.memory is not None else "There is no carry: nothing is remembered from step to step."
+    return None if probe.agent.memory is not None else "no carry, nothing is remembered from step to step."
 
 
 def _without_lengths(probe: RunProbe) -> str | None:
-    return None if probe.by_length is not None else "The environment has no option that sets how long to remember."
+    return (
+        None if probe.by_length is not None else "the environment has no option that sets how long must be remembered."
+    )
 
 
 def _without_earlier_carry(probe: RunProbe) -> str | None:
     if probe.drift is not None:
         return None
     return _without_carry(probe) or (
-        "There is neither a replay buffer with its carries nor an earlier checkpoint, whose parameters could make some."
+        "neither a replay buffer with its carries nor an earlier checkpoint, whose parameters could make some."
     )
 
 

@@ -182,7 +182,7 @@ def _lines(
         ax.set_xlabel(xlabel.format(option=option))
         ax.set_ylabel(ylabel.format(score=score))
         if np.issubdtype(next(iter(here.values())).x.dtype, np.integer):
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         ax.grid(alpha=0.3)
         ax.legend(fontsize="small", edgecolor="none")
     return figure
@@ -219,9 +219,9 @@ def _episodes(probes: Sequence[RunProbe]) -> Figure:
             ax.remove()
         for ax, probe in zip(line, row, strict=False):
             found = probe.agent.influence
-            image = ax.pcolormesh(
-                np.arange(found.episode.shape[1]), found.times, found.relative_episode, vmin=0, vmax=1, cmap="viridis"
-            )
+            inputs, shares = np.arange(found.episode.shape[1]), found.relative_episode
+            # As pixels: thousands of squares would make the page large.
+            image = ax.pcolormesh(inputs, found.times, shares, vmin=0, vmax=1, cmap="viridis", rasterized=True)
             ax.set_title(f"{probe.label}, {probe.environment.partition('::')[2]}", fontsize="small")
             ax.set_xlabel("input at step", fontsize="small")
             ax.set_ylabel("output at step", fontsize="small")

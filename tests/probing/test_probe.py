@@ -64,11 +64,11 @@ def test_the_page_shows_what_applies_and_says_what_does_not() -> None:
     shown = {block.name: block.svg for block in blocks if isinstance(block, Picture)}
     assert "a::Maze" in shown["survival"] and "b::Cards" in shown["survival"]
     assert "mlp" in shown["influence"] and "mlp" not in shown["survival"]
-    said = [block.text for block in blocks if isinstance(block, Paragraph) and block.text.startswith("Not shown: ")]
-    carry = "Not shown: mlp in a::Maze. There is no carry: nothing is remembered from step to step."
-    length = "Not shown: mlp in a::Maze. The environment has no option that sets how long to remember."
+    said = [block.text for block in blocks if isinstance(block, Paragraph) and re.match(r"\w+ in ", block.text)]
+    carry = "mlp in a::Maze: no carry, nothing is remembered from step to step."
+    length = "mlp in a::Maze: the environment has no option that sets how long must be remembered."
     assert said[:-1] == [length, *[carry] * 5]
-    assert said[-1].startswith("Not shown: gru in b::Cards. There is neither a replay buffer with its carries nor")
+    assert said[-1].startswith("gru in b::Cards: neither a replay buffer with its carries nor an earlier checkpoint")
     (sources,) = (block.texts for block in blocks if isinstance(block, Items))
     assert sources == ["gru in a::Maze: carries from an earlier checkpoint."]
     (table,) = (block for block in blocks if isinstance(block, Table))
