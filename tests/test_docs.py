@@ -359,7 +359,7 @@ def test_the_page_of_audits_runs() -> None:
     namespace: dict = {}
     for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
         exec(snippet, namespace)
-    (command,) = re.findall(r"^memorax audit (memory::.*)$", page, flags=re.MULTILINE)
+    command = re.findall(r"^memorax audit (memory::.*)$", page, flags=re.MULTILINE)[0]
     assert [task.options for task in parse_tasks(command.split())] == [{"length": 5}, {}, {"mask_observation": (0, 2)}]
     assert f"{AuditConfig.evaluation_steps:,} steps" in page and f"`--margin {AuditConfig.margin}`" in page
     assert f"{AuditConfig.total_steps:,} steps each" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.audits import section, with_section
 from memorax.cli import main
 from memorax.evaluation.ambiguity import Ambiguity
 from memorax.evaluation.runs import CONFIG_FILE
@@ -113,6 +115,12 @@ def test_an_audit_says_what_helps_and_goes_on(tmp_path: Path, measured: list[str
     assert page.read_text().count("<svg") == 1
     results = json.loads((tmp_path / "audit.json").read_text())
     assert results["tasks"][1]["agents"]["recurrent"]["greedy"] == [0.99, 1.0, 1.01]
+
+    written = section(found, datetime.date(2026, 11, 28))
+    assert "memorax audit memory::TMaze length=3 gymnasium::CartPole-v1 --total-steps 64 --num-seeds 3\n" in written
+    assert "* gymnasium::CartPole-v1: memory helps" in written
+    page_with_it = with_section("# Audits\n", written)
+    assert with_section(page_with_it, written) == page_with_it
 
     measured.clear()
     audit_tasks(config, tmp_path, again := Pretends())
