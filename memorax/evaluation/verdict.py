@@ -38,7 +38,7 @@ def decide(
     remembering: Mapping[str, np.ndarray],
     steps: int,
     margin: float = MARGIN,
-    best_possible: float | None = None,
+    upper_bound: float | None = None,
 ) -> Verdict:
     """Decide whether a task needs memory.
 
@@ -57,7 +57,7 @@ def decide(
         remembering: the same for agents that remember, by their names.
         steps: environment steps that each agent was trained for, for the sentence.
         margin: part of the way from random play to the best agent that the memoryless one may be behind.
-        best_possible: the best return there can be, where it is known, for the sentence.
+        upper_bound: a return that cannot be exceeded, where one is known, for the sentence.
     """
     trained = {"the memoryless agent": memoryless, **remembering}
     above = {name: _ahead(returns, random, len(trained)) for name, returns in trained.items()}
@@ -65,7 +65,7 @@ def decide(
         return Verdict(UNDECIDED, f"nobody is above random play after {steps:,} steps")
     way = max(float(interval.mean) for interval in above.values())
     ahead = {name: _ahead(returns, memoryless, len(remembering)) for name, returns in remembering.items()}
-    short = _shortfall(max(float(np.mean(returns)) for returns in trained.values()), way, margin, best_possible)
+    short = _shortfall(max(float(np.mean(returns)) for returns in trained.values()), way, margin, upper_bound)
     if all(interval.high <= margin * way for interval in ahead.values()):
         reason = f"a memoryless agent does as well, within {margin:.0%} of the way from random play to the best"
         return Verdict(NOT_NEEDED, f"no memory is needed to reach this return: {reason}{short}")
@@ -93,11 +93,11 @@ def _other(name: str, remembering: Mapping[str, np.ndarray], best: str, room: fl
     return f"{name} is behind it" if behind.low > 0 else f"{name} may do as well"
 
 
-def _shortfall(reached: float, way: float, margin: float, best_possible: float | None) -> str:
-    """A warning where the best agent is short of the best possible return by more than the margin."""
-    if best_possible is None or best_possible - reached <= margin * way:
+def _shortfall(reached: float, way: float, margin: float, upper_bound: float | None) -> str:
+    """A warning where the best agent is short of what cannot be exceeded by more than the margin."""
+    if upper_bound is None or upper_bound - reached <= margin * way:
         return ""
-    return f"; the best possible return is {best_possible:.4g}, and nobody is there yet"
+    return f"; nobody is near {upper_bound:.4g}, the most there can be"
 
 
 def _text(interval: Interval) -> str:

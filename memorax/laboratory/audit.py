@@ -54,8 +54,8 @@ class Task:
         return " ".join([self.environment, *(f"{name}={_text(value)}" for name, value in self.options.items())])
 
     @property
-    def best_possible(self) -> float | None:
-        """The best return there can be, where the suite is known to have one."""
+    def upper_bound(self) -> float | None:
+        """A return that cannot be exceeded, where the suite is known to have one."""
         names = [name for name in KNOWN_BOUNDS if self.environment.startswith(name)]
         # A wrapper may have made another task of it.
         known = names and not any(option in WRAPPERS for option in self.options)
@@ -278,7 +278,7 @@ def _audit_task(
     if not failed:
         remembering = {sentence: agents[agent].returns for agent, sentence in NAMES_IN_SENTENCES.items()}
         memoryless = agents[MEMORYLESS].returns
-        verdict = decide(random, memoryless, remembering, config.total_steps, config.margin, task.best_possible)
+        verdict = decide(random, memoryless, remembering, config.total_steps, config.margin, task.upper_bound)
     return TaskAudit(task, random, agents, failed, verdict)
 
 

@@ -48,12 +48,12 @@ def test_the_margin_is_a_part_of_the_way_from_random_play() -> None:
     assert decide(RANDOM - 10, 0.9 + SPREAD, remembering, 1000, margin=0.05).word == NOT_NEEDED
 
 
-def test_a_best_possible_return_that_nobody_reached_is_told() -> None:
+def test_a_upper_bound_return_that_nobody_reached_is_told() -> None:
     remembering = {"the recurrent agent": 0.5 + SPREAD}
-    assert decide(RANDOM, 0.5 + SPREAD, remembering, 1000, best_possible=1.0).reason.endswith(
-        "the best possible return is 1, and nobody is there yet"
+    assert decide(RANDOM, 0.5 + SPREAD, remembering, 1000, upper_bound=1.0).reason.endswith(
+        "; nobody is near 1, the most there can be"
     )
-    assert "possible" not in decide(RANDOM, 0.5 + SPREAD, remembering, 1000, best_possible=0.51).reason
+    assert "nobody" not in decide(RANDOM, 0.5 + SPREAD, remembering, 1000, upper_bound=0.51).reason
 
 
 def test_how_often_chance_alone_decides() -> None:

@@ -85,10 +85,10 @@ def test_words_are_tasks() -> None:
         parse_tasks(["length=3", "memory::TMaze"])
 
 
-def test_the_best_return_is_known_where_nothing_is_wrapped_around() -> None:
-    assert TASKS[0].best_possible == 1
-    assert Task("popgym::RepeatFirstEasy", {"mask_observation": (0,)}).best_possible is None
-    assert TASKS[1].best_possible is None
+def test_the_most_there_can_be_is_known_where_nothing_is_wrapped_around() -> None:
+    assert TASKS[0].upper_bound == 1
+    assert Task("popgym::RepeatFirstEasy", {"mask_observation": (0,)}).upper_bound is None
+    assert TASKS[1].upper_bound is None
 
 
 def test_an_audit_says_what_helps_and_goes_on(tmp_path: Path, measured: list[str]) -> None:
