@@ -40,6 +40,7 @@ autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
+strip_signature_backslash = True  # so that `lambda_` is a name and no reference
 maximum_signature_line_length = 100
 add_module_names = False
 toc_object_entries_show_parents = "hide"
