@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memorax.evaluation.pages import Block, Heading, Items, Paragraph, Picture, Table, svg, webpage
+from memorax.probing.carries import Survival
 from memorax.probing.pictures import draw_probes
 from memorax.probing.probe import EVALUATION_STEPS, RunProbe, probe_runs
 from memorax.training.checkpoints import Step
@@ -85,7 +86,6 @@ def _opening(probes: Sequence[RunProbe]) -> list[Block]:
 def _row(probe: RunProbe) -> tuple[str, ...]:
     influence, memory = probe.agent.influence, probe.agent.memory
     reached = np.flatnonzero(np.nan_to_num(influence.relative) >= 0.01)
-    half_life = math.nan if memory is None else memory.survival.half_life
     return (
         probe.label,
         probe.environment,
@@ -95,8 +95,14 @@ def _row(probe: RunProbe) -> tuple[str, ...]:
         "no carry" if probe.wiped is None else f"{probe.wiped.by_seed.mean():.3g}",
         str(int(np.nanargmax(influence.relative))),
         str(int(reached[-1])) if len(reached) else "none",
-        "no carry" if memory is None else "longer than episodes" if math.isinf(half_life) else f"{half_life:.1f} steps",
+        "no carry" if memory is None else _half_life(memory.survival),
     )
+
+
+def _half_life(survival: Survival) -> str:
+    if not (survival.by_lag[1:] > 0).any():
+        return "no gradient"
+    return "longer than episodes" if math.isinf(survival.half_life) else f"{survival.half_life:.1f} steps"
 
 
 def _unfinished(probes: Sequence[RunProbe]) -> list[Block]:

@@ -58,6 +58,8 @@ def memoryless(label: str, environment: str) -> RunProbe:
 
 def test_the_page_shows_what_applies_and_says_what_does_not() -> None:
     cards = dataclasses.replace(remembering("gru", "b::Cards"), drift=None)
+    cut = dataclasses.replace(cards.agent.memory, survival=Survival(np.array([1.0, 0.0]), np.array([[1.0], [0.0]])))
+    cards = dataclasses.replace(cards, agent=dataclasses.replace(cards.agent, memory=cut))
     probes = [remembering("gru", "a::Maze"), memoryless("mlp", "a::Maze"), cards]
     blocks = page_of(probes)
     assert [block.name for block in blocks if isinstance(block, Picture)] == list(PICTURES)
@@ -74,6 +76,7 @@ def test_the_page_shows_what_applies_and_says_what_does_not() -> None:
     (table,) = (block for block in blocks if isinstance(block, Table))
     assert table.rows[0] == ("gru", "a::Maze", "1,000", "3", "0.75", "0.125", "0", "2", "1.0 steps")
     assert table.rows[1][-1] == table.rows[1][5] == "no carry"
+    assert table.rows[2][-1] == "no gradient"
 
 
 def test_runs_without_any_memory_have_a_page_too() -> None:
