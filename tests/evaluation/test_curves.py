@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from memorax.evaluation import read_metrics
-from memorax.evaluation.curves import group_curves, on_one_grid
+from memorax.evaluation.curves import group_curves, on_one_grid, run_labels
 from tests.evaluation.make_run import make_run
 
 
@@ -141,3 +141,21 @@ def test_evaluations_that_episodes_outlast_are_marked(tmp_path: Path) -> None:
     metrics.write_text(metrics.read_text().replace("40.0,0", "40.0,3"))
     assert curves([folder], "evaluation_return")[0].unfinished
     assert not curves([folder], "return")[0].unfinished
+
+
+def test_runs_are_labelled_one_by_one(tmp_path: Path) -> None:
+    first, second = (make_run(tmp_path / name, (0,), torso=torso) for name, torso in (("a", "gru"), ("b", "lru")))
+    other = make_run(tmp_path / "c", (0,), torso="lru", environment="suite::Other")
+    assert run_labels([first, second, other]) == [
+        ("suite::Task", "gru"),
+        ("suite::Task", "lru"),
+        ("suite::Other", "lru"),
+    ]
+    again = make_run(tmp_path / "d", (1,), torso="gru")
+    labels = [label for _, label in run_labels([first, second, again])]
+    assert labels == [f"gru, {first}", "lru", f"gru, {again}"], "seeds tell no setting from another, folders do"
+    assert run_labels([first, second], ["x", "y"]) == [("suite::Task", "x"), ("suite::Task", "y")]
+    with pytest.raises(ValueError, match=r"labels \(1\) must be one for each of the 2 runs"):
+        run_labels([first, second], ["x"])
+    with pytest.raises(ValueError, match="is named twice"):
+        run_labels([first, first])
