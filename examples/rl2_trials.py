@@ -2,7 +2,8 @@
 
 A prize is behind the same one of four doors for six episodes, then behind another. An episode is one choice, and a step
 that shows what it paid. Who remembers earlier episodes finds the prize and stays: 0.75 an episode at best, while 0.25
-is all for a memory that is reset with each. `python examples/rl2_trials.py --episodes-remembered 1`
+is all for a memory that is reset with each. It had 0.70 after 100,000 steps, in 35 seconds of one core, and with
+`--episodes-remembered 1` 0.19. `python examples/rl2_trials.py --total-steps 100000`
 """
 
 from __future__ import annotations
