@@ -1,7 +1,7 @@
 """An environment, a memory and an algorithm of your own, each written the short way, trained together.
 
-A symbol is shown at each of 16 steps and the action names the one before: 15 is best, 3.75 is chance. It had 15.00 after
-100,000 steps, in 23 seconds of one core. The page docs/parts_of_your_own.md writes parts from the ground up.
+A symbol is shown at each of 16 steps and the action names the one before: 15 is best, 3.75 is chance. It had 15.00
+after 100,000 steps, in 23 seconds of one core. The page docs/parts_of_your_own.md writes parts from the ground up.
 `python examples/parts_of_your_own.py --total-steps 100000`
 """
 
