@@ -72,9 +72,14 @@ def _shm(features: int, memory_size: int = 32, num_thetas: int = 128) -> nn.Modu
 
 
 def _rtu(
-    features: int, r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * math.pi, rtrl: bool = False
+    features: int,
+    r_min: float = 0.0,
+    r_max: float = 1.0,
+    max_phase: float = 2 * math.pi,
+    linear: bool = False,
+    rtrl: bool = False,
 ) -> nn.Module:
-    memory = Memoroid(RTUCell(features, r_min=r_min, r_max=r_max, max_phase=max_phase))
+    memory = Memoroid(RTUCell(features, linear=linear, r_min=r_min, r_max=r_max, max_phase=max_phase))
     return _block(features, RTRL(memory) if rtrl else memory)
 
 

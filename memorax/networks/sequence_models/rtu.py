@@ -20,21 +20,24 @@ Pair = tuple[Array, Array]
 
 
 class RTUCell(MemoroidCell):
-    """Recurrent trace units (Elelimy et al., 2024, "Real-Time Recurrent Learning using Trace Units in RL"), nonlinear.
+    """Recurrent trace units (Elelimy et al., 2024, "Real-Time Recurrent Learning using Trace Units in RL").
 
-    A complex diagonal recurrence written as pairs of real units that turn and shrink, with the nonlinearity inside the
-    recurrence:
+    A complex diagonal recurrence written as pairs of real units that turn and shrink. The nonlinear units have the
+    nonlinearity inside the recurrence:
 
         h1_t = f(r (cos(theta) h1_{t-1} - sin(theta) h2_{t-1}) + gamma W1 x_t)
         h2_t = f(r (cos(theta) h2_{t-1} + sin(theta) h1_{t-1}) + gamma W2 x_t)
         y_t = [h1_t, h2_t]
 
-    with `r = exp(-exp(nu_log))`, `theta = exp(theta_log)` and `gamma = sqrt(1 - r^2)`. Both start as those of an LRU:
-    uniform on the ring `r_min <= r <= r_max`, with phases in `[0, max_phase]`.
+    and the linear ones behind it, `y_t = f([h1_t, h2_t])`: their turns are whole, so that what every step adds cancels
+    over a turn, and a single input stands out from it. In both, `r = exp(-exp(nu_log))`, `theta = exp(theta_log)` and
+    `gamma = sqrt(1 - r^2)`. They start as those of an LRU: uniform on the ring `r_min <= r <= r_max`, with phases in
+    `[0, max_phase]`.
 
     Attributes:
         features: size of the outputs, twice the number of pairs.
         activation: activation function f, rectified linear in the paper.
+        linear: whether f is applied to the outputs and not inside the recurrence.
         r_min, r_max, max_phase: the ring and the largest phase at initialization.
         dtype: dtype of the projections; the state is float32.
         param_dtype: dtype of the parameters.
@@ -44,6 +47,7 @@ class RTUCell(MemoroidCell):
 
     features: int
     activation: Callable[[Array], Array] = nn.relu
+    linear: bool = False
     r_min: float = 0.0
     r_max: float = 1.0
     max_phase: float = 2 * math.pi
@@ -78,13 +82,13 @@ class RTUCell(MemoroidCell):
 
         def step(weights: Pair, driven: Pair, state: Pair) -> Pair:
             (cosine, sine), (h1, h2) = weights, state
-            return (
-                self.activation(cosine * h1 - sine * h2 + driven[0]),
-                self.activation(cosine * h2 + sine * h1 + driven[1]),
-            )
+            turned = cosine * h1 - sine * h2 + driven[0], cosine * h2 + sine * h1 + driven[1]
+            return turned if self.linear else (self.activation(turned[0]), self.activation(turned[1]))
 
         carry, states = elementwise_recurrence(step, weights, driven, done.T, carry)
-        return carry, jnp.concatenate(states, axis=-1).astype(inputs.dtype).swapaxes(0, 1)
+        outputs = jnp.concatenate(states, axis=-1)
+        outputs = self.activation(outputs) if self.linear else outputs
+        return carry, outputs.astype(inputs.dtype).swapaxes(0, 1)
 
     @nn.nowrap
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> Pair:

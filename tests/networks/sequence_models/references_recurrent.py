@@ -72,16 +72,17 @@ def murmur_hash(position: int) -> int:
     return x ^ x >> 16
 
 
-def rtu(params: Any, inputs: Array, done: Array) -> Array:
-    """Elelimy et al. (2024), nonlinear: rotation matrices of 2 x 2."""
+def rtu(params: Any, inputs: Array, done: Array, linear: bool = False) -> Array:
+    """Elelimy et al. (2024): rotation matrices of 2 x 2, rectified inside the recurrence or, if linear, behind it."""
     radius, angle = np.exp(-np.exp(params["nu_log"])), np.exp(params["theta_log"])
     rotation = radius * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     h, outputs = np.zeros((2, len(radius))), []
     for x, first in zip(inputs, done, strict=True):
         h = np.zeros_like(h) if first else h
         driven = np.sqrt(1 - radius**2) * np.einsum("f,cfn->cn", x, params["kernel"])
-        h = np.maximum(np.einsum("cdn,dn->cn", rotation, h) + driven, 0)
-        outputs.append(h.reshape(-1))
+        h = np.einsum("cdn,dn->cn", rotation, h) + driven
+        h = h if linear else np.maximum(h, 0)
+        outputs.append(np.maximum(h, 0).reshape(-1))
     return np.stack(outputs)
 
 

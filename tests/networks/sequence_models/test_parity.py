@@ -59,6 +59,11 @@ PARITY: dict[str, tuple[SequenceModel, str | None, Callable[..., Any]]] = {
     "slstm": (Memoroid(sLSTMCell(8, num_heads=2)), "cell", functools.partial(references_recurrent.slstm, num_heads=2)),
     "shm": (Memoroid(SHMCell(7, memory_size=5)), "cell", references_recurrent.shm),
     "rtu": (Memoroid(RTUCell(8)), "cell", references_recurrent.rtu),
+    "rtu_linear": (
+        Memoroid(RTUCell(8, linear=True)),
+        "cell",
+        functools.partial(references_recurrent.rtu, linear=True),
+    ),
     "indrnn": (Memoroid(IndRNNCell(7)), "cell", references_recurrent.indrnn),
     "lmu": (
         Memoroid(LMUCell(7, order=4, theta=9, memory_d=2)),

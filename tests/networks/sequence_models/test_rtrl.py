@@ -21,6 +21,7 @@ FEATURES = 4
 CELLS = {
     "lru": LRUCell(FEATURES, state_dim=3),
     "rtu": RTUCell(FEATURES, activation=jnp.tanh),
+    "linear_rtu": RTUCell(FEATURES, activation=jnp.tanh, linear=True),
     "indrnn": IndRNNCell(FEATURES),
     "s5": S5Cell(FEATURES, state_dim=6),
 }
