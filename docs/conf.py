@@ -64,6 +64,13 @@ def leave_out_fields_of_flax(
     return signature, returned
 
 
+def leave_out_types_of_numbers(
+    app: Any, kind: str, name: str, described: Any, skipped: bool, options: Any
+) -> bool | None:
+    """Leave out `dtype` and `param_dtype`, which the attributes of a class describe, as aliases of their defaults."""
+    return True if name in ("dtype", "param_dtype") and inspect.isclass(described) else None
+
+
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")
 
 
@@ -99,5 +106,6 @@ def add_examples(app: Any, page: str, source: list[str]) -> None:
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-process-signature", leave_out_fields_of_flax)
+    app.connect("autodoc-skip-member", leave_out_types_of_numbers)
     app.connect("autodoc-process-docstring", show_indented_blocks_as_they_are, priority=400)  # before napoleon
     app.connect("source-read", add_examples)
