@@ -15,7 +15,8 @@ import pytest
 
 from memorax.cli import main
 from memorax.cli.report import parse_bounds
-from memorax.evaluation.report import write_report
+from memorax.evaluation import read_metrics
+from memorax.evaluation.report import reported_metric, write_report
 from tests.evaluation.make_run import make_run
 
 PICTURES = [
@@ -204,17 +205,11 @@ def test_evaluations_count_where_every_run_has_one(tmp_path: Path) -> None:
     """A single evaluation is one: it is the training episodes that must be asked for."""
     once = make_run(tmp_path / "once", (0, 1), environment="a", steps=(10, 20, 30))
     never = make_run(tmp_path / "never", (0, 1), environment="b", steps=(10,))
-    arguments = {"output": tmp_path / "report", "resamples": 9}
-    page = write_report([once], **arguments).read_text()
-    assert "its last evaluation_return, the mean return of evaluation episodes;" in page
-    assert (
-        "its last return, the mean return of training episodes, in which"
-        in write_report([once], metric="return", **arguments).read_text()
-    )
-    assert (
-        "its last return, the mean return of training episodes, in which"
-        in write_report([once, never], **arguments).read_text()
-    )
+    tables = [read_metrics(once), read_metrics(never)]
+    assert reported_metric(tables[:1]) == "evaluation_return"
+    assert reported_metric(tables) == "return"
+    page = write_report([never], tmp_path / "report", resamples=9).read_text()
+    assert "its last return, the mean return of training episodes, in which" in page
 
 
 @pytest.mark.parametrize(
