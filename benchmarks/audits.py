@@ -71,11 +71,14 @@ def section(found: Audit, date: datetime.date) -> str:
     command = " ".join(task.label for task in config.tasks)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     found_of_each = markdown([Table(COLUMNS, audit_rows(found)), Items(audit_reasons(found))], "")
+    steps = f"--total-steps {config.total_steps} --num-seeds {config.num_seeds}"
+    if config.evaluation_steps != AuditConfig.evaluation_steps:
+        steps += f" --evaluation-steps {config.evaluation_steps}"
     return (
-        f"## {len(config.tasks)} tasks\n\nMade on {date} by `python -m benchmarks.audits`, which is\n\n"
-        f"```sh\nmemorax audit {command} --total-steps {config.total_steps} --num-seeds {config.num_seeds}\n```\n\n"
-        f"with memorax {__version__}, {versions}. Brackets are 95 % intervals of the mean over seeds.\n\n"
-        f"{found_of_each}"
+        f"## What {len(config.tasks)} tasks need\n\nMade on {date} with memorax {__version__}, {versions} by\n\n"
+        f"```sh\nmemorax audit {command} {steps}\n```\n\n"
+        f"Brackets are 95 % intervals of the mean over seeds. `python -m benchmarks.audits` audits "
+        f"{len(parse_tasks(TASKS))} tasks and writes them here.\n\n{found_of_each}"
     )
 
 
