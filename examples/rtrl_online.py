@@ -2,7 +2,7 @@
 
 A bit is shown at first and asked for 30 steps later: 1 for the right answer, -1 for the wrong one. AC(lambda) sees
 every step once; `RTRL` carries the exact gradient of the memory along, so that no sequence is ever replayed. With these
-settings three seeds of three had 1 after 500,000 steps, in 3 minutes side by side on two shared cores; 0 is chance.
+settings five seeds of five had 0.9 or more after 100,000 steps, 2.2 minutes of a core for all; 0 is chance.
 `python examples/rtrl_online.py` (`--no-rtrl` learns from the present step alone)
 """
 
@@ -24,8 +24,8 @@ def settings(total_steps: int, rtrl: bool = True, memory_length: int = 30, featu
         algorithm="ac_lambda",
         hyperparameters=ACLambdaConfig(trace_lambda=0.0, ent_coef=0.1),
         torso="rtu",
-        # Units that forget little and turn slowly.
-        torso_options={"rtrl": rtrl, "r_min": 0.95, "r_max": 0.999, "max_phase": 0.05},
+        # Units that forget little and turn at many speeds: what every step adds cancels, and the bit stands out.
+        torso_options={"rtrl": rtrl, "linear": True, "r_min": 0.95, "r_max": 0.999},
         features=features,
         optimizer="adam",
         learning_rate=3e-4,
@@ -34,7 +34,7 @@ def settings(total_steps: int, rtrl: bool = True, memory_length: int = 30, featu
     )
 
 
-def main(total_steps: int = 500_000, rtrl: bool = True, memory_length: int = 30, features: int = 32) -> float:
+def main(total_steps: int = 100_000, rtrl: bool = True, memory_length: int = 30, features: int = 32) -> float:
     """Train, and return the mean return of the greedy policy.
 
     Args:

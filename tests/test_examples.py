@@ -137,7 +137,7 @@ def test_an_example_runs(
     [
         ("recurrent_sac", (), "sac_gru_position_only_pendulum"),
         ("r2d2", (), "r2d2_gru_tmaze"),
-        ("rtrl_online", (500_000,), "ac_lambda_rtu_memory_chain_30"),
+        ("rtrl_online", (100_000,), "ac_lambda_rtu_memory_chain_30"),
         ("several_agents", ("ippo", "jaxmarl::MPE_simple_spread_v3", 600_000, 64, 16), "ippo_gru_spread"),
         ("several_agents", ("mappo", "jaxmarl::MPE_simple_spread_v3", 600_000, 64, 16), "mappo_gru_spread"),
     ],
