@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from memorax.environments.environment import Environment
+from memorax.environments.environment import Environment, MemoryOption, check_step_values
 from memorax.environments.spaces import Space, environment_action, policy_space
 from memorax.types import PyTree
 
@@ -17,8 +17,10 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
 
     Raises:
         ValueError: if the observation or the state after a step is of another structure, shape or type than after a
-            reset, or the observation is of floats where the space has integers.
+            reset, or the observation is of floats where the space has integers; if a step returns something else than
+            six values, or `memory_option` is no method that returns a `MemoryOption` or None.
     """
+    _check_memory_option(env, env_params)
     space = env.action_space(env_params)
     batch = env.vectorize(1)
     # How many actions a step takes: one for each row of a batch, or for each of several agents.
@@ -30,8 +32,10 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     def step(key: Any, state: PyTree) -> tuple[PyTree, PyTree]:
         action = environment_action(space, policy_space(space).sample(key))
         action = jax.tree.map(lambda x: jnp.broadcast_to(x, (*num_actions, *x.shape)), action)
-        step = batch.step if env.batch_only else env.step_env
-        return step(key, state, action, env_params)[:2]
+        take_step = batch.step if env.batch_only else env.step_env
+        made = take_step(key, state, action, env_params)
+        check_step_values(env.name, made)
+        return made[:2]
 
     key = jax.random.key(0)
     try:
@@ -46,6 +50,16 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     _require_alike(f"the observation of {env.name}", first, observation)
     _require_alike(f"the state of {env.name}", state, next_state)
     _require_kind(env.name, env.observation_space(env_params), first)
+
+
+def _check_memory_option(env: Environment, env_params: PyTree) -> None:
+    method: Any = env.memory_option
+    option = method(env_params) if callable(method) else method
+    if option is not None and not isinstance(option, MemoryOption):
+        raise ValueError(
+            f"memory_option of {env.name} ({option!r}) must be a method of the environment's parameters that returns "
+            "a MemoryOption, the name and the value of an option of the environment, or None"
+        )
 
 
 def _require_alike(what: str, before: PyTree, after: PyTree) -> None:

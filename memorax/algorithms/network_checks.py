@@ -13,6 +13,7 @@ from memorax import rollout as rollouts
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Space, policy_space
 from memorax.networks.network import Network, initialize, takes_action, unroll_step
+from memorax.networks.sequence_models.sequence_model_wrapper import check_is_sequence_model
 from memorax.types import Array, Carry, PyTree, Timestep
 
 MakeHead = Callable[[Any], nn.Module]
@@ -45,6 +46,7 @@ def check_networks(
     space = policy_space(env.action_space(env_params))
     carries = {}
     for name, network in networks.items():
+        check_is_sequence_model(network.torso, f"the torso of {name}")
         network.head.check_action_space(space)
         if name in defaults:
             _check_returns(name, network.head, defaults[name], space)

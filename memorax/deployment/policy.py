@@ -50,6 +50,10 @@ class Policy:
         self._lead = () if num_envs is None and program.num_agents == 1 else (self._rows,)
         self.reset()
 
+    def __repr__(self) -> str:
+        how = "greedy" if self.deterministic else "sampling"
+        return f"Policy({how}, of {self.num_envs or 1} environments, {self.observation_space} -> {self.action_space})"
+
     @property
     def observation_space(self) -> Space:
         """What the environment shows, to one agent."""

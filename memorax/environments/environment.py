@@ -15,6 +15,14 @@ from memorax.types import Array, Key, PyTree, where
 StepResult = tuple[PyTree, PyTree, Array, Array, Array, dict[str, Any]]
 
 
+def check_step_values(name: str, step: Any) -> None:
+    """Raise a `ValueError` unless what `step_env` of the environment `name` returned are six values."""
+    if not isinstance(step, tuple) or len(step) != 6:
+        found = f"{len(step)} values" if isinstance(step, tuple) else type(step).__name__
+        values = "(observation, env_state, reward, terminated, truncated, info)"
+        raise ValueError(f"step_env of {name} must return {values}, and not {found}")
+
+
 class MemoryOption(NamedTuple):
     """The option of `make` that sets for how many steps something must be remembered, and its value."""
 
@@ -66,9 +74,9 @@ class Environment(abc.ABC):
         one ended; `info["final_observation"]` is always the observation the action led to.
         """
         step_key, reset_key = jax.random.split(key)
-        final_observation, state, reward, terminated, truncated, info = self.step_env(
-            step_key, env_state, action, params
-        )
+        made = self.step_env(step_key, env_state, action, params)
+        check_step_values(self.name, made)
+        final_observation, state, reward, terminated, truncated, info = made
         terminated, truncated = jnp.asarray(terminated, bool), jnp.asarray(truncated, bool)
         fresh = self.reset(reset_key, params)
         observation, state = where(terminated | truncated, fresh, (final_observation, state))

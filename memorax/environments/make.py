@@ -87,7 +87,15 @@ def wrapped(env: Environment, wrappers: Mapping[str, Any]) -> Environment:
 
 
 def _make_own(id: str, options: dict[str, Any]) -> tuple[Environment, PyTree]:
-    made = load_own("environment", id)(**options)
+    try:
+        made = load_own("environment", id)(**options)
+    except TypeError as error:
+        # Only a call with options that a function does not take says this; every other error is the user's own.
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise ValueError(
+            f"environment {id!r} does not take all of its options ({', '.join(options)}): {error}"
+        ) from error
     env, env_params = made if isinstance(made, tuple) else (made, None)
     if not isinstance(env, Environment):
         raise ValueError(f"environment {id!r} must return an Environment, or (env, env_params), and not {env!r}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import scipy
 
+from memorax.command import command_line
 from memorax.evaluation.comparison import counted, task_name
 from memorax.evaluation.curves import Group
 from memorax.evaluation.pages import Block, Code, Heading, Items, Paragraph, Table
@@ -77,7 +76,7 @@ def how_runs_were_made(runs: Sequence[Run], groups: Sequence[Group]) -> list[Blo
         Heading("Versions and hardware", 3),
         Items([*_shared_by(runs, _versions), *_shared_by(runs, _hardware)]),
         Heading("This report", 3),
-        Code(f"{shlex.join(sys.argv)}\n# memorax {__version__}, numpy {np.__version__}, scipy {scipy.__version__}"),
+        Code(f"{command_line()}\n# memorax {__version__}, numpy {np.__version__}, scipy {scipy.__version__}"),
     ]
 
 

@@ -40,9 +40,12 @@ def main() -> int:
             cores_to_devices()
             work(read_sweep(given.folder))
         else:
+            from memorax.evaluation.runs import CONFIG_FILE
             from memorax.laboratory.executors import Job
             from memorax.laboratory.job import train_job
 
+            # What the run records as its command: one that trains the same agents again.
+            sys.argv = ["memorax", "train", "--config", str(given.folder / CONFIG_FILE)]
             train_job(Job(given.folder, json.load(sys.stdin)))
     except Interrupted as interrupt:
         return 128 + interrupt.signal

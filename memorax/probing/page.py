@@ -223,9 +223,9 @@ SECTIONS = (
     _section(
         "What can be read from the carry",
         "Linear maps (ridge regression) from the carry after step t to the observation at t - k, fitted to half of the "
-        "environments and tested on the other half. Chance (dashed) is naming the most frequent observation. What lies "
-        "at changing places, as in the ring of keys and values of attention, is remembered without being readable by "
-        "one linear map.",
+        "environments and tested on the other half. Chance (dashed) is naming the most frequent observation or, where "
+        "observations are numbers, their mean. What lies at changing places, as in the ring of keys and values of "
+        "attention, is remembered without being readable by one linear map.",
         (("readout_carry", "How well the observation k steps before is read from the carry"),),
         _without_carry,
     ),

@@ -172,7 +172,7 @@ def _lines(
         if logarithmic:
             ax.set_yscale("log")
             if share:
-                ax.set_ylim(LEAST_SHARE * 0.8, 1.25)
+                ax.set_ylim(LEAST_SHARE * 0.8, 1.25 * max(1.0, ax.dataLim.y1))
                 ax.set_yticks([1, 0.1, 0.01, LEAST_SHARE], ["1", "0.1", "0.01", f"\u2264 {LEAST_SHARE}"])
         if span is not None:
             ax.set_ylim(*span)

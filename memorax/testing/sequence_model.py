@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from memorax.networks.sequence_models.sequence_model_wrapper import check_is_sequence_model
 from memorax.testing.assertions import all_finite, close, is_float, require, same, same_shapes
 from memorax.types import Array, PyTree
 
@@ -45,7 +46,9 @@ def check_sequence_model(
 
     Raises:
         AssertionError: naming the truth that does not hold.
+        ValueError: if `model` is a cell, a function or a module without a carry.
     """
+    check_is_sequence_model(model, "model")
     keys = jax.random.split(jax.random.key(seed), 5)
     inputs = jax.random.normal(keys[0], (batch_size, num_steps, features))
     done = jax.random.bernoulli(keys[1], 0.15, (batch_size, num_steps))

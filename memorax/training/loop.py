@@ -7,7 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,8 @@ class TrainingResult:
         stopped: why the run ended before its total steps; None where it took them all.
     """
 
-    key: Key
-    state: PyTree
+    key: Key = field(repr=False)
+    state: PyTree = field(repr=False)  # every array of every agent
     step: int
     metrics: list[Row]
     stopped: str | None = None

@@ -5,9 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-import shlex
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import jax
 
+from memorax.command import command_line
 from memorax.version import __version__
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -25,7 +24,7 @@ def describe_origin(devices: Sequence[jax.Device]) -> dict[str, Any]:
     """The date, command, commit of the working directory, versions, devices, machine and kind of random keys."""
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": shlex.join(sys.argv),
+        "command": command_line(),
         "commit": _commit(),
         "versions": {
             "memorax": __version__,

@@ -126,6 +126,19 @@ class Widening(Game):
         return self.space.sample(key), env_state + jnp.zeros((3,), jnp.int32), 1.0, False, False, {}
 
 
+class Short(Game):
+    """Its steps do not say whether a time limit cut them off."""
+
+    def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        return self.space.sample(key), env_state, 1.0, False, {}
+
+
+class NamesItsOption(Game):
+    """Has a name in the place of a method."""
+
+    memory_option: Any = "delay"
+
+
 class Scaled(Game):
     """Says that it observes bytes, and observes fractions."""
 
@@ -148,10 +161,15 @@ class Scaled(Game):
         ),
         (Growing(), r"^the state of Growing has another structure after a step, PyTreeDef.* than after a reset"),
         (Widening(), r"^the state of Widening is int32\[\] after a reset and int32\[3\] after a step"),
+        (Short(), r"^step_env of Short must return \(observation, env_state, .*, info\), and not 5 values"),
+        (
+            NamesItsOption(),
+            r"^memory_option of NamesItsOption \('delay'\) must be a method of the environment's parameters",
+        ),
         (Scaled(), r"^the observation of Scaled is float32 where its space says uint8: networks scale it by what"),
     ],
 )
-def test_an_environment_that_changes_its_types_is_refused_when_the_agent_is_made(env: Any, message: str) -> None:
+def test_an_environment_that_breaks_the_protocol_is_refused_when_the_agent_is_made(env: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message) as raised:
         build("ppo", env)
     assert "\n" not in str(raised.value)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from memorax.environments import Environment, make, registered
 from memorax.environments.make import SUITES
+from memorax.environments.popgym.repeat_previous import RepeatPrevious
 from memorax.environments.wrappers import WRAPPERS, MaskObservation
 from memorax.installation import install_command
 
@@ -83,6 +85,19 @@ def test_an_unknown_option_is_answered_with_the_valid_ones(id: str, settings: di
     with pytest.raises(ValueError) as raised:
         make(id, **settings)
     assert str(raised.value) == message + ", ".join(sorted(WRAPPERS)) + ")"
+
+
+def test_an_environment_of_ones_own_says_which_options_it_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(**options: Any) -> Any:
+        return RepeatPrevious(**options)
+
+    monkeypatch.setitem(sys.modules, "own_environments", SimpleNamespace(made=made))
+    with pytest.raises(ValueError) as raised:
+        make("own_environments:made", dealy=3)
+    assert str(raised.value).startswith(
+        "environment 'own_environments:made' does not take all of its options (dealy): "
+    )
+    assert "\n" not in str(raised.value)
 
 
 def test_registered_lists_every_suite() -> None:

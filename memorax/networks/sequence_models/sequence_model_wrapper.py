@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 
+from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.sequence_model import SequenceModel, check_sequence
 from memorax.types import Array, Carry, Key
 
@@ -26,6 +29,26 @@ class SequenceModelWrapper(SequenceModel):
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> Carry:
         """The empty carry."""
         return ()
+
+
+def check_is_sequence_model(model: Any, name: str) -> None:
+    """Raise a `ValueError` where what stands for a sequence model is none, saying how to make one of it.
+
+    Args:
+        model: what should be a sequence model, or a module with its two methods.
+        name: what it is, for the message.
+    """
+    kind = type(model).__name__
+    if isinstance(model, nn.RNNCellBase):
+        raise ValueError(f"{name} ({kind}) is a cell, which takes one step: make it RNN({kind}(...))")
+    if isinstance(model, MemoroidCell):
+        raise ValueError(f"{name} ({kind}) is a cell of a memoroid: make it Memoroid({kind}(...))")
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{name} ({model!r}) must be a sequence model, a module, and is none: call what makes it")
+    if getattr(model, "initialize_carry", None) is None:
+        raise ValueError(
+            f"{name} ({kind}) has no carry: make it SequenceModelWrapper({kind}(...)) to do without memory"
+        )
 
 
 def as_sequence_model(module: nn.Module) -> nn.Module:

@@ -8,9 +8,11 @@ import flax.linen as nn
 import numpy as np
 import pytest
 
+from memorax import testing
 from memorax.algorithms.network_checks import check_networks
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete
-from memorax.networks import TORSOS, heads
+from memorax.networks import MLP, TORSOS, heads
+from memorax.networks.sequence_models import LRUCell
 from tests.catalogue import FEATURES, make_agent
 from tests.probes import EndlessReward
 
@@ -215,3 +217,23 @@ def test_a_head_that_returns_something_else_is_an_error(algorithm: str, name: st
     with pytest.raises(ValueError) as error:
         check_networks(networks, agent.network_heads, agent.env, None)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("torso", "remedy"),
+    [
+        (nn.GRUCell(FEATURES), "is a cell, which takes one step: make it RNN(GRUCell(...))"),
+        (LRUCell(FEATURES), "is a cell of a memoroid: make it Memoroid(LRUCell(...))"),
+        (MLP(FEATURES), "has no carry: make it SequenceModelWrapper(MLP(...)) to do without memory"),
+        (MLP, "must be a sequence model, a module, and is none: call what makes it"),
+    ],
+)
+def test_what_is_no_torso_is_told_how_to_become_one(torso: Any, remedy: str) -> None:
+    agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](FEATURES))
+    networks = {**agent.networks, "actor_network": agent.networks["actor_network"].clone(torso=torso)}
+    with pytest.raises(ValueError) as error:
+        check_networks(networks, agent.network_heads, agent.env, None)
+    assert str(error.value).startswith("the torso of actor_network (")
+    assert str(error.value).endswith(remedy)
+    with pytest.raises(ValueError, match=r"^model "):
+        testing.check_sequence_model(torso, FEATURES)
