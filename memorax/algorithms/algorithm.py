@@ -102,9 +102,9 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         has_memory: whether any of the networks has a carry.
     """
 
-    network_heads: ClassVar[Mapping[str, Callable[[Any], nn.Module]]]
+    network_heads: ClassVar[Mapping[str, Callable[[Any], nn.Module]]] = {}
     """For each network, by the name of its constructor argument, the head that fits an action space; the acting network
-    comes first."""
+    comes first. `build` makes these; an algorithm that is only made from networks needs none."""
 
     optimizers: ClassVar[tuple[str, ...]]
     """Names of the constructor's arguments that are optimizers."""
