@@ -74,7 +74,8 @@ def decide(
         best = max(helping, key=lambda name: ahead[name].mean)
         others = [_other(name, remembering, best, margin * way) for name in remembering if name != best]
         return Verdict(HELPS, "; ".join([f"memory helps: {best} is ahead by {_text(ahead[best])}", *others]) + short)
-    closest = max(ahead, key=lambda name: ahead[name].mean)
+    # The one that may be ahead the furthest is what keeps the memoryless agent from doing as well.
+    closest = max(ahead, key=lambda name: ahead[name].high)
     return Verdict(
         UNDECIDED,
         f"{closest} may be ahead of the memoryless one by {_text(ahead[closest])}: more seeds or steps decide",

@@ -174,3 +174,28 @@ def obgd_step(params: Params, trace: Params, td_error: float, kappa: float) -> P
     norm = sum(np.abs(value).sum() for value in trace.values())
     rate = 1 / max(1, kappa * max(abs(td_error), 1) * norm)
     return {name: value + rate * td_error * trace[name] for name, value in params.items()}
+
+
+def streamed(agent: Any, key: jax.Array, state: Any, num_steps: int) -> tuple[Any, Any, Any]:
+    """A streaming agent after steps of one environment, the rollout of each step and the metrics of each update."""
+
+    def step(state: Any, key: jax.Array) -> Any:
+        acted, trajectory = agent.act(key, state)
+        after, metrics = agent._learn(key, acted, trajectory)
+        return after, (trajectory, metrics)
+
+    after, (trajectories, metrics) = jax.lax.scan(step, state, jax.random.split(key, num_steps))
+    return after, trajectories, metrics
+
+
+def streamed_step(trajectories: Any, t: int) -> tuple[Any, ...]:
+    """`(observation, final observation, action, reward, terminated, truncated)` of a step of `streamed`."""
+    parts = (
+        trajectories.timesteps.observation,
+        trajectories.final_observation,
+        trajectories.action,
+        trajectories.reward,
+        trajectories.terminated,
+        trajectories.truncated,
+    )
+    return tuple(x[t, 0, 0] for x in parts)

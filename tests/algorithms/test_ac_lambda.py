@@ -134,30 +134,14 @@ def test_errors_traces_and_updates_are_those_of_the_paper() -> None:
             for name in ("actor", "critic")
         }
         state = state.replace(**randomized)
+        return state, *reference.streamed(agent, key, state, 16)
 
-        def step(state: Any, key: Any) -> Any:
-            acted, trajectory = agent.act(key, state)
-            after, metrics = agent._learn(key, acted, trajectory)
-            return after, (trajectory, metrics)
-
-        return state, *jax.lax.scan(step, state, jax.random.split(key, 16))
-
-    before, after, (trajectories, metrics) = jax.device_get(learn(jax.random.key(1)))
+    before, after, trajectories, metrics = jax.device_get(learn(jax.random.key(1)))
     actor, critic = (reference.named(traced.variables) for traced in (before.actor, before.critic))
     first = (actor, critic)
     z_actor, z_critic = ({name: np.zeros_like(x) for name, x in params.items()} for params in first)
     for t in range(16):
-        seen, final, action, reward, terminated, truncated = (
-            x[t, 0, 0]
-            for x in (
-                trajectories.timesteps.observation,
-                trajectories.final_observation,
-                trajectories.action,
-                trajectories.reward,
-                trajectories.terminated,
-                trajectories.truncated,
-            )
-        )
+        seen, final, action, reward, terminated, truncated = reference.streamed_step(trajectories, t)
         value, next_value = (reference.output(critic, x)[0] for x in (seen, final))
         delta = reward + (0.0 if terminated else 0.9 * next_value) - value
         check_close(metrics["td_error"][t], np.abs(delta))

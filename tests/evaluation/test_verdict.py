@@ -28,6 +28,8 @@ WIDE = 40 * SPREAD
         (0.5 + SPREAD, 1 + WIDE, 1.2 + SPREAD, HELPS, "the frame stack may do as well"),
         # Intervals that overlap are no proof that nothing is gained.
         (0.9 + WIDE, 0.9 + WIDE, 1 + WIDE, UNDECIDED, "the recurrent agent may be ahead of the memoryless one by 0.1"),
+        # The one whose seeds differ is what leaves it open.
+        (np.ones(5), 0.95 + WIDE, np.ones(5), UNDECIDED, "the frame stack may be ahead of the memoryless one by -0.05"),
         # Without any spread, differences count as they are.
         (np.ones(3), np.ones(3), np.ones(3), NOT_NEEDED, "does as well"),
         (np.ones(3), np.ones(3), np.full(3, 2.0), HELPS, r"ahead by 1 \[1, 1\]"),
@@ -48,7 +50,7 @@ def test_the_margin_is_a_part_of_the_way_from_random_play() -> None:
     assert decide(RANDOM - 10, 0.9 + SPREAD, remembering, 1000, margin=0.05).word == NOT_NEEDED
 
 
-def test_a_upper_bound_return_that_nobody_reached_is_told() -> None:
+def test_an_upper_bound_that_nobody_reached_is_told() -> None:
     remembering = {"the recurrent agent": 0.5 + SPREAD}
     assert decide(RANDOM, 0.5 + SPREAD, remembering, 1000, upper_bound=1.0).reason.endswith(
         "; nobody is near 1, the most there can be"
