@@ -38,7 +38,10 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_FUNCTIONS[name]), name)
     if name in _MODULES:
         return import_module(f"memorax.{name}")
-    raise AttributeError(f"module 'memorax' has no attribute {name!r}")
+    modules = () if name.startswith("_") else _MODULES
+    where = [module for module in modules if name in import_module(f"memorax.{module}").__all__]
+    told = f": it is memorax.{where[0]}.{name}" if where else ""
+    raise AttributeError(f"module 'memorax' has no attribute {name!r}{told}")
 
 
 def __dir__() -> list[str]:

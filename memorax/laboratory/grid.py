@@ -74,8 +74,8 @@ def make_grid(content: Any, origin: str, name: str) -> Grid:
 
     Args:
         content: a mapping. `grid` has for each axis a list of values: a value of the setting or hyperparameter that the
-            axis names, or a mapping of several that go together. `defaults` holds settings and hyperparameters that all
-            share, `num_seeds` and `seed` the seeds of each setting.
+            axis names, or a mapping of several that go together, with a `name` for the run folder where one is wanted.
+            `defaults` holds settings and hyperparameters that all share, `num_seeds` and `seed` the seeds of each.
         origin: where it was read, for messages.
         name: name of the grid, where `content` has none.
 
@@ -120,7 +120,10 @@ def _config(shared: Mapping[str, Any], point: Mapping[str, Any], origin: str) ->
     """The config of a point; what the later axes say stands."""
     values = dict(shared)
     for axis, value in point.items():
-        values |= value if isinstance(value, Mapping) and axis not in OPTION_SETTINGS else {axis: value}
+        if isinstance(value, Mapping) and axis not in OPTION_SETTINGS:
+            values |= {key: member for key, member in value.items() if key != "name"}
+        else:
+            values[axis] = value
     values = {str(key).removeprefix("hyperparameters."): value for key, value in values.items()}
     hyperparameters = dict(values.pop("hyperparameters", None) or {})
     for module in values.get("imports", ()):
@@ -150,10 +153,12 @@ def _folder_name(point: Mapping[str, Any]) -> str:
     """A name for the folder of a point, of what varies."""
     parts: list[str] = []
     for axis, value in point.items():
-        if isinstance(value, Mapping):
-            parts.extend(_part(key, member) for key, member in value.items())
-        else:
+        if not isinstance(value, Mapping):
             parts.append(_part(axis, value))
+        elif "name" in value and axis not in OPTION_SETTINGS:
+            parts.append(_plain(str(value["name"])))
+        else:
+            parts.extend(_part(key, member) for key, member in value.items())
     name = "-".join(filter(None, parts)) or "only"
     if len(name) > LONGEST_NAME:
         return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
@@ -163,5 +168,11 @@ def _folder_name(point: Mapping[str, Any]) -> str:
 def _part(axis: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return "-".join(_part(option, member) for option, member in value.items())
-    text = str(value) if axis in UNNAMED else f"{axis.rpartition('.')[2]}={value}"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 5e5 reads 500000, as a setting of whole numbers does
+    return _plain(str(value) if axis in UNNAMED else f"{axis.rpartition('.')[2]}={value}")
+
+
+def _plain(text: str) -> str:
+    """A text as a part of the name of a folder."""
     return re.sub(r"[^\w.=+,]+", "-", text).strip("-")

@@ -31,9 +31,10 @@ class Summary:
     spread: float
     seeds: int
 
-    def of(self, num_seeds: int) -> str:
-        """Says so where some of the seeds have no value."""
-        return "" if self.seeds == num_seeds else f" ({self.seeds} of {num_seeds} seeds)"
+    def over_seeds(self, num_seeds: int) -> str:
+        """The deviation of several seeds, and how many they are where some have no value."""
+        deviation = f" ± {self.spread:.3g}" if self.seeds > 1 else ""
+        return deviation if self.seeds == num_seeds else f"{deviation} ({self.seeds} of {num_seeds} seeds)"
 
 
 class TerminalLogger(Logger):
@@ -100,7 +101,7 @@ class TerminalLogger(Logger):
             f"step {self._step:,}/{run.total_steps:,}",
             *self._speed(run),
             *(
-                f"{name} {summary.mean:.4g}{summary.of(run.num_seeds)}"
+                f"{name} {summary.mean:.4g}{summary.over_seeds(run.num_seeds)}"
                 for name, summary in self._metrics.items()
                 if name.endswith(OUTCOMES)
             ),
@@ -117,9 +118,9 @@ class TerminalLogger(Logger):
         progress.add_row(bar, f"{self._step:,} / {run.total_steps:,} steps", *self._speed(run))
         metrics = Table.grid(padding=(0, 2))
         for name, summary in self._metrics.items():
-            over_seeds = f"± {summary.spread:.3g}{summary.of(run.num_seeds)}" if run.num_seeds > 1 else ""
             label = Text(name.replace("_", " "), style="cyan")
-            metrics.add_row(label, f"{summary.mean:.4g}", Text(over_seeds, style="dim"))
+            over_seeds = Text(summary.over_seeds(run.num_seeds).strip(), style="dim")
+            metrics.add_row(label, f"{summary.mean:.4g}", over_seeds)
         title = Text(f"{run.name}  ({_seeds(run.num_seeds)})", style="bold")
         return Group(title, progress, metrics, status)
 

@@ -120,10 +120,11 @@ def test_a_wrong_grid_is_refused(tmp_path: Path, content: str, message: str) -> 
         read_grid(tmp_path / "grid.yaml")
 
 
-def test_the_grid_of_memories_is_valid() -> None:
-    grid = read_grid(Path(__file__).parent.parent.parent / "benchmarks" / "memories.yaml")
-    assert (grid.name, len(grid.settings)) == ("memories", 60)
-    for setting in grid.settings[::10]:
+@pytest.mark.parametrize(("name", "number", "every"), [("memories", 60, 10), ("published", 7, 1)])
+def test_the_grids_of_benchmarks_are_valid(name: str, number: int, every: int) -> None:
+    grid = read_grid(Path(__file__).parent.parent.parent / "benchmarks" / f"{name}.yaml")
+    assert (grid.name, len(grid.settings)) == (name, number)
+    for setting in grid.settings[::every]:
         build_agent(setting.config)
 
 
@@ -131,6 +132,14 @@ def test_options_are_part_of_the_name_of_a_folder() -> None:
     points = [{"environment": "memory::TMaze", "environment_options": options} for options in ({}, {"length": 20})]
     grid = make_grid({"grid": {"environment": points, "torso": ["gru"]}}, "here", "name")
     assert [setting.name for setting in grid.settings] == ["memory-TMaze-gru", "memory-TMaze-length=20-gru"]
+
+
+def test_settings_that_go_together_may_have_a_name() -> None:
+    points = [{"name": "a short one", "torso": "lru", "features": 128}, {"torso": "gru", "total_steps": 5e4}]
+    grid = make_grid({"name": "all", "grid": {"setting": points}}, "here", "name")
+    assert [setting.name for setting in grid.settings] == ["a-short-one", "gru-total_steps=50000"]
+    assert [setting.config.features for setting in grid.settings] == [128, TrainConfig.features]
+    assert grid.name == "all"
 
 
 def test_names_of_folders_stay_short() -> None:

@@ -28,8 +28,8 @@ def test_plain_lines_where_the_output_is_no_terminal() -> None:
     assert lines == [
         "compiling",
         "mine: 400,000 steps, 2 seeds, mean ± standard deviation over them",
-        "step 100,000/400,000  1,000 steps/s  10m00s left  return 2  evaluation_return 0.5  value_loss 0.1",
-        "step 200,000/400,000  1,000 steps/s  6m40s left  return 2  evaluation_return 0.5  value_loss 0.1",
+        "step 100,000/400,000  1,000 steps/s  10m00s left  return 2 ± 1  evaluation_return 0.5 ± 0  value_loss 0.1 ± 0",
+        "step 200,000/400,000  1,000 steps/s  6m40s left  return 2 ± 1  evaluation_return 0.5 ± 0  value_loss 0.1 ± 0",
     ]
 
 
@@ -57,8 +57,8 @@ def test_nan_and_means_over_some_of_the_seeds_show() -> None:
         logger.log([{**rows[0], "return": 1.0}, rows[1]], math.nan)
     lines = output.getvalue().splitlines()
     assert lines[1:] == [
-        "step 10/40  return 1 (1 of 2 seeds)  value_loss 0.5",
-        "step 10/40  return 1 (1 of 2 seeds)  value_loss nan",
+        "step 10/40  return 1 (1 of 2 seeds)  value_loss 0.5 ± 0",
+        "step 10/40  return 1 (1 of 2 seeds)  value_loss nan ± nan",
     ]
     logger.log([{"seed": 0, "step": 20, "value_loss": 1e200}, {"seed": 1, "step": 20, "value_loss": -1e200}], 1.0)
     assert "value_loss 0" in output.getvalue()
