@@ -115,11 +115,8 @@ class SAC(Algorithm[SACConfig, SACState]):
     ) -> None:
         self.actor_network = actor_network
         self.critic_network = critic_network
-        self.optimizer_of = {
-            "actor": actor_optimizer,
-            "critic": critic_optimizer,
-            "temperature": temperature_optimizer if cfg.learn_temperature else optax.set_to_zero(),
-        }
+        temperature = temperature_optimizer if cfg.learn_temperature else optax.set_to_zero()
+        self.optimizer_of = {"actor": actor_optimizer, "critic": critic_optimizer, "temperature": temperature}
         kind, burn_in = (EpisodeBuffer, 0) if cfg.carry == "recomputed" else (SequenceBuffer, cfg.burn_in)
         self.buffer = buffer or kind(cfg.buffer_size, cfg.sequence_length, cfg.batch_size, burn_in)
         self.temperature = heads.Temperature(cfg.temperature)
@@ -155,8 +152,7 @@ class SAC(Algorithm[SACConfig, SACState]):
         """Add a rollout to the buffer, with the carries of the present actor and critic."""
         network, params, interval = self.critic_network, state.critic.variables, self.carry_interval
         critic_carry, critics = carries_along(network, params, trajectory.timesteps, state.critic_carry, interval)
-        steps, carries = ReplayedSteps.of(trajectory), self._kept((trajectory.carry, critics))
-        buffer = self.buffer.add(state.buffer, steps, carries)
+        buffer = self.buffer.add(state.buffer, ReplayedSteps.of(trajectory), self._kept((trajectory.carry, critics)))
         return state.replace(buffer=buffer, critic_carry=critic_carry)
 
     @property
@@ -201,19 +197,18 @@ class SAC(Algorithm[SACConfig, SACState]):
     ) -> tuple[dict[str, Array], tuple[Metrics, Array]]:
         """The losses of actor, critic and temperature, each a function of its own parameters alone.
 
-        Every torso runs once, over all `L + 1` timesteps after the burn-in. Returns the losses by learner, metrics, and
-        how many steps have a target.
+        Every torso runs once over the `L + 1` timesteps. Returns losses by learner, metrics and the number of targets.
         """
         burn_in, timesteps, soft_critic = self.buffer.burn_in, batch.steps.timesteps, self.soft_critic
         (actor_carry, critic_carry), steps = self._carries(batch), transitions_after(batch, burn_in)  # (N, L, ...)
         actor, critic = variables["actor"], variables["critic"]
-        _, actor_features, actor_losses = encode_with_losses(
-            self.actor_network, actor, timesteps, actor_carry, burn_in, "actor_"
-        )  # (N, L + 1, D)
-        _, features, critic_losses = encode_with_losses(
-            self.critic_network, critic, timesteps, critic_carry, burn_in, "critic_"
-        )
-        _, target_features, _ = encode_with_losses(self.critic_network, target_params, timesteps, critic_carry, burn_in)
+
+        def encode(network: Network, params: PyTree, carry: Carry, prefix: str = "") -> tuple[Array, Metrics]:
+            return encode_with_losses(network, params, timesteps, carry, burn_in, prefix)[1:]
+
+        actor_features, actor_losses = encode(self.actor_network, actor, actor_carry, "actor_")  # (N, L + 1, D)
+        features, critic_losses = encode(self.critic_network, critic, critic_carry, "critic_")
+        target_features, _ = encode(self.critic_network, target_params, critic_carry)
         policy = apply_head(self.actor_network, actor, actor_features[:, :-1], steps.observation)
         next_policy = apply_head(self.actor_network, actor, actor_features[:, 1:], steps.next_observation)
         log_alpha = jnp.asarray(self.temperature.apply(variables["temperature"]))
