@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,18 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 # Tracing makes many objects that live long: to look through all of them at every few hundred new ones is slow.
 gc.set_threshold(50_000, 20, 50)
+
+
+MAPPINGS = Path("/proc/self/maps")
+"""A line for each piece of memory of this process, where the system is Linux."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _not_too_many_compiled_programs() -> Iterator[None]:
+    """Let compiled programs go in time: each has pieces of memory of its own, and Linux ends a process with 65 530."""
+    yield
+    if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > 30_000:
+        jax.clear_caches()
 
 
 @pytest.hookimpl(trylast=True)
