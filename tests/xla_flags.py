@@ -19,8 +19,16 @@ def xla_flags() -> str:
         return os.environ["XLA_FLAGS"]
     flags = ["--xla_backend_optimization_level=0"]
     if platform.machine() in ("x86_64", "AMD64"):
-        flags += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_max_isa=AVX"]
-    return " ".join(flags if accepted(flags) else [flag for flag in flags if accepted([flag])])
+        flags.append("--xla_cpu_max_isa=AVX")
+        flags.append(next((flag for flag in OLDER_EMITTERS if accepted([flag])), ""))
+    return " ".join(filter(None, flags if accepted(flags) else [flag for flag in flags if accepted([flag])]))
+
+
+OLDER_EMITTERS = (
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
+)
+"""How the older emitters are asked for: by a flag up to jaxlib 0.10, by an option later."""
 
 
 def accepted(flags: list[str]) -> bool:
