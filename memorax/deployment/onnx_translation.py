@@ -11,6 +11,7 @@ import numpy as np
 
 from memorax.deployment.onnx_graph import Graph, Tensor
 from memorax.deployment.onnx_operations import BY_PARTS, COMPLEX, REAL, Complex, by_parts, is_complex, parts
+from memorax.jaxprs import scan_inputs
 
 CALLS = {
     "jit": "jaxpr",
@@ -114,10 +115,8 @@ def _constant(value: Any) -> Value:
 def _unroll(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
     """The turns of a loop, one after the other."""
     parameters = equation.params
-    num_constants, num_carried, length = parameters["num_consts"], parameters["num_carry"], parameters["length"]
-    constants = inputs[:num_constants]
-    carried, sequences = inputs[num_constants : num_constants + num_carried], inputs[num_constants + num_carried :]
-    body = parameters["jaxpr"]
+    constants, carried, sequences = scan_inputs(parameters, inputs)
+    body, length, num_carried = parameters["jaxpr"], parameters["length"], len(carried)
     turns: list[list[Value]] = []
     order = range(length)[::-1] if parameters["reverse"] else range(length)
     for turn in order:

@@ -17,6 +17,7 @@ import numpy as np
 from jax.extend import core
 
 from memorax.algorithms.algorithm import Algorithm
+from memorax.jaxprs import scan_inputs
 from memorax.training.finite import PARAMETERS, examine, find_not_finite, learned_parameters
 from memorax.types import Key, Metrics, PyTree
 
@@ -230,10 +231,9 @@ def _stepper(jaxpr: Any) -> Callable[[Sequence[_Value]], list[_Value]]:
 
 
 def _scan(parameters: dict[str, Any], inputs: list[_Value]) -> list[_Value]:
-    consts, carries = parameters["num_consts"], parameters["num_carry"]
-    fixed, carry, sequences = inputs[:consts], inputs[consts : consts + carries], inputs[consts + carries :]
+    fixed, carry, sequences = scan_inputs(parameters, inputs)
     step = _stepper(parameters["jaxpr"])
-    length = parameters["length"]
+    length, carries = parameters["length"], len(carry)
     order = range(length - 1, -1, -1) if parameters["reverse"] else range(length)
     stacked: dict[int, list[_Value]] = {}
     for time in order:
