@@ -20,8 +20,10 @@ def xla_flags() -> str:
     flags = ["--xla_backend_optimization_level=0"]
     if platform.machine() in ("x86_64", "AMD64"):
         flags.append("--xla_cpu_max_isa=AVX")
-        flags.append(next((flag for flag in OLDER_EMITTERS if accepted([flag])), ""))
-    return " ".join(filter(None, flags if accepted(flags) else [flag for flag in flags if accepted([flag])]))
+        for emitters in OLDER_EMITTERS:
+            if accepted([*flags, emitters]):
+                return " ".join([*flags, emitters])
+    return " ".join(flag for flag in flags if accepted([flag]))
 
 
 OLDER_EMITTERS = (
