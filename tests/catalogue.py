@@ -63,6 +63,7 @@ from memorax.networks.sequence_models import (
     mLSTMCell,
     sLSTMCell,
 )
+from memorax.training.optimizers import as_one_vector
 
 FEATURES = 8
 
@@ -248,13 +249,13 @@ def make_agent(
 
     def make_network(head: nn.Module) -> Network:
         extractor = FeatureExtractor(
-            observation_extractor=nn.Sequential([leaves_as_vector, MLP(FEATURES, activation=jnp.tanh)]),
+            observation_extractor=nn.Sequential((leaves_as_vector, MLP(FEATURES, activation=jnp.tanh))),
             action_extractor=OneHot(action_space.n) if discrete else None,
             # As they are: a layer of their own would be a good part of what each test of an agent compiles.
-            reward_extractor=nn.Sequential([jnp.asarray]),
-            done_extractor=nn.Sequential([jnp.asarray]),
+            reward_extractor=nn.Sequential((jnp.asarray,)),
+            done_extractor=nn.Sequential((jnp.asarray,)),
         )
         return Network(extractor, torso, head)
 
-    transformation = optax.adam(optimizer.get("learning_rate", 3e-3))
+    transformation = as_one_vector(optax.adam(optimizer.get("learning_rate", 3e-3)))
     return ALGORITHMS[algorithm][0].build(cfg or CONFIGS[algorithm], env, env_params, make_network, transformation)

@@ -46,7 +46,7 @@ class Settings:
         cfg: its hyperparameters.
         optimizer: trains each network; or one for each by name.
         patience: how many times the steps it is given that a probe names.
-        fast: whether all exercises belong to the fast tests, or only discounting.
+        fast: whether the fast tests have more of it than discounting.
     """
 
     cfg: Any
@@ -308,7 +308,7 @@ def alone() -> list[Any]:
     for name, algorithm in itertools.product(EXERCISES, SETTINGS):
         if (algorithm, name) in together or (algorithm in STREAMING and name in ("two_episodes", "cue_recall")):
             continue
-        fast = name == "discounting" or (SETTINGS[algorithm].fast and name in TOGETHER["with_memory"])
+        fast = name == "discounting"
         cases.append(pytest.param(algorithm, name, marks=() if fast else pytest.mark.slow))
     return cases
 

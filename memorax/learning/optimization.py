@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.flatten_util import ravel_pytree
 
 from memorax.types import Array, Metrics, PyTree, where
 
@@ -137,7 +138,7 @@ def apply_gradients(
         learner comes back as it was. The metrics are `gradient_norm` (of all parameters together, before the optimizer
         clips it) and `skipped_updates` (1 if this one was skipped, else 0).
     """
-    gradient_norm = optax.tree.norm(gradients)
+    gradient_norm = jnp.linalg.norm(ravel_pytree(gradients)[0])
     finite = jnp.isfinite(gradient_norm)
     extended = optax.with_extra_args_support(optimizer)
     updates, optimizer_state = extended.update(gradients, learner.optimizer_state, learner.params, **extra)

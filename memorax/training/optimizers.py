@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import optax
 
 from memorax.parts import check_options, look_up
+from memorax.types import PyTree
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adabelief": optax.adabelief,
@@ -29,6 +31,9 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 }
 """An optimizer for a learning rate and options, by name."""
 
+LAYER_BY_LAYER = ("lamb", "novograd")
+"""Those that measure the size of each array of parameters. All others treat every number alike."""
+
 DEFAULTS: dict[str, dict[str, Any]] = {"adam": {"eps": 1e-5}}
 """Options other than optax's: the epsilon that PPO's reference implementation uses (Huang et al., 2022, detail 3)."""
 
@@ -49,5 +54,33 @@ def make_optimizer(
     """
     function = look_up("optimizer", name, OPTIMIZERS)
     check_options(f"optimizer {name!r}", function, options)
-    optimizer = function(learning_rate, **{**DEFAULTS.get(name, {}), **options})
-    return optax.chain(optax.clip_by_global_norm(max_grad_norm), optimizer)
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(max_grad_norm), function(learning_rate, **{**DEFAULTS.get(name, {}), **options})
+    )
+    # A mask is made for the arrays by their names.
+    by_array = name not in OPTIMIZERS or name in LAYER_BY_LAYER or any("mask" in option for option in options)
+    return optimizer if by_array else as_one_vector(optimizer)
+
+
+def as_one_vector(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """Let an optimizer see all parameters as one vector, which takes fewer operations than many small arrays.
+
+    Args:
+        optimizer: one that treats every number alike, or by the norm of all of them.
+
+    Returns:
+        The same optimizer, whose state is of vectors. Where parameters have several types it sees them as they are.
+    """
+    vector = optax.flatten(optimizer)
+
+    def choose(params: PyTree) -> optax.GradientTransformationExtraArgs:
+        return vector if len({x.dtype for x in jax.tree.leaves(params)}) == 1 else by_array
+
+    def init(params: PyTree) -> optax.OptState:
+        return choose(params).init(params)
+
+    def update(updates: PyTree, state: optax.OptState, params: PyTree = None, **extra: Any) -> Any:
+        return choose(updates).update(updates, state, params, **extra)
+
+    by_array = optax.with_extra_args_support(optimizer)
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -23,7 +23,7 @@ CFG = PPOConfig(num_envs=4, num_steps=8, num_minibatches=2, update_epochs=2)
 
 
 def network(head: Any, torso: str = "gru") -> Network:
-    extractor = FeatureExtractor(nn.Sequential([leaves_as_vector, MLP(FEATURES, activation=jnp.tanh)]))
+    extractor = FeatureExtractor(nn.Sequential((leaves_as_vector, MLP(FEATURES, activation=jnp.tanh))))
     return Network(extractor, TORSOS[torso](FEATURES), head)
 
 
@@ -46,7 +46,9 @@ def test_what_agents_meet_after_they_went_out_changes_nothing(name: str) -> None
     """Observations and rewards of agents that are out are 0 in one run and 100 in the other."""
     torso = "mlp" if name in ("dqn", "sac") else "gru"
 
-    def learned(while_out: float) -> Any:
+    @jax.jit
+    @jax.vmap
+    def learned(while_out: Any) -> Any:
         make_network = functools.partial(network, torso=torso)
         agent = ALGORITHMS[name][0].build(CONFIGS[name], GoesOut(while_out), None, make_network, optax.adam(1e-2))
         key, state = agent.init(jax.random.key(0))
@@ -57,7 +59,8 @@ def test_what_agents_meet_after_they_went_out_changes_nothing(name: str) -> None
         }
         return first, agent.acting_params(after), learned
 
-    (first, params, calm), (*_, loud) = learned(0.0), learned(100.0)
+    first, params, learned_of_both = jax.device_get(learned(jnp.asarray([0.0, 100.0])))
+    calm, loud = (jax.tree.map(lambda x, i=i: x[i], learned_of_both) for i in (0, 1))
     assert not same(first, params), "something is learned"
     assert same(calm, loud)
 

@@ -73,29 +73,28 @@ def test_every_step_has_a_gradient_and_none_crosses_the_burn_in() -> None:
     fields = {"num_envs": 4, "num_steps": 8, "num_minibatches": 1, "normalize_advantage": False, "ent_coef": 0.0}
     agent = make_agent("ppo", EndlessReward(), None, TORSOS["gru"](FEATURES), PPOConfig(**fields, burn_in=3))
     without = make_agent("ppo", EndlessReward(), None, TORSOS["gru"](FEATURES), PPOConfig(**fields))
-    key, state = agent.init(jax.random.key(0))
-    state, trajectory = agent.act(key, state)
-    noise = jax.random.normal(key, trajectory.reward.shape)
-    carry = jax.tree.map(lambda x: x[:, 0], trajectory.carry)
-    log_prob = trajectory.extras["log_prob"]
-    steps = (trajectory.timesteps, trajectory.action, log_prob, noise, noise, noise + 1, None)
-    head, tail = (jax.tree.map(lambda x, part=part: x[:, part], steps) for part in (slice(0, 3), slice(3, None)))
-    after, _ = unroll(agent.actor_network, state.actor_params, head[0], carry)
 
-    def gradient(agent, steps, carry):
-        batch = Minibatch(*steps, carry, state.critic_carry)
-        return jax.grad(lambda params: agent._actor_loss(params, batch, 0.0)[0])(state.actor_params)
+    @jax.jit
+    def gradients(key, state):
+        state, trajectory = agent.act(key, state)
+        noise = jax.random.normal(key, trajectory.reward.shape)
+        carry = jax.tree.map(lambda x: x[:, 0], trajectory.carry)
+        steps = (trajectory.timesteps, trajectory.action, trajectory.extras["log_prob"], noise, noise, noise + 1, None)
+        head, tail = (jax.tree.map(lambda x, part=part: x[:, part], steps) for part in (slice(0, 3), slice(3, None)))
+        after, _ = unroll(agent.actor_network, state.actor_params, head[0], carry)
 
-    whole, early, late = gradient(agent, steps, carry), gradient(without, head, carry), gradient(without, tail, after)
+        def loss(params, log_prob, agent, steps, carry):
+            batch = Minibatch(*steps[:2], log_prob, *steps[3:], carry, state.critic_carry)
+            return agent._actor_loss(params, batch, 0.0)[0]
+
+        def gradient(agent, steps, carry):
+            return jax.grad(loss, argnums=(0, 1))(state.actor_params, steps[2], agent, steps, carry)
+
+        return gradient(agent, steps, carry), gradient(without, head, carry)[0], gradient(without, tail, after)[0]
+
+    (whole, by_log_prob), early, late = jax.device_get(gradients(*agent.init(jax.random.key(0))))
     for x, y, z in zip(*map(jax.tree.leaves, (whole, early, late)), strict=True):
         check_close(8 * x, 3 * y + 5 * z)
-    by_log_prob = jax.grad(
-        lambda log_prob: agent._actor_loss(
-            state.actor_params,
-            Minibatch(*steps[:2], log_prob, *steps[3:], carry, state.critic_carry),
-            0.0,
-        )[0]
-    )(log_prob)
     assert (by_log_prob != 0).all()
 
 

@@ -116,11 +116,17 @@ def test_targets_losses_and_an_update_are_those_of_the_paper() -> None:
 def test_sequences_may_start_from_the_initial_carry() -> None:
     cfg = dataclasses.replace(CONFIGS["r2d2"], carry="zeros")
     zeros, stored = (make_agent("r2d2", CueRecall(delay=9), None, TORSOS["gru"](FEATURES), c) for c in (cfg, None))
-    key, state = zeros.warmup(*zeros.init(jax.random.key(0)), 64)
-    batch = zeros.buffer.sample(key, state.buffer)
-    params, weight = zeros.acting_params(state), jnp.ones(cfg.batch_size)
-    initial = batch.replace(carry=jax.tree.map(jnp.zeros_like, batch.carry))
-    losses = [agent._loss(params, params, drawn, weight)[0] for agent in (zeros, stored) for drawn in (batch, initial)]
+
+    @jax.jit
+    def losses_of(key, state):
+        batch = zeros.buffer.sample(key, state.buffer)
+        params, weight = zeros.acting_params(state), jnp.ones(cfg.batch_size)
+        initial = batch.replace(carry=jax.tree.map(jnp.zeros_like, batch.carry))
+        return [
+            agent._loss(params, params, drawn, weight)[0] for agent in (zeros, stored) for drawn in (batch, initial)
+        ]
+
+    losses = losses_of(*zeros.warmup(*zeros.init(jax.random.key(0)), 64))
     assert losses[0] == losses[1] == losses[3] != losses[2]
 
 
@@ -139,7 +145,7 @@ def test_recomputed_carries_start_with_their_episode() -> None:
     cfg = dataclasses.replace(CONFIGS["r2d2"], carry="recomputed")
     agent = make_agent("r2d2", CueRecall(), None, TORSOS["gru"](FEATURES), cfg)
     key, state = agent.warmup(*agent.init(jax.random.key(0)), 128)
-    batch = agent.buffer.sample(key, state.buffer)
+    batch = jax.jit(agent.buffer.sample)(key, state.buffer)
     assert batch.steps.timesteps.done[:, 0].all()
     np.testing.assert_array_equal(batch.valid.sum(axis=1), 5)
     _, state, metrics = agent.train(key, state, 16, keep=lambda _, metrics: metrics)
@@ -152,14 +158,15 @@ def test_without_importance_weights_every_sequence_counts_alike() -> None:
     """An exponent of zero is the update by weights of one."""
     cfg = dataclasses.replace(CONFIGS["r2d2"], importance_exponent=0.0)
     agent = make_agent("r2d2", EndlessReward(limit=5), None, TORSOS["gru"](FEATURES), cfg)
-    key, state = agent.warmup(*agent.init(jax.random.key(0)), 128)
-    batch = agent.buffer.sample(key, state.buffer)
-    params = agent.acting_params(state)
-    gradients = [
-        jax.grad(lambda p, w=w: agent._loss(p, params, batch, w)[0])(params)
-        for w in (jnp.ones(4), (7 * batch.probability) ** -cfg.importance_exponent)
-    ]
-    jax.tree.map(np.testing.assert_array_equal, *gradients)
+
+    @jax.jit
+    def gradients(key, state):
+        batch = agent.buffer.sample(key, state.buffer)
+        params = agent.acting_params(state)
+        weights = jnp.ones(4), (7 * batch.probability) ** -cfg.importance_exponent
+        return [jax.grad(lambda p, w=w: agent._loss(p, params, batch, w)[0])(params) for w in weights]
+
+    jax.tree.map(np.testing.assert_array_equal, *gradients(*agent.warmup(*agent.init(jax.random.key(0)), 128)))
 
 
 def test_each_environment_explores_with_an_epsilon_of_its_own() -> None:
@@ -174,19 +181,26 @@ def test_each_environment_explores_with_an_epsilon_of_its_own() -> None:
 
 def test_carries_that_have_not_drifted_give_the_outputs_of_whole_episodes() -> None:
     agent = make_agent("r2d2", CueRecall(delay=9), None, TORSOS["gru"](FEATURES))
-    key, state = agent.init(jax.random.key(0))
-    rollouts = []
-    for _ in range(4):
-        key, act_key = jax.random.split(key)
-        state, trajectory = agent.act(act_key, state)
-        rollouts.append((ReplayedSteps.of(trajectory), trajectory.carry))
-    steps, carries = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *rollouts)
-    params = agent.acting_params(state)
-    assert carry_drift(agent.q_network, params, steps, carries, burn_in=0) < 1e-5
-    drifted = carry_drift(agent.q_network, jax.tree.map(lambda x: 1.3 * x, params), steps, carries, burn_in=0)
+
+    @jax.jit
+    def drifts(key, state):
+        rollouts = []
+        for act_key in jax.random.split(key, 4):
+            state, trajectory = agent.act(act_key, state)
+            rollouts.append((ReplayedSteps.of(trajectory), trajectory.carry))
+        steps, carries = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *rollouts)
+        params = agent.acting_params(state)
+        others = jax.tree.map(lambda x: 1.3 * x, params)
+        return [
+            carry_drift(agent.q_network, p, steps, carries, burn_in)
+            for p, burn_in in ((params, 0), (others, 0), (others, 1))
+        ]
+
+    none, drifted, less = drifts(*agent.init(jax.random.key(0)))
+    assert none < 1e-5
     assert drifted > 1e-3
     # One more step of burn-in leaves less of it.
-    assert carry_drift(agent.q_network, jax.tree.map(lambda x: 1.3 * x, params), steps, carries, burn_in=1) < drifted
+    assert less < drifted
 
 
 def test_a_buffer_can_be_given() -> None:

@@ -51,11 +51,14 @@ def replayed(env: Environment, **fields: Any) -> tuple[SAC, Any, Any]:
     key, state = agent.init(jax.random.key(0))
     for _ in range(8):
         key, state = agent.restart(*agent.warmup(key, state, 32))
-    return agent, state, agent.buffer.sample(key, state.buffer)
+    return agent, state, jax.jit(agent.buffer.sample)(key, state.buffer)
 
 
 def variables(state: Any) -> dict[str, PyTree]:
     return {name: getattr(state, name).variables for name in ("actor", "critic", "temperature")}
+
+
+unroll_of = jax.jit(unroll, static_argnums=(0, 4))
 
 
 def double(tree: PyTree) -> PyTree:
@@ -90,7 +93,7 @@ def test_several_choices_at_once_are_an_error() -> None:
 
 def soft_values_of_all_actions(agent: SAC, key: Any, params: PyTree, policy: Any, timesteps: Any, carry: Any) -> Any:
     """In float64 from the definition: mean of the lower action value, and the entropy."""
-    first, second = double(unroll(agent.critic_network, params, timesteps, carry)[1])
+    first, second = double(unroll_of(agent.critic_network, params, timesteps, carry)[1])
     logits = double(policy.logits)
     probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     return (probs * np.minimum(first, second)).sum(-1), -(probs * np.log(probs)).sum(-1)
@@ -99,7 +102,7 @@ def soft_values_of_all_actions(agent: SAC, key: Any, params: PyTree, policy: Any
 def soft_values_of_a_sample(agent: SAC, key: Any, params: PyTree, policy: Any, timesteps: Any, carry: Any) -> Any:
     """In float64 from the density of a squashed normal variable (appendix C of the paper)."""
     action, _ = policy.sample_and_log_prob(key)
-    first, second = double(unroll(agent.critic_network, params, timesteps, carry, 0, (action,))[1])
+    first, second = double(unroll_of(agent.critic_network, params, timesteps, carry, 0, (action,))[1])
     action, loc, scale = double(action), double(policy.loc), np.exp(double(policy.log_scale))
     unsquashed = np.arctanh(action)
     density = -0.5 * ((unsquashed - loc) / scale) ** 2 - np.log(scale) - 0.5 * math.log(2 * math.pi)
@@ -124,13 +127,14 @@ def test_the_losses_are_those_of_the_papers_behind_both_memories(env: Any, soft_
     losses, (metrics, targets) = jax.jit(lambda params: agent._losses(key, params, target_params, batch))(params)
 
     # The carries of both networks at the first step that is learned from, and at its successor.
+    @functools.partial(jax.jit, static_argnums=(0, 3))
     def behind(network: Any, params: PyTree, carry: Any, length: int) -> Any:
         return encode_with_losses(network, params, jax.tree.map(lambda x: x[:, :length], steps.timesteps), carry)[0]
 
     now, later = (jax.tree.map(lambda x, part=part: x[:, part], steps.timesteps) for part in (np.s_[2:-1], np.s_[3:]))
     actor, critic = params["actor"], params["critic"]
-    _, policy = unroll(agent.actor_network, actor, now, behind(agent.actor_network, actor, actor_carry, burn_in))
-    _, next_policy = unroll(
+    _, policy = unroll_of(agent.actor_network, actor, now, behind(agent.actor_network, actor, actor_carry, burn_in))
+    _, next_policy = unroll_of(
         agent.actor_network, actor, later, behind(agent.actor_network, actor, actor_carry, burn_in + 1)
     )
     critic_now = behind(agent.critic_network, critic, critic_carry, burn_in)
@@ -144,7 +148,7 @@ def test_the_losses_are_those_of_the_papers_behind_both_memories(env: Any, soft_
     assert 0 < known.sum() < known.size
     assert 0 < np.asarray(terminated).sum() < known.sum()
     inputs = (action,) if agent.critic_network.head.takes_action else ()
-    _, output = unroll(agent.critic_network, critic, now, critic_now, 0, inputs)
+    _, output = unroll_of(agent.critic_network, critic, now, critic_now, 0, inputs)
     taken = double(agent.critic_network.head.select(output, action))
     for name, expected in {
         "critic": sum(0.5 * ((half - target) ** 2)[known].mean() for half in taken),
@@ -295,7 +299,7 @@ def test_the_carries_stored_are_those_of_the_history() -> None:
             expected = carry
             if chunk:
                 history = jax.tree.map(lambda x, end=4 * chunk: x[:, :end], timesteps)
-                expected = unroll(network, params, history, carry)[0]
+                expected = unroll_of(network, params, history, carry)[0]
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), at, expected)
 
 

@@ -212,17 +212,12 @@ def test_every_step_is_learned_from(sizes):
 
 def test_no_step_of_short_episodes_is_lost_to_a_long_burn_in():
     """Episodes of 5 steps and a burn-in of 40: all 5 are learned from, and nothing is burnt in."""
-    sizes = Episodes(1, 5, 400, 40, 40, num_carries=1)
+    sizes = Episodes(1, 5, 400, 40, 40, num_carries=1, num_additions=2)
     sizes.starts[:] = np.arange(sizes.starts.shape[1]) % 5 == 0
-    buffer = sizes.buffer
-    steps, carries = sizes.additions()
-    state = sizes.init()
-    for i in range(2):
-        state = buffer.add(state, *jax.tree.map(lambda x: x[i], (steps, carries)))  # noqa: B023
-    assert buffer.num_windows(state) == 1
-    batch = buffer.sample(jax.random.key(0), state)
-    np.testing.assert_array_equal(batch.steps["time"][0], [0] * 41 + [1, 2, 3, 4] + [5] * 36)
-    np.testing.assert_array_equal(batch.valid[0], [False] * 40 + [True] * 5 + [False] * 36)
+    _, (_, _, num_windows, batches) = fill(sizes)
+    assert num_windows[1] == 1
+    np.testing.assert_array_equal(batches.steps["time"][1, 0], [0] * 41 + [1, 2, 3, 4] + [5] * 36)
+    np.testing.assert_array_equal(batches.valid[1, 0], [False] * 40 + [True] * 5 + [False] * 36)
 
 
 def test_an_addition_that_fills_the_ring_keeps_nothing_of_the_one_before():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from memorax.algorithms import DQN, DQNConfig
@@ -22,12 +21,12 @@ def test_padding_has_no_part_in_the_loss() -> None:
     buffer = PrioritisedEpisodeBuffer(capacity=512, sequence_length=8, batch_size=16, burn_in=3)
     agent = DQN(cfg, template.env, None, template.q_network, template.optimizer, buffer)
     key, state = agent.warmup(*agent.init(jax.random.key(0)), 256)
-    batch = buffer.sample(key, state.buffer)
+    batch = jax.device_get(jax.jit(buffer.sample)(key, state.buffer))
     np.testing.assert_array_equal(batch.valid, np.tile([False] * 3 + [True] * 5 + [False] * 4, (16, 1)))
 
     def disturb(x):
         padding = batch.valid.reshape(*batch.valid.shape, *[1] * (x.ndim - 2))
-        return jnp.where(padding, x, jnp.ones_like(x))
+        return np.where(padding, x, np.ones_like(x))
 
     timesteps = jax.tree.map(disturb, batch.steps.timesteps).replace(done=batch.steps.timesteps.done)
     steps = jax.tree.map(disturb, batch.steps).replace(timesteps=timesteps)

@@ -166,17 +166,24 @@ def test_a_successor_behind_an_end_is_not_read(name, value):
     representation = REPRESENTATIONS[name]
     output, reward = normal(0, 2, 7), jnp.array([1.0, 1.0])
 
-    def loss(output, following):
-        return representation.td_loss(output, following, reward, jnp.array([0.0, 0.9])).sum()
+    @jax.jit
+    def losses_and_gradients(output, following):
+        def loss(output, following):
+            td = representation.td_loss(output, following, reward, jnp.array([0.0, 0.9]))
+            return td.sum(), td
 
-    behind = normal(1, 2, 7).at[0].set(value)
-    np.testing.assert_array_equal(loss(output, behind), loss(output, normal(1, 2, 7).at[0].set(0.0)))
-    td = representation.td_loss(output, behind, reward, jnp.array([0.0, 0.9]))
-    np.testing.assert_allclose(td[0], representation.loss(output, reward)[0], rtol=1e-6)
-    by_output, by_following = jax.grad(loss, (0, 1))(output, behind)
-    assert jnp.isfinite(by_output).all()
-    assert jnp.abs(by_output).max() > 0.0
-    np.testing.assert_array_equal(by_following, jnp.zeros((2, 7)))
+        gradients, td = jax.grad(loss, (0, 1), has_aux=True)(output, following)
+        return td, representation.loss(output, reward), *gradients
+
+    following = np.array(normal(1, 2, 7))
+    following[0] = value
+    td, direct, by_output, by_following = losses_and_gradients(output, following)
+    following[0] = 0.0
+    np.testing.assert_array_equal(td, losses_and_gradients(output, following)[0])
+    np.testing.assert_allclose(td[0], direct[0], rtol=1e-6)
+    assert np.isfinite(by_output).all()
+    assert np.abs(by_output).max() > 0.0
+    np.testing.assert_array_equal(by_following, np.zeros((2, 7)))
 
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)
@@ -188,16 +195,24 @@ def test_an_illegal_action_is_worth_minus_infinity(name):
     def loss(output):
         masked = head.mask(output, legal)
         greedy = jnp.where(legal, head.value(masked), 0.0).sum()
-        return head.loss(head.select(masked, action), target).sum() + greedy, head.value(masked)
+        return head.loss(head.select(masked, action), target).sum() + greedy
 
-    gradient, value = jax.grad(loss, has_aux=True)(output)
-    np.testing.assert_array_equal(jnp.isneginf(value), ~legal)
-    np.testing.assert_array_equal(value[legal], head.value(output)[legal])
-    assert jnp.isfinite(gradient).all()
+    @jax.jit
+    def all_of(output):
+        masked = head.mask(output, legal)
+        by_masked = jax.grad(lambda masked: jnp.where(legal, head.value(masked), 0.0).sum())(masked)
+        of_masked, of_output = ((head.value(x), head.select(x, action)) for x in (masked, output))
+        return jax.grad(loss)(output), by_masked, of_masked, of_output
+
+    # Of the masked output and of the output itself, values and what is selected.
+    gradient, by_masked, (value, chosen), (unmasked_value, unmasked_chosen) = jax.device_get(all_of(output))
+    legal = np.asarray(legal)
+    np.testing.assert_array_equal(np.isneginf(value), ~legal)
+    np.testing.assert_array_equal(value[legal], unmasked_value[legal])
+    assert np.isfinite(gradient).all()
     assert (gradient[~legal] == 0.0).all()
-    np.testing.assert_array_equal(head.select(head.mask(output, legal), action), head.select(output, action))
-    by_masked = jax.grad(lambda masked: jnp.where(legal, head.value(masked), 0.0).sum())(head.mask(output, legal))
-    assert jnp.isfinite(by_masked).all()
+    np.testing.assert_array_equal(chosen, unmasked_chosen)
+    assert np.isfinite(by_masked).all()
 
 
 @pytest.mark.parametrize(

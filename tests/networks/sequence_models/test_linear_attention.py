@@ -18,7 +18,7 @@ def test_finite_inputs_of_any_size_have_finite_outputs_and_gradients(cell: Any, 
     model = Memoroid(cell(8, num_heads=4, positional_embedding=None))
     inputs = size * jax.random.normal(jax.random.key(1), (64, 6, 4))
     done, carry = jnp.zeros((64, 6), bool), model.initialize_carry(jax.random.key(0), (64, 4))
-    params = model.init(jax.random.key(2), inputs, done, carry)
+    params = jax.jit(model.init)(jax.random.key(2), inputs, done, carry)
 
     def total(params: Any) -> Any:
         outputs = model.apply(params, inputs, done, carry)[1]
@@ -31,7 +31,7 @@ def test_finite_inputs_of_any_size_have_finite_outputs_and_gradients(cell: Any, 
         np.abs(inputs).max() * np.abs(weights["qkv"]["kernel"]).sum(0).max() * np.abs(weights["out"]["kernel"]).sum()
     )
     assert np.abs(outputs).max() <= largest
-    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(gradients))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))
 
 
 def test_keys_that_are_all_negligible_count_alike() -> None:
@@ -40,5 +40,5 @@ def test_keys_that_are_all_negligible_count_alike() -> None:
     inputs = jnp.asarray([[[1.0], [3.0]]])
     kernel = jnp.asarray([[-1e6, -1e6, -1e6, -1e6, 1.0, 1.0]])  # queries, keys, values
     params = {"params": {"cell": {"qkv": {"kernel": kernel}, "out": {"kernel": jnp.eye(2)}}}}
-    outputs = model.apply(params, inputs, done, carry)[1]
+    outputs = jax.jit(model.apply)(params, inputs, done, carry)[1]
     np.testing.assert_allclose(outputs, [[[1.0, 1.0], [2.0, 2.0]]], rtol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from memorax.networks import sequence_models
@@ -188,11 +189,11 @@ def test_a_cell_that_changes_its_carry() -> None:
 def test_gates_that_forget_all_at_once_stay_in_range() -> None:
     model = Memoroid(GLACell(8, num_heads=2, gate_logit_normalizer=1.0))
     inputs, done, carry = (
-        jax.random.normal(jax.random.key(0), (2, 40, 8)),
-        jnp.zeros((2, 40), bool),
-        jnp.zeros((2, 2, 4, 2)),
+        np.asarray(jax.random.normal(jax.random.key(0), (2, 40, 8))),
+        np.zeros((2, 40), bool),
+        np.zeros((2, 2, 4, 2), np.float32),
     )
-    params = model.init(jax.random.key(1), inputs, done, carry)
+    params = jax.jit(model.init)(jax.random.key(1), inputs, done, carry)
     params["params"]["cell"]["alpha"]["bias"] = jnp.array([-1e4, 1e4, -1e4, 0.0])
     run = jax.jit(model.apply)
     _, expected = run(params, inputs, done, carry)
