@@ -10,6 +10,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import flax.linen as nn
@@ -383,11 +384,15 @@ def test_the_readme_names_every_command() -> None:
 )
 def test_the_public_surface(torso: nn.Module) -> None:
     agent = agent_of_the_public_surface(torso)
-    key, state = agent.init(jax.random.key(0))
-    assert isinstance(state, PPOState)
-    key, state, transitions = agent.train(key, state, num_steps=1000)
-    assert int(state.step) == 1024
-    for leaf in (transitions.observation, transitions.action, transitions.reward, transitions.done):
+
+    def train(key: jax.Array) -> Any:
+        key, state = agent.init(key)
+        assert isinstance(state, PPOState)
+        return agent.train(key, state, num_steps=1000)
+
+    # Traced: the next test runs it.
+    _, _, transitions = jax.eval_shape(train, jax.random.key(0))
+    for leaf in (transitions.observation, transitions.action, transitions.reward, transitions.terminated):
         assert leaf.shape[:2] == (8, 128)
     assert {"returned_episode", "returned_episode_returns", "returned_episode_lengths"} <= set(transitions.info)
 
@@ -396,7 +401,7 @@ def test_the_public_surface_maps_over_seeds() -> None:
     agent = agent_of_the_public_surface(RNN(cell=nn.GRUCell(features=64)))
     keys, states = jax.vmap(agent.init)(jax.random.split(jax.random.key(0), 4))
     keys, states, transitions = jax.vmap(agent.train, in_axes=(0, 0, None))(keys, states, 1000)
-    assert transitions.reward.shape == (4, 8, 128)
+    assert transitions.done.shape == transitions.reward.shape == (4, 8, 128)
     assert states.step.tolist() == [1024] * 4
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from scipy.optimize import nnls
 
 from memorax.evaluation.runs import CONFIG_FILE
 from memorax.laboratory.executors import Executor, Job, JobHandle
@@ -35,8 +38,8 @@ class Progress:
         complete: settings that are complete, those of earlier calls among them.
         running: settings that are being trained.
         failed: settings that failed.
-        seconds_left: estimate of the seconds until all are complete, from the steps that were taken in this call; None
-            where none was taken yet.
+        seconds_left: estimate of the seconds until all are complete, from what was trained in this call; None where
+            nothing was trained yet.
         news: what happened just now, in one line, if anything did.
     """
 
@@ -139,6 +142,8 @@ class _Scheduler:
         self.report = GridReport()
         self.waiting: deque[Setting] = deque()
         self.running: dict[str, tuple[Setting, JobHandle]] = {}
+        self.submitted: dict[str, float] = {}
+        self.trained: list[tuple[float, float]] = []
         self.attempts: dict[str, int] = {}
         for setting in grid.settings:
             complete = is_complete(folder / setting.name, setting.config.total_steps)
@@ -189,6 +194,7 @@ class _Scheduler:
         Outcome("waiting", setting.config.total_steps).write(folder)
         handle = self.executor.submit(Job(folder, config_to_json(setting.config)))
         self.running[setting.name] = setting, handle
+        self.submitted[setting.name] = time.monotonic()
 
     def _ended(self, setting: Setting, handle: JobHandle) -> str:
         """Note how a setting ended; the news of it in one line."""
@@ -196,6 +202,7 @@ class _Scheduler:
         outcome = read_outcome(folder)
         if outcome is not None and outcome.status == COMPLETED:
             self.report.completed.append(setting)
+            self.trained.append((self._work_before(setting), time.monotonic() - self.submitted[setting.name]))
             return f"complete: {setting.name}"
         if outcome is not None and outcome.status == FAILED:
             message = outcome.message
@@ -224,11 +231,17 @@ class _Scheduler:
         )
 
     def _seconds_left(self) -> float | None:
-        """Seconds until the rest is done, as fast as what was done in this call."""
-        running = sum(_work(setting) * (1 - self._done(setting)) for setting, _ in self.running.values())
-        left = running + sum(map(self._work_before, self.waiting))
-        done = self.work - left
-        return left * (time.monotonic() - self.started) / done if done > 0 else None
+        """Seconds until the rest is done."""
+        now, running = time.monotonic(), [setting for setting, _ in self.running.values()]
+        if not self.trained:  # as fast as the steps that were taken
+            left = sum(_work(setting) * (1 - self._done(setting)) for setting in running)
+            left += sum(map(self._work_before, self.waiting))
+            done = self.work - left
+            return left * (now - self.started) / done if done > 0 else None
+        spent = [now - self.submitted[setting.name] for setting in running] + [0.0] * len(self.waiting)
+        whole = predict_seconds(self.trained, list(map(self._work_before, [*running, *self.waiting])))
+        left = sum(max(seconds - already, 0.0) for seconds, already in zip(whole, spent, strict=True))
+        return left / max(min(self.executor.workers, len(whole)), 1)
 
     def _work_before(self, setting: Setting) -> float:
         """Steps of all seeds that a setting lacked when this call began."""
@@ -237,6 +250,21 @@ class _Scheduler:
     def _done(self, setting: Setting) -> float:
         """The part of a setting's steps that was taken."""
         return min(1.0, steps_taken(self.folder / setting.name) / setting.config.total_steps)
+
+
+def predict_seconds(trained: Sequence[tuple[float, float]], work: Sequence[float]) -> list[float]:
+    """The seconds that settings take: a part that all share, as compilation is, and one for each of their steps.
+
+    Args:
+        trained: the steps and the seconds of settings that are done, at least one.
+        work: the steps of others.
+    """
+    steps, seconds = np.asarray(trained, float).T
+    if len(np.unique(steps)) == 1:  # the two parts cannot be told apart
+        return [float(seconds.mean())] * len(work)
+    scale = steps.max()
+    (shared, for_steps), _ = nnls(np.stack([np.ones_like(steps), steps / scale], axis=1), seconds)
+    return [float(shared + for_steps * x / scale) for x in work]
 
 
 def _work(setting: Setting) -> int:

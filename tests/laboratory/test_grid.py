@@ -23,7 +23,7 @@ from memorax.laboratory.grid import make_grid
 from memorax.laboratory.job import train_job
 from memorax.laboratory.matching import match_width
 from memorax.laboratory.outcome import Outcome, steps_taken
-from memorax.laboratory.scheduler import Progress
+from memorax.laboratory.scheduler import Progress, predict_seconds
 from memorax.training import TrainConfig, build_agent
 from tests.training.small import CONFIG, metrics_without_time
 
@@ -307,3 +307,10 @@ def test_a_grid_survives_the_kill_of_a_worker_and_an_interruption(tmp_path: Path
         one, other = (metrics_without_time(tmp_path / name / torso) for name in ("whole", "killed"))
         for name, column in one.items():
             np.testing.assert_array_equal(column, other[name], err_msg=f"{torso}: {name}")
+
+
+def test_the_time_left_tells_apart_what_all_settings_share_and_what_their_steps_take() -> None:
+    assert predict_seconds([(100, 40.0), (300, 60.0)], [0, 100, 1000]) == pytest.approx([30.0, 40.0, 130.0])
+    assert predict_seconds([(100, 40.0), (100, 50.0)], [100, 1000]) == [45.0, 45.0], "nothing tells them apart yet"
+    # Longer settings that were trained faster say nothing about steps.
+    assert predict_seconds([(100, 50.0), (300, 40.0)], [1000]) == pytest.approx([45.0])
