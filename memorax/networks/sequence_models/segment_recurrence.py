@@ -9,7 +9,7 @@ from flax.linen.dtypes import promote_dtype
 
 from memorax.networks.dense import Dense
 from memorax.networks.positional_embeddings import sinusoids
-from memorax.networks.sequence_models.ops.windowed_attention import count_positions, windowed_attention
+from memorax.networks.sequence_models.ops.windowed_attention import count_positions, ring_after, windowed_attention
 from memorax.networks.sequence_models.sequence_model import SequenceModel, check_sequence
 from memorax.types import Array, Key
 from memorax.validation import require_even
@@ -89,13 +89,22 @@ class SegmentRecurrence(SequenceModel):
 
         positional = jnp.einsum("lf,fhd->lhd", relative, w_r)
         bias = jnp.einsum("bthd,lhd->bhtl", queries + v[None, None], positional) * head_dim**-0.5
-        # `q^T (W_k x)` is `(W_k^T q)^T x`: all heads attend to the inputs themselves, which one step need not project.
-        queries = jnp.einsum("bthd,fhd->bhtf", queries + u[None, None], w_k) * (width / head_dim) ** 0.5
-        positions = count_positions(done, carry.position)
-        memory, _, outputs = windowed_attention(
-            queries, inputs[:, None], inputs[:, None], positions, carry.memory[:, None], carry.memory[:, None], bias
-        )
-        outputs = jnp.einsum("bhtf,fhd->bthd", outputs, w_v).reshape(*done.shape, self.features)
+        queries, positions = queries + u[None, None], count_positions(done, carry.position)
+        memory, inputs = carry.memory[:, None], inputs[:, None]
+        if done.shape[1] == 1:
+            # `q^T (W_k x)` is `(W_k^T q)^T x`: all heads attend to the inputs themselves, which are not projected.
+            queries = jnp.einsum("bthd,fhd->bhtf", queries, w_k) * (width / head_dim) ** 0.5
+            memory, _, outputs = windowed_attention(queries, inputs, inputs, positions, memory, memory, bias)
+            outputs = jnp.einsum("bhtf,fhd->bthd", outputs, w_v)
+        else:
+            # Over a sequence it takes less to project every input once than to attend with every head to all of them.
+            (keys, old_keys), (values, old_values) = (
+                [jnp.einsum("bgtf,fhd->bhtd", x, w) for x in (inputs, memory.astype(inputs.dtype))] for w in (w_k, w_v)
+            )
+            queries = queries.swapaxes(1, 2)
+            outputs = windowed_attention(queries, keys, values, positions, old_keys, old_values, bias)[2].swapaxes(1, 2)
+            memory = ring_after(memory, inputs, positions)
+        outputs = outputs.reshape(*done.shape, self.features)
         outputs = Dense(self.features, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, name="W_o")(
             outputs
         )

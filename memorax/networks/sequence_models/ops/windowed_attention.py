@@ -99,12 +99,7 @@ def _sequence(
     time, length = queries.shape[3], cached_keys.shape[2]
     # Each query sees `length` of its block's `length + block` keys: fewer than half a window's queries would not pay.
     block = min(time, length if length % 2 else length // 2)
-    oldest = positions[:, :1]  # the first input's position: the slot it goes to holds what is oldest
-    order = (oldest + jnp.arange(length)[None]) % length
-    keys, values = (
-        jnp.concatenate([_reorder(cached, order), new], axis=2)
-        for cached, new in ((cached_keys, keys), (cached_values, values))
-    )  # [B, G, L + T, D], by time
+    keys, values = _by_time(cached_keys, keys, positions), _by_time(cached_values, values, positions)
     cache = _remember(keys, positions[:, -1:], length), _remember(values, positions[:, -1:], length)
 
     keys, values = keys.astype(queries.dtype), values.astype(queries.dtype)
@@ -200,6 +195,28 @@ def _align(bias: Array, block: int, num_keys: int) -> Array:
     padding = [(0, 0)] * (bias.ndim - 1) + [(before, num_keys + 1 - before - length)]
     flat = jnp.pad(oldest_first, padding).reshape(*bias.shape[:-2], -1)
     return flat[..., : block * num_keys].reshape(*bias.shape[:-2], block, num_keys)
+
+
+def ring_after(cached: Array, inputs: Array, positions: Array) -> Array:
+    """The ring of the last `L` inputs after a sequence, as `windowed_attention` keeps it of keys and values.
+
+    Args:
+        cached: `[B, G, L, D]`, of the inputs before the first.
+        inputs: `[B, G, T, D]`.
+        positions: `[B, T]`, how many inputs of its episode came before each.
+
+    Returns:
+        `[B, G, L, D]` in the dtype of `cached`: slots that hold nothing of the current episode are zero.
+    """
+    cached = where(positions[:, 0] == 0, jnp.zeros_like(cached), cached)
+    return _remember(_by_time(cached, inputs.astype(cached.dtype), positions), positions[:, -1:], cached.shape[2])
+
+
+def _by_time(cached: Array, inputs: Array, positions: Array) -> Array:
+    """What the ring holds, oldest first, and the inputs after it: `[B, G, L + T, D]`."""
+    # The slot that the first input goes to holds what is oldest.
+    order = (positions[:, :1] + jnp.arange(cached.shape[2])[None]) % cached.shape[2]
+    return jnp.concatenate([_reorder(cached, order), inputs], axis=2)
 
 
 def _remember(x: Array, position: Array, length: int) -> Array:
