@@ -252,7 +252,8 @@ def _labels(settings: Sequence[dict[str, Any]], environments: Sequence[str]) -> 
     """What tells each setting from others of its environment.
 
     Where nothing does, it is the algorithm and torso, or the run. What differs between environments alone, such as the
-    length of their runs, tells no setting from another.
+    length of their runs, tells no setting from another; nor does what follows from the rest in each environment, but
+    in each in another way, such as widths at which networks have equally many parameters.
     """
     names = list(dict.fromkeys(name for setting in settings for name in setting))
     told_apart = [
@@ -261,11 +262,23 @@ def _labels(settings: Sequence[dict[str, Any]], environments: Sequence[str]) -> 
         if len({(e, json.dumps(s.get(name))) for s, e in zip(settings, environments, strict=True)})
         > len(set(environments))
     ]
+    for name in [name for name in told_apart if name not in SPEAK_FOR_THEMSELVES]:
+        rest = [other for other in told_apart if other != name]
+        values: dict[str, dict[str, set[str]]] = {}
+        for setting, environment in zip(settings, environments, strict=True):
+            of_rest = values.setdefault(json.dumps([setting.get(other) for other in rest]), {})
+            of_rest.setdefault(environment, set()).add(json.dumps(setting.get(name)))
+        follows = all(len(found) == 1 for of_rest in values.values() for found in of_rest.values())
+        if follows and any(len(set.union(*of_rest.values())) > 1 for of_rest in values.values()):
+            told_apart = rest
     if not told_apart:
         told_apart = [name for name in ("run", "algorithm", "torso") if name in names]
     return [", ".join(_named(name, setting[name]) for name in told_apart if name in setting) for setting in settings]
 
 
+SPEAK_FOR_THEMSELVES = ("algorithm", "torso", "run")
+"""Settings whose values say what they are."""
+
+
 def _named(name: str, value: Any) -> str:
-    speaks_for_itself = name in ("algorithm", "torso", "run")
-    return str(value) if speaks_for_itself else f"{name.replace('_', ' ')} {value}"
+    return str(value) if name in SPEAK_FOR_THEMSELVES else f"{name.replace('_', ' ')} {value}"

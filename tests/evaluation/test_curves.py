@@ -63,6 +63,18 @@ def test_what_differs_between_environments_alone_is_not_in_the_label(tmp_path: P
     assert [curve.label for curve in curves(folders)] == ["gru", "mlp", "gru", "mlp"]
 
 
+def test_widths_that_were_matched_in_each_environment_are_not_in_the_label(tmp_path: Path) -> None:
+    widths = {("a", "gru"): 32, ("b", "gru"): 32, ("a", "mlp"): 72, ("b", "mlp"): 80}
+    folders = [
+        make_run(tmp_path / f"{task}{torso}", (0,), environment=task, torso=torso, features=features)
+        for (task, torso), features in widths.items()
+    ]
+    assert [curve.label for curve in curves(folders)] == ["gru", "gru", "mlp", "mlp"]
+    # Where a torso has two widths in one environment, they are what is compared.
+    folders.append(make_run(tmp_path / "c", (0,), environment="a", torso="mlp", features=80))
+    assert [curve.label for curve in curves(folders)][-2:] == ["mlp, features 80", "mlp, features 80"]
+
+
 def test_a_seed_counts_once(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", (0, 1))
     with pytest.raises(ValueError, match=r"a is named twice: a run counts once"):
