@@ -58,8 +58,8 @@ def make_optimizer(
         optax.clip_by_global_norm(max_grad_norm), function(learning_rate, **{**DEFAULTS.get(name, {}), **options})
     )
     # A mask is made for the arrays by their names.
-    by_array = name not in OPTIMIZERS or name in LAYER_BY_LAYER or any("mask" in option for option in options)
-    return optimizer if by_array else as_one_vector(optimizer)
+    tells_arrays_apart = name not in OPTIMIZERS or name in LAYER_BY_LAYER or any("mask" in key for key in options)
+    return optimizer if tells_arrays_apart else as_one_vector(optimizer)
 
 
 def as_one_vector(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
@@ -71,7 +71,7 @@ def as_one_vector(optimizer: optax.GradientTransformation) -> optax.GradientTran
     Returns:
         The same optimizer, whose state is of vectors. Where parameters have several types it sees them as they are.
     """
-    vector = optax.flatten(optimizer)
+    vector, by_array = optax.flatten(optimizer), optax.with_extra_args_support(optimizer)
 
     def choose(params: PyTree) -> optax.GradientTransformationExtraArgs:
         return vector if len({x.dtype for x in jax.tree.leaves(params)}) == 1 else by_array
@@ -82,5 +82,4 @@ def as_one_vector(optimizer: optax.GradientTransformation) -> optax.GradientTran
     def update(updates: PyTree, state: optax.OptState, params: PyTree = None, **extra: Any) -> Any:
         return choose(updates).update(updates, state, params, **extra)
 
-    by_array = optax.with_extra_args_support(optimizer)
     return optax.GradientTransformationExtraArgs(init, update)
