@@ -162,13 +162,13 @@ def _check_gradient(
     # Against finite differences, in directions that move every parameter by a fraction of the size of its array. First
     # the parameters are moved off the places they start from, where a bound on them may have a kink.
     never = jnp.zeros_like(done)
-    keys = jax.random.split(jax.random.key(2), 4)
-    params = _moved(params, _direction(keys[0], params), 100 * STEP_SIZE)
+    random = np.random.default_rng(2)
+    params = jax.device_get(params)
+    params = _moved(params, _direction(random, params), 100 * STEP_SIZE)
 
-    def slopes(carry: PyTree, key: Array) -> tuple[float, float, float]:
+    def slopes(carry: PyTree, direction: PyTree) -> tuple[float, float, float]:
         """The slope along a direction by the gradient and by a difference, and the size of what they add up."""
         _, (gradient, _) = late_output(params, inputs, never, carry)
-        direction = _direction(key, params)
         ahead, behind = (
             float(late_output(_moved(params, direction, step), inputs, never, carry)[0])
             for step in (STEP_SIZE, -STEP_SIZE)
@@ -181,42 +181,39 @@ def _check_gradient(
     def agree(slope: float, expected: float, size: float) -> bool:
         return abs(slope - expected) <= 0.05 * max(abs(expected), size) + 3e-3
 
-    for key in keys[1:]:
-        slope, expected, size = slopes(history, key)
+    for _ in range(3):
+        direction = _direction(random, params)
+        slope, expected, size = slopes(history, direction)
         # A carry with a past may bring the gradient of that past along (see `RTRL`), which a difference does not see.
         require(
-            agree(slope, expected, size) or agree(*slopes(first, key)),
+            agree(slope, expected, size) or agree(*slopes(first, direction)),
             f"the gradient by the parameters is that of the outputs, through time: {slope:.4f}, and {expected:.4f} by "
             "finite differences",
         )
 
 
-# Each of these is one program: a tree's leaves one by one would compile several for each of their shapes.
+# Of NumPy: a compiled program of these would take as long as that of a small model.
 
 
-@jax.jit
 def _filled(carry: PyTree, value: float) -> PyTree:
-    return jax.tree.map(lambda x: jnp.full_like(x, value) if is_float(x) else x, carry)
+    return jax.tree.map(lambda x: np.full_like(x, value) if is_float(x) else x, carry)
 
 
-@jax.jit
 def _with_first_row(carry: PyTree, other: PyTree) -> PyTree:
-    return jax.tree.map(lambda x, y: x.at[0].set(y[0]), carry, other)
+    return jax.tree.map(lambda x, y: np.concatenate([np.asarray(y)[:1], np.asarray(x)[1:]]), carry, other)
 
 
-@jax.jit
 def _moved(params: PyTree, direction: PyTree, step: float) -> PyTree:
-    return jax.tree.map(lambda p, d: p + step * d, params, direction)
+    return jax.tree.map(lambda p, d: (p + step * d).astype(p.dtype), params, direction)
 
 
-@jax.jit
-def _direction(key: Array, params: PyTree) -> PyTree:
+def _direction(random: np.random.Generator, params: PyTree) -> PyTree:
     """A random direction: normal, of the size of each leaf."""
-    leaves = jax.tree.leaves(params)
-    keys = jax.random.split(key, max(len(leaves), 1))
 
-    def moved(key: Array, x: Array) -> Array:
-        size = jnp.maximum(jnp.sqrt(jnp.mean(jnp.abs(x) ** 2)), 0.1)
-        return jax.random.normal(key, x.shape, x.dtype) * size
+    def moved(x: np.ndarray) -> np.ndarray:
+        size = max(float(np.sqrt(np.mean(np.abs(x) ** 2))) if x.size else 0.0, 0.1)
+        normal = random.standard_normal((2, *x.shape))
+        complex_normal = (normal[0] + 1j * normal[1]) / np.sqrt(2)
+        return (size * (complex_normal if np.iscomplexobj(x) else normal[0])).astype(x.dtype)
 
-    return jax.tree.unflatten(jax.tree.structure(params), [moved(k, x) for k, x in zip(keys, leaves, strict=False)])
+    return jax.tree.map(moved, params)

@@ -159,7 +159,9 @@ class mLSTMCell(MemoroidCell):
         memory, read, weights = weighted_linear_attention(
             log_decay, keys * jnp.exp(log_scale), values, queries, done, carry.memory, self.chunk_length
         )
-        h = read / jnp.maximum(jnp.abs(weights), jnp.exp(-maxima))
+        # Divided once for all of a head: whether the compiler does so by itself differs between programs, and so would
+        # the rounding.
+        h = read * (1.0 / jnp.maximum(jnp.abs(weights), jnp.exp(-maxima)))
         return maxima[:, -1, :, 0], memory, h
 
     @nn.nowrap

@@ -113,7 +113,8 @@ def draw_rows(positions: Array, num_rows: int) -> Array:
 def _simplex(x: Array) -> Array:
     """Rectified, and scaled to sum to 1 over the last axis."""
     x = nn.relu(x)
-    return x / (1e-5 + x.sum(axis=-1, keepdims=True))
+    # Divided once for all: whether the compiler does so by itself differs between programs, and so would the rounding.
+    return x * (1.0 / (1e-5 + x.sum(axis=-1, keepdims=True)))
 
 
 def _hadamard(
