@@ -171,16 +171,24 @@ class Comparison:
     def _efficiency(self, name: str, panels: Mapping[str, Sequence[str]]) -> Picture:
         """Sample-efficiency curves: a panel for each group of tasks, by its title."""
         drawn: dict[str, dict[str, tuple[np.ndarray, Estimate]]] = {title: {} for title in panels}
+        as_shares = any(self._differ_in_length(tasks) for tasks in panels.values())
         for title, setting, tasks in self._cells(panels):
-            steps, values = self.scores.curves(setting, tasks)
+            steps, values = self.scores.curves(setting, tasks, as_shares)
             if len(steps):
                 drawn[title][setting] = steps, self._estimate(interquartile_mean, values)
+        steps_of_a_task = " (as shares of the longest training in a task, since tasks differ in length)"
         caption = (
             "Sample efficiency: interquartile mean of the scores along the training, over the steps that all seeds of "
-            "a setting have. Bands: 95 % bootstrap intervals at each step."
+            f"a setting have{steps_of_a_task * as_shares}. Bands: 95 % bootstrap intervals at each step."
         )
+        positions = "share of a task's environment steps" if as_shares else "environment steps"
         label = "interquartile mean of scores"
-        return self._picture(name, caption, draw_bands(drawn, self._indices, "environment steps", label, in_steps=True))
+        return self._picture(name, caption, draw_bands(drawn, self._indices, positions, label, in_steps=not as_shares))
+
+    def _differ_in_length(self, tasks: Sequence[str]) -> bool:
+        """Whether tasks were trained for numbers of steps that differ by more than whole rollouts make them."""
+        lengths = [self.scores.length(task) for task in tasks]
+        return max(lengths) > 1.1 * min(lengths)
 
     def _profiles(self, name: str, panels: Mapping[str, Sequence[str]]) -> Picture:
         """Performance profiles: a panel for each group of tasks, by its title."""

@@ -23,6 +23,9 @@ NOT_RECORDED = "not recorded"
 FEW_SEEDS = 5
 """With fewer seeds in a task, percentile bootstrap intervals are known to be too narrow, and the report says so."""
 
+SETTINGS_OF_TASKS = ("environment_options", "total_steps")
+"""Settings that belong to a task: where runs differ in them between tasks alone, there is nothing to note."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -133,9 +136,11 @@ def notes(runs: Sequence[Run], groups: Sequence[Group], scores: Scores, silent: 
             found.append(f"{of}: evaluations were too short, and episodes count with the return they had reached.")
     found += _missing(scores)
     for setting in scores.settings:
-        settings = [s for (label, _), group in scores.groups.items() if label == setting for s in group.settings]
-        if differing := _differing(settings):
-            found.append(f"{setting}: its runs differ in {', '.join(differing)}.")
+        in_tasks = [group.settings for (label, _), group in scores.groups.items() if label == setting]
+        of_tasks = [name for name in SETTINGS_OF_TASKS if not any(name in _differing(runs) for runs in in_tasks)]
+        differing = _differing([run for runs in in_tasks for run in runs])
+        if names := [name.replace("_", " ") for name in differing if name not in of_tasks]:
+            found.append(f"{setting}: its runs differ in {', '.join(names)}.")
     derived = [task_name(task) for task, bounds in scores.bounds.items() if bounds.source not in ("given", "known")]
     if derived:
         found.append(
@@ -168,9 +173,7 @@ def _missing(scores: Scores) -> list[str]:
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """The names of settings in which runs differ."""
     names = dict.fromkeys(name for setting in settings for name in setting if name != "run")
-    return [
-        name.replace("_", " ") for name in names if len({json.dumps(setting.get(name)) for setting in settings}) > 1
-    ]
+    return [name for name in names if len({json.dumps(setting.get(name)) for setting in settings}) > 1]
 
 
 def _named_seeds(seeds: Sequence[str]) -> str:

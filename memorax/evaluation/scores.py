@@ -65,14 +65,29 @@ class Scores:
         """The scores of the seeds of a setting, `[runs]` for each task."""
         return [self._score(self.returns(setting, task), task) for task in tasks]
 
-    def curves(self, setting: str, tasks: Sequence[str]) -> tuple[np.ndarray, list[np.ndarray]]:
+    def length(self, task: str) -> float:
+        """The most environment steps that a seed of any setting was trained for in a task."""
+        groups = [self.groups[setting, task] for setting in self.settings if (setting, task) in self.groups]
+        return max(float(seed.steps[-1]) for group in groups for seed in group.seeds)
+
+    def curves(
+        self, setting: str, tasks: Sequence[str], as_shares: bool = False
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
         """The scores of a setting along its training, on the steps that all of its seeds in the tasks have.
+
+        Args:
+            setting: label of the setting.
+            tasks: ids of the environments.
+            as_shares: count steps as a share of the `length` of their task, as tasks of different lengths need.
 
         Returns:
             Environment steps `[N]`, and `[N, runs]` for each task; `N` is 0 where seeds have no steps in common.
         """
         seeds = [(seed, task) for task in tasks for seed in self.groups[setting, task].seeds]
-        steps, values = on_one_grid([(seed.steps, self._score(seed.values, task)) for seed, task in seeds])
+        units = {task: self.length(task) if as_shares else 1.0 for task in tasks}
+        steps, values = on_one_grid(
+            [(seed.steps / units[task], self._score(seed.values, task)) for seed, task in seeds]
+        )
         chosen = np.unique(np.linspace(0, max(0, len(steps) - 1), CURVE_POINTS).round().astype(int))[: len(steps)]
         ends = np.cumsum([len(self.groups[setting, task].seeds) for task in tasks])[:-1]
         return steps[chosen], np.split(values[:, chosen].T, ends, axis=1)

@@ -35,6 +35,16 @@ def test_seeds_that_count_otherwise_are_named() -> None:
     ]
 
 
+def test_options_of_the_environment_belong_to_the_task() -> None:
+    seeds = tuple(seed(number, 1.0) for number in range(5))
+    one, other = ({"environment_options": {"size": size}, "total_steps": 10 * size} for size in (1, 2))
+    complete = ["Every setting has as many seeds in every task, and every run is complete."]
+    assert notes_on(Group("gru", "a", seeds, (one,)), Group("gru", "b", seeds, (other,))) == complete
+    assert notes_on(Group("gru", "a", seeds, (one, other)), Group("gru", "b", seeds, (other,))) == [
+        "gru: its runs differ in environment options, total steps.",
+    ]
+
+
 def test_nothing_is_said_where_there_is_nothing_to_say() -> None:
     seeds = tuple(seed(number, 1.0) for number in range(5))
     group = Group("gru", "task", seeds, ({"gamma": 0.9},))

@@ -177,6 +177,18 @@ def test_a_browser_shows_its_pictures_and_has_nothing_to_say(folder: Path, tmp_p
     assert (measured["repeated"], measured["missing"]) == (0, 0)
 
 
+def test_curves_over_tasks_of_different_lengths_are_over_shares_of_them(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / "a", (0, 1), 0.0, environment="a", steps=(10, 20)),
+        make_run(tmp_path / "b", (0, 1), 0.0, environment="b", steps=(100, 200)),
+    ]
+    assert main(["report", *map(str, runs), "--output", str(tmp_path / "report"), "--resamples", "20"]) == 0
+    over_all, by_task = (tmp_path / "report" / "report.md").read_text().split("## Tasks")
+    assert "as shares of the longest training in a task" in over_all
+    assert "share of a task's environment steps" in (tmp_path / "report/pictures/sample_efficiency.svg").read_text()
+    assert "as shares" not in by_task
+
+
 def test_settings_without_a_task_in_common_are_reported_apart(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / "a", (0,), environment="a"), make_run(tmp_path / "b", (0,), environment="b")]
     page = write_report(runs, tmp_path / "report", labels=("x|y", "z"), resamples=9).read_text()

@@ -64,6 +64,15 @@ def test_curves_are_over_the_steps_that_all_seeds_have() -> None:
     assert (len(steps), values.shape) == (0, (0, 2))
 
 
+def test_curves_over_tasks_of_different_lengths_are_over_shares_of_them() -> None:
+    groups = [group("gru", "a", [0, 10]), group("gru", "b", [0, 2, 4, 6, 8, 10, 10, 10]), group("mlp", "a", [1] * 4)]
+    scores = score_runs(groups, {"a": (0, 10), "b": (0, 10)})
+    assert (scores.length("a"), scores.length("b")) == (40, 80)
+    shares, (first, second) = scores.curves("gru", ["a", "b"], as_shares=True)
+    np.testing.assert_allclose(shares, [0.25, 0.375, 0.5], err_msg="the only seed of the short task has 20 of 40 steps")
+    np.testing.assert_allclose([first[:, 0], second[:, 0]], [[0, 0.5, 1], [0.2, 0.4, 0.6]])
+
+
 def test_aggregates_are_over_the_tasks_of_all_settings() -> None:
     scores = score_runs(
         [group("gru", "a", [1]), group("gru", "b", [1]), group("mlp", "b", [2]), group("x", "b", [])], {}
