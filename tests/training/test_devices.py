@@ -97,7 +97,7 @@ def test_one_agent_is_the_same_on_two_devices_within_rounding(algorithm: str, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("torso", ["mlp", "lstm", "lru", "mamba", "shm", "mlstm", "attention"])
+@pytest.mark.parametrize("torso", ["mlp", "lstm", "lru", "mamba", "shm", "mlstm", "linear_attention", "attention"])
 def test_seeds_of_every_kind_of_torso_are_the_same_on_two_devices(torso: str, tmp_path: Path) -> None:
     config = dataclasses.replace(THREE, torso=torso, features=8)
     whole = tmp_path / "whole", run(build_agent(config), config, tmp_path / "whole")

@@ -13,6 +13,7 @@ from flax import struct
 from memorax.networks.dense import Dense
 from memorax.networks.positional_embeddings import RoPE
 from memorax.networks.sequence_models.memoroid import MemoroidCell
+from memorax.networks.sequence_models.ops.division import divide_by_shared
 from memorax.networks.sequence_models.ops.gated_linear_attention import weighted_linear_attention
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions
 from memorax.types import Array, Key
@@ -97,15 +98,15 @@ class LinearAttentionCell(MemoroidCell):
             queries, keys = (x.swapaxes(1, 2) for x in turned)
         queries, keys = self.kernel_features(queries), self.kernel_features(keys)
         # The scale of a query cancels in the quotient. With a largest feature of 1, no finite query overflows.
-        queries = queries / jax.lax.stop_gradient(jnp.max(queries, axis=-1, keepdims=True))
+        queries = divide_by_shared(queries, jax.lax.stop_gradient(jnp.max(queries, axis=-1, keepdims=True)))
 
         count = jnp.broadcast_to(positions[..., None, None].astype(jnp.float32), (*keys.shape[:3], 1))
         # The memory is a mean: after `count` inputs it decays by count / (count + 1). At the first it is empty.
         log_decay = jnp.log(jnp.maximum(count, 1.0) / (count + 1.0))
         memory, read, weights = weighted_linear_attention(
-            log_decay, keys / (count + 1.0), values, queries, done, carry.memory, self.chunk_length
+            log_decay, divide_by_shared(keys, count + 1.0), values, queries, done, carry.memory, self.chunk_length
         )
-        outputs = (read / weights).reshape(*inputs.shape[:2], self.features)
+        outputs = divide_by_shared(read, weights).reshape(*inputs.shape[:2], self.features)
         outputs = dense(self.features, name="out")(outputs.astype(projected.dtype))
         return LinearAttentionCarry(memory, positions[:, -1] + 1), outputs
 

@@ -13,6 +13,7 @@ from flax import struct
 from memorax.networks.dense import Dense, block_diagonal, project
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
+from memorax.networks.sequence_models.ops.division import divide_by_shared
 from memorax.networks.sequence_models.ops.gated_linear_attention import weighted_linear_attention
 from memorax.networks.sequence_models.ops.running_maximum import running_maximum
 from memorax.types import Array, Key
@@ -159,9 +160,7 @@ class mLSTMCell(MemoroidCell):
         memory, read, weights = weighted_linear_attention(
             log_decay, keys * jnp.exp(log_scale), values, queries, done, carry.memory, self.chunk_length
         )
-        # Divided once for all of a head: whether the compiler does so by itself differs between programs, and so would
-        # the rounding.
-        h = read * (1.0 / jnp.maximum(jnp.abs(weights), jnp.exp(-maxima)))
+        h = divide_by_shared(read, jnp.maximum(jnp.abs(weights), jnp.exp(-maxima)))
         return maxima[:, -1, :, 0], memory, h
 
     @nn.nowrap

@@ -11,6 +11,7 @@ from flax import struct
 
 from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
+from memorax.networks.sequence_models.ops.division import divide_by_shared
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions
 from memorax.types import Array, Key, PyTree, where
 
@@ -113,8 +114,7 @@ def draw_rows(positions: Array, num_rows: int) -> Array:
 def _simplex(x: Array) -> Array:
     """Rectified, and scaled to sum to 1 over the last axis."""
     x = nn.relu(x)
-    # Divided once for all: whether the compiler does so by itself differs between programs, and so would the rounding.
-    return x * (1.0 / (1e-5 + x.sum(axis=-1, keepdims=True)))
+    return divide_by_shared(x, 1e-5 + x.sum(axis=-1, keepdims=True))
 
 
 def _hadamard(
