@@ -21,15 +21,18 @@ $(VENV)/installed-dev: $(VENV)/installed
 demo: $(VENV)/installed  ## Install, train with and without memory, draw the difference.
 	$(RUN) memorax demo
 
+# A process for each core. One takes up to 3 GB.
+TEST := pytest -n auto --maxprocesses 8 --dist worksteal
+
 test: $(VENV)/installed-dev  ## Install with the test extras and run the fast tests.
-	$(RUN) pytest -n 2 --dist worksteal
+	$(RUN) $(TEST)
 
 # What is likely to notice other versions of Python, JAX and NumPy, in a few minutes.
 SMOKE_TESTS := tests/algorithms/test_dqn.py tests/algorithms/test_ppo.py tests/learning/test_optimization.py \
 	tests/learning/test_replay.py tests/learning/test_returns.py tests/training/test_checkpoints.py
 
 smoke-test: $(VENV)/installed-dev  ## Run a part of the fast tests: what depends on versions most.
-	$(RUN) pytest -n 2 --dist worksteal $(SMOKE_TESTS)
+	$(RUN) $(TEST) $(SMOKE_TESTS)
 
 test-slow: $(VENV)/installed-dev  ## Run the learning tests, and the laws of algorithms by the compiler's own emitters.
 	XLA_FLAGS= $(RUN) pytest -m slow
