@@ -202,6 +202,7 @@ def test_the_snippets_of_the_readme_run() -> None:
     for snippet in snippets:
         exec(snippet, namespace)
     transitions = namespace["transitions"]
+    assert namespace["states"].step.tolist() == [1024] * 4
     assert transitions.info["returned_episode_returns"].shape == (4, 8, 125)
     assert memorax.evaluation.mean_return(transitions).shape == (4,)
     assert namespace["state"].step == 1024, "1000 steps are rounded up to one iteration"
@@ -390,19 +391,11 @@ def test_the_public_surface(torso: nn.Module) -> None:
         assert isinstance(state, PPOState)
         return agent.train(key, state, num_steps=1000)
 
-    # Traced: the next test runs it.
+    # Traced: the README's snippets run it, of one seed and of four.
     _, _, transitions = jax.eval_shape(train, jax.random.key(0))
     for leaf in (transitions.observation, transitions.action, transitions.reward, transitions.terminated):
         assert leaf.shape[:2] == (8, 128)
     assert {"returned_episode", "returned_episode_returns", "returned_episode_lengths"} <= set(transitions.info)
-
-
-def test_the_public_surface_maps_over_seeds() -> None:
-    agent = agent_of_the_public_surface(RNN(cell=nn.GRUCell(features=64)))
-    keys, states = jax.vmap(agent.init)(jax.random.split(jax.random.key(0), 4))
-    keys, states, transitions = jax.vmap(agent.train, in_axes=(0, 0, None))(keys, states, 1000)
-    assert transitions.done.shape == transitions.reward.shape == (4, 8, 128)
-    assert states.step.tolist() == [1024] * 4
 
 
 def agent_of_the_public_surface(torso: nn.Module) -> PPO:
