@@ -21,8 +21,9 @@ $(VENV)/installed-dev: $(VENV)/installed
 demo: $(VENV)/installed  ## Install, train with and without memory, draw the difference.
 	$(RUN) memorax demo
 
-# A process for each core. One takes up to 3 GB.
-TEST := pytest -n auto --maxprocesses 8 --dist worksteal
+# Processes that share the tests, at most one for each core: each takes up to 3 GB.
+PROCESSES := 2
+TEST := pytest -n $(PROCESSES) --dist worksteal
 
 test: $(VENV)/installed-dev  ## Install with the test extras and run the fast tests.
 	$(RUN) $(TEST)
