@@ -176,10 +176,10 @@ class Comparison:
             steps, values = self.scores.curves(setting, tasks, as_shares)
             if len(steps):
                 drawn[title][setting] = steps, self._estimate(interquartile_mean, values)
-        steps_of_a_task = " (as shares of the longest training in a task, since tasks differ in length)"
+        shares = " (as shares of the longest training in a task, since tasks differ in length)" if as_shares else ""
         caption = (
             "Sample efficiency: interquartile mean of the scores along the training, over the steps that all seeds of "
-            f"a setting have{steps_of_a_task * as_shares}. Bands: 95 % bootstrap intervals at each step."
+            f"a setting have{shares}. Bands: 95 % bootstrap intervals at each step."
         )
         positions = "share of a task's environment steps" if as_shares else "environment steps"
         label = "interquartile mean of scores"
