@@ -30,7 +30,7 @@ def convert(space: Any, name: str) -> Space:
         case gymnasium_spaces.MultiBinary():
             return MultiDiscrete((2,) * int(np.prod(space.shape)))
         case gymnasium_spaces.Box():
-            dtype = jax.dtypes.canonicalize_dtype(space.dtype)
+            dtype = _dtype(space)
             return Box(_bound(space.low, dtype), _bound(space.high, dtype), tuple(space.shape), dtype)
         case gymnasium_spaces.Dict() | gymnasium_spaces.Tuple():
             parts = {own: convert(inner, name) for own, _, inner in _parts(space)}
@@ -53,7 +53,7 @@ def to_ours(space: Any, value: Any) -> PyTree:
         case gymnasium_spaces.MultiBinary():
             return _flat(np.asarray(value), space.shape)
         case gymnasium_spaces.Box():
-            return np.asarray(value, jax.dtypes.canonicalize_dtype(space.dtype))
+            return np.asarray(value, _dtype(space))
         case gymnasium_spaces.Dict():
             return {own: to_ours(inner, value[key]) for own, key, inner in _parts(space)}
         case _:
@@ -70,7 +70,8 @@ def to_gymnasium(space: Any, value: PyTree) -> Any:
         case gymnasium_spaces.MultiBinary():
             return _unflat(value, space.shape).astype(space.dtype)
         case gymnasium_spaces.Box():
-            return np.asarray(value, space.dtype)
+            rounded = np.issubdtype(space.dtype, np.integer) and np.issubdtype(np.asarray(value).dtype, np.floating)
+            return _whole_numbers(space, value) if rounded else np.asarray(value, space.dtype)
         case gymnasium_spaces.Dict():
             return {key: to_gymnasium(inner, value[own]) for own, key, inner in _parts(space)}
         case _:
@@ -83,13 +84,37 @@ def _parts(space: Any) -> list[tuple[str, Any, Any]]:
     return [(str(key), key, part) for key, part in inner]
 
 
-def _bound(bound: np.ndarray, dtype: Any) -> np.ndarray:
-    """A bound in another type: infinite, or the largest integer, where it does not fit."""
+def _dtype(space: gymnasium_spaces.Box) -> np.dtype[Any]:
+    """JAX's type for the numbers of a box: float32 for integers that may be too large for its integers of 32 bits."""
+    dtype = jax.dtypes.canonicalize_dtype(space.dtype)
+    if not np.issubdtype(dtype, np.integer) or not space.low.size:
+        return dtype
+    limits = np.iinfo(dtype)
+    fits = limits.min <= space.low.min() and space.high.max() <= limits.max
+    return dtype if fits else np.dtype(np.float32)
+
+
+def _bound(bound: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """A bound in another type: infinite where it does not fit, or where it is only the limit of a wide integer."""
     if np.issubdtype(dtype, np.integer):
-        limits = np.iinfo(dtype)
-        return np.clip(bound, limits.min, limits.max).astype(dtype)
+        return bound.astype(dtype)
     with np.errstate(over="ignore"):
-        return np.asarray(bound, dtype)
+        converted = np.asarray(bound, dtype)
+    if not np.issubdtype(bound.dtype, np.integer):
+        return converted
+    limits = np.iinfo(bound.dtype)
+    unknown = (bound == limits.max) | ((bound == limits.min) & (limits.min < 0))
+    return np.where(unknown, np.copysign(np.inf, converted), converted).astype(dtype)
+
+
+def _whole_numbers(space: gymnasium_spaces.Box, value: np.ndarray) -> np.ndarray:
+    """The integers of a box that are nearest to some floating-point numbers."""
+    limits = np.iinfo(space.dtype)
+    # A float64 of the largest integer of 64 bits is one more than it, which does not fit.
+    largest = np.float64(limits.max)
+    largest = np.nextafter(largest, 0) if int(largest) > limits.max else largest
+    whole = np.clip(np.rint(np.asarray(value, np.float64)), limits.min, largest).astype(space.dtype)
+    return np.clip(whole, space.low, space.high)
 
 
 def _flat(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -22,6 +22,10 @@ SPACES: dict[str, Any] = {
     "a table of bits": spaces.MultiBinary((2, 2)),
     "bytes": spaces.Box(0, 255, (2, 2, 3), np.uint8),
     "float64": spaces.Box(-np.inf, np.inf, (3,), np.float64),
+    "large counts": spaces.Box(-(2**40), 2**40, (2,), np.int64),
+    "large counts without a sign": spaces.Box(0, 2**50, (2,), np.uint64),
+    "any integer of 64 bits": spaces.Box(np.iinfo(np.int64).min, np.iinfo(np.int64).max, (2,), np.int64),
+    "any integer of 32 bits": spaces.Box(np.iinfo(np.int32).min, np.iinfo(np.int32).max, (2,), np.int32),
     "nested": spaces.Dict(
         {"a": spaces.Discrete(3, start=1), "b": spaces.Tuple([spaces.MultiBinary(2), spaces.Box(0, 1)])}
     ),
@@ -62,11 +66,25 @@ def test_kinds_and_bounds() -> None:
     nested = convert(SPACES["nested"], "")
     assert isinstance(nested, Dict) and isinstance(nested.spaces["b"], Dict)
     assert list(nested.spaces["b"].spaces) == ["0", "1"]
-    wide = convert(spaces.Box(np.iinfo(np.int64).min, np.iinfo(np.int64).max, (1,), np.int64), "")
-    assert isinstance(wide, Box) and wide.dtype == np.int32
-    assert (wide.low[0], wide.high[0]) == (np.iinfo(np.int32).min, np.iinfo(np.int32).max)
+    wide = convert(SPACES["any integer of 64 bits"], "")
+    assert isinstance(wide, Box) and wide.dtype == np.float32 and not wide.bounded
+    few = convert(spaces.Box(0, 10, (1,), np.int64), "")
+    assert isinstance(few, Box) and few.dtype == np.int32
+    counts = convert(SPACES["large counts"], "")
+    assert isinstance(counts, Box) and (counts.low[0], counts.high[0]) == (-(2.0**40), 2.0**40)
     large = convert(spaces.Box(-1e300, 1e300, (1,), np.float64), "")
     assert isinstance(large, Box) and not large.bounded
+
+
+def test_integers_that_are_too_large_for_32_bits_keep_their_size() -> None:
+    """In JAX's integers they would wrap around: 2 ** 40 would be 0."""
+    space = SPACES["large counts"]
+    np.testing.assert_array_equal(to_ours(space, np.array([2**40, -3])), [2.0**40, -3.0])
+    np.testing.assert_array_equal(to_gymnasium(space, np.array([2.0**41, -2.6], np.float32)), [2**40, -3])
+    widest = SPACES["any integer of 64 bits"]
+    limits = np.iinfo(np.int64)
+    largest, smallest = to_gymnasium(widest, np.array([np.inf, -np.inf], np.float32))
+    assert largest > limits.max - 2**12 and smallest == limits.min
 
 
 def test_a_space_that_is_not_supported_is_one_line() -> None:
