@@ -57,7 +57,7 @@ def make(id: str, **kwargs: Any) -> tuple[HostEnvironment, None]:
         env = make_one(spec, kwargs)
         try:
             observation_space, action_space = convert(env.observation_space, name), convert(env.action_space, name)
-            masked = isinstance(action_space, Discrete) and MASK in env.reset(seed=0)[1]
+            masked = isinstance(action_space, Discrete) and MASK in _reset(name, env, seed=0)[1]
             draws = PICTURE in (env.metadata.get("render_modes") or ())
         finally:
             env.close()
@@ -116,23 +116,31 @@ class GymnasiumBatch(HostBatch):
         self.observation_space, self.action_space = self.envs[0].observation_space, self.envs[0].action_space
 
     def reset(self, seeds: np.ndarray) -> PyTree:
-        first = [env.reset(seed=int(seed)) for env, seed in zip(self.envs, seeds, strict=True)]
+        first = [_reset(self.name, env, seed=int(seed)) for env, seed in zip(self.envs, seeds, strict=True)]
         return _stack([self._observe(observation, info) for observation, info in first])
 
     def step(self, action: PyTree) -> HostStep:
         observations, rewards, terminated, truncated, final_observations = [], [], [], [], []
         for index, env in enumerate(self.envs):
             chosen = to_gymnasium(self.action_space, jax.tree.map(lambda x, i=index: x[i], action))
-            observation, reward, ended, cut, info = env.step(chosen)
+            returned = env.step(chosen)
+            if not isinstance(returned, tuple) or len(returned) != 5:
+                raise ValueError(
+                    f"step of {self.name} must return (observation, reward, terminated, truncated, info), "
+                    f"{_not(returned)}"
+                )
+            observation, reward, ended, cut, info = returned
             for key, values in self.reported.items():
                 values[index] = self._number(key, info.get(key, np.nan))
             final_observation = observation = self._observe(observation, info)
+            ended = bool(self._single("truth value", "terminated", ended))
+            cut = bool(self._single("truth value", "truncated", cut))
             if ended or cut:
                 # An environment may write its first observation over its last.
                 final_observation = jax.tree.map(np.copy, final_observation)
-                observation = self._observe(*env.reset())
+                observation = self._observe(*_reset(self.name, env))
             observations.append(observation)
-            rewards.append(reward)
+            rewards.append(self._single("number", "reward", reward))
             terminated.append(ended)
             truncated.append(cut)
             final_observations.append(final_observation)
@@ -159,6 +167,15 @@ class GymnasiumBatch(HostBatch):
         except gymnasium.error.DependencyNotInstalled as error:
             raise ImportError(f"pictures need a package that is missing: {' '.join(str(error).split())}") from error
 
+    def _single(self, kind: str, name: str, value: Any) -> Any:
+        """A number or truth value, which may come in an array of one element."""
+        if isinstance(value, float | bool | np.generic):
+            return value
+        array = np.asarray(value)
+        if array.size != 1 or array.dtype.kind not in "biuf":
+            raise ValueError(f"step of {self.name} must return one {kind} as {name}, not {value!r:.80}")
+        return array.item()
+
     def _number(self, key: str, value: Any) -> float:
         if np.ndim(value) or not isinstance(value, Real | np.bool_ | np.ndarray):
             raise ValueError(f"log_info ({key!r}) of {self.name} must name a number: info[{key!r}] is {value!r:.80}")
@@ -180,6 +197,20 @@ def _own_options(name: str, kwargs: dict[str, Any]) -> tuple[tuple[str, ...], in
     if not isinstance(num_workers, Integral) or isinstance(num_workers, bool) or num_workers < 0:
         raise ValueError(f"num_workers ({num_workers!r}) of {name} must be a number of processes, 0 for none")
     return log_info, int(num_workers)
+
+
+def _reset(name: str, env: gymnasium.Env, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
+    """Start an episode. Returns `(observation, info)`."""
+    returned = env.reset(seed=seed)
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise ValueError(f"reset of {name} must return (observation, info), {_not(returned)}")
+    return returned
+
+
+def _not(returned: Any) -> str:
+    """What was returned instead, and the likely reason."""
+    found = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
+    return f"not {found}; environments made for gym before 0.26 need its successor's interface"
 
 
 def _check_options(name: str, spec: EnvSpec, kwargs: dict[str, Any]) -> None:

@@ -141,6 +141,61 @@ def test_options_that_are_not_valid_are_refused(options: Any, message: str) -> N
         memorax.make("gymnasium::CartPole-v1", **options)
 
 
+SEEN = np.zeros(2, np.float32)
+
+
+class Answering(gymnasium.Env):
+    """Its `reset` and `step` answer what they are told to."""
+
+    def __init__(self, first: Any = None, then: Any = None) -> None:
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
+        self.action_space = gymnasium.spaces.Discrete(2)
+        self.first, self.then = (SEEN, {}) if first is None else first, then
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return self.first
+
+    def step(self, action: Any) -> Any:
+        return self.then
+
+
+gymnasium.register("Answering-v0", Answering, order_enforce=False)
+
+
+def step_once(**answers: Any) -> Any:
+    batch = memorax.make("gymnasium::Answering-v0", **answers)[0].vectorize(2)
+    key = jax.random.key(0)
+    with host.own_errors():
+        _, state = jax.block_until_ready(batch.reset(key, None))
+        return jax.device_get(batch.step(key, state, jnp.zeros(2, int), None))
+
+
+def test_numbers_may_come_in_arrays_of_one_element() -> None:
+    _, _, reward, terminated, truncated, _ = step_once(
+        then=(SEEN, np.array([2.5]), np.array([[True]]), np.array(False), {})
+    )
+    assert reward.tolist() == [2.5, 2.5] and terminated.tolist() == [True, True] and not truncated.any()
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({"first": SEEN}, r"^reset of gymnasium::Answering-v0 must return \(observation, info\), not ndarray; env"),
+        ({"then": (SEEN, 1.0, False, {})}, r"^step of gymnasium::Answering-v0 must return .*, not 4 values; env"),
+        ({"then": (SEEN, None, False, False, {})}, r"^step of .* must return one number as reward, not None$"),
+        ({"then": (SEEN, [1.0, 2.0], False, False, {})}, r"must return one number as reward, not \[1.0, 2.0\]$"),
+        ({"then": (SEEN, 1.0, False, None, {})}, r"must return one truth value as truncated, not None$"),
+        (
+            {"first": (np.zeros(3), {})},
+            r"returned float32 \(2, 3\) where its spaces say float32 \(2, 2\), the batch fir",
+        ),
+    ],
+)
+def test_what_an_environment_answers_wrongly_is_one_line(answers: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        step_once(**answers)
+
+
 class Heavier(CartPoleEnv):
     """A subclass that inherits that it can be drawn, and cannot be asked to be."""
 

@@ -68,10 +68,13 @@ def by_callback(name: str, function: Callable[..., Any], shapes: PyTree) -> Call
 
 
 def _check(name: str, results: PyTree, shapes: PyTree) -> None:
-    found = jax.tree.map(lambda x: (x.shape, str(x.dtype)), results)
-    expected = jax.tree.map(lambda x: (x.shape, str(x.dtype)), shapes)
-    if found != expected:
-        raise ValueError(f"{name} returned arrays {found} where its spaces say {expected}")
+    found, expected = (jax.tree.map(lambda x: f"{x.dtype} {x.shape}", tree) for tree in (results, shapes))
+    if found == expected:
+        return
+    differing = set(zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=False))
+    for returned, declared in sorted(pair for pair in differing if pair[0] != pair[1]):
+        raise ValueError(f"{name} returned {returned} where its spaces say {declared}, the batch first")
+    raise ValueError(f"{name} returned arrays {found} where its spaces say {expected}")
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
