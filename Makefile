@@ -35,9 +35,16 @@ SMOKE_TESTS := tests/algorithms/test_dqn.py tests/algorithms/test_ppo.py tests/l
 smoke-test: $(VENV)/installed-dev  ## Run a part of the fast tests: what depends on versions most.
 	$(RUN) $(TEST) $(SMOKE_TESTS)
 
+# Most of what the slow tests of algorithms and of learning do is compiling: the former have the flags of the fast tests,
+# the latter the compiler's own but for its dearest optimisations. What may depend on how it optimises has its defaults.
+SLOW_TESTS := $(TEST) -m slow
+OF_LEARNING := tests/test_learning.py tests/test_probes.py tests/networks/heads/test_learning.py
+
 test-slow: $(VENV)/installed-dev  ## Run the learning tests, and the laws of algorithms by the compiler's own emitters.
-	XLA_FLAGS= $(RUN) pytest -m slow
-	XLA_FLAGS=--xla_backend_optimization_level=0 $(RUN) pytest tests/test_laws.py::test_algorithm
+	$(RUN) $(SLOW_TESTS) tests/test_laws.py
+	XLA_FLAGS=--xla_backend_optimization_level=1 $(RUN) $(SLOW_TESTS) $(OF_LEARNING)
+	XLA_FLAGS= $(RUN) $(SLOW_TESTS) $(addprefix --ignore ,tests/test_laws.py $(OF_LEARNING))
+	XLA_FLAGS=--xla_backend_optimization_level=0 $(RUN) $(TEST) tests/test_laws.py::test_algorithm
 
 # torchscale asks for more than is used of it.
 .venv-parity/installed: pyproject.toml constraints.txt Makefile

@@ -61,10 +61,10 @@ SETTINGS: dict[str, Settings] = {
         optax.chain(optax.clip_by_global_norm(0.5), optax.adam(3e-3)),
         fast=True,
     ),
+    # Where no action matters, normalised advantages are noise of full size, which moves the values by what they share.
     "shared_ppo": Settings(
-        PPOConfig(num_envs=16, num_steps=16, gamma=GAMMA, num_minibatches=2, ent_coef=0.003),
+        PPOConfig(num_envs=16, num_steps=16, gamma=GAMMA, num_minibatches=2, ent_coef=0.003, normalize_advantage=False),
         optax.chain(optax.clip_by_global_norm(0.5), optax.adam(3e-3)),
-        patience=4.0,
     ),
     "dqn": Settings(
         DQNConfig(

@@ -17,7 +17,7 @@ class RL2Carry:
 
     Attributes:
         memory: carry of the model.
-        num_episodes: number of episodes of the trial that have begun, int32 `[B]`; 0 before the first.
+        num_episodes: number of episodes of the trial that have begun, int32 `[B]`; 0 where the next one begins a trial.
     """
 
     memory: Carry
@@ -55,8 +55,7 @@ class RL2Wrapper(SequenceModel):
         begun = carry.num_episodes[:, None] + jnp.cumsum(done, axis=1, dtype=jnp.int32)
         episode = (begun - 1) % self.episodes_per_trial  # of its trial, from 0
         memory, outputs = self.model(inputs, done & (episode == 0), carry.memory)
-        num_episodes = jnp.where(begun[:, -1] > 0, episode[:, -1] + 1, 0)
-        return RL2Carry(memory, num_episodes), outputs
+        return RL2Carry(memory, begun[:, -1] % self.episodes_per_trial), outputs
 
     @nn.nowrap
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> RL2Carry:

@@ -198,7 +198,18 @@ def test_rl2_counts_episodes_across_calls() -> None:
     for done in (False, True, False, True, True, False):
         carry, _ = model.init_with_output(jax.random.key(0), jnp.ones((1, 1, 3)), jnp.array([[done]]), carry)[0]
         counts.append(int(carry.num_episodes[0]))
-    assert counts == [0, 1, 1, 2, 1, 1]
+    assert counts == [0, 1, 1, 0, 1, 1]
+
+
+def test_rl2_starts_an_episode_that_is_a_trial_from_its_initial_carry() -> None:
+    """Its count too, so that a start that is marked and one that is not lead to the same carry."""
+    model = RL2Wrapper(RNN(nn.GRUCell(4)), episodes_per_trial=1)
+    x, carry = jnp.ones((2, 3, FEATURES)), model.initialize_carry(jax.random.key(0), (2, FEATURES))
+    never = jnp.zeros((2, 3), bool)
+    params = model.init(jax.random.key(1), x, never, carry)
+    unmarked, _ = model.apply(params, x, never, carry)
+    marked, _ = model.apply(params, x, never.at[:, 0].set(True), carry)
+    jax.tree.map(np.testing.assert_array_equal, marked, unmarked)
 
 
 def test_sizes_that_do_not_fit() -> None:

@@ -136,4 +136,5 @@ def check_vmap_over_parameters(model: SequenceModel, features: int) -> None:
     stacked = jax.tree.map(lambda *x: np.stack(x), *seeds)
     together = jax.device_get(jax.jit(jax.vmap(gradient, in_axes=(0, None, None)))(stacked, inputs, carry))
     for i, params in enumerate(seeds):
-        check_close(jax.tree.map(lambda x, i=i: x[i], together), gradient(params, inputs, carry))
+        # The gradient by what scales a memory adds up terms of either sign, which may be much larger than their sum.
+        check_close(jax.tree.map(lambda x, i=i: x[i], together), gradient(params, inputs, carry), floor=1.0)
