@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from memorax.environments.environment import Environment, MemoryOption, check_step_values
+from memorax.environments.environment import Environment, MemoryOption, check_step_values, describe_returned
 from memorax.environments.spaces import Space, environment_action, policy_space
 from memorax.types import PyTree
 
@@ -17,8 +17,10 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
 
     Raises:
         ValueError: if the observation or the state after a step is of another structure, shape or type than after a
-            reset, or the observation is of floats where the space has integers; if a step returns something else than
-            six values, or `memory_option` is no method that returns a `MemoryOption` or None.
+            reset; if the observation is not what its space says in structure, shape and kind of numbers; if a reset
+            returns something else than two values or a step than six, a reward or an end is not a single number, or
+            what is reported no dictionary of arrays; if `memory_option` is no method that returns a `MemoryOption` or
+            None.
     """
     _check_memory_option(env, env_params)
     space = env.action_space(env_params)
@@ -27,7 +29,12 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     num_actions = (batch.batch_size,) if env.batch_only or env.num_agents > 1 else ()
 
     def reset(key: Any) -> tuple[PyTree, PyTree]:
-        return batch.reset(key, env_params) if env.batch_only else env.reset(key, env_params)
+        made = batch.reset(key, env_params) if env.batch_only else env.reset(key, env_params)
+        if not isinstance(made, tuple) or len(made) != 2:
+            raise ValueError(
+                f"reset of {env.name} must return (observation, env_state), and not {describe_returned(made)}"
+            )
+        return made
 
     def step(key: Any, state: PyTree) -> tuple[PyTree, PyTree]:
         action = environment_action(space, policy_space(space).sample(key))
@@ -35,6 +42,9 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
         take_step = batch.step if env.batch_only else env.step_env
         made = take_step(key, state, action, env_params)
         check_step_values(env.name, made)
+        for name, value in zip(("reward", "terminated", "truncated"), made[2:5], strict=True):
+            _require_numbers(env.name, name, value, num_actions)
+        _require_reported(env.name, made[5])
         return made[:2]
 
     key = jax.random.key(0)
@@ -49,7 +59,7 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
         ) from error
     _require_alike(f"the observation of {env.name}", first, observation)
     _require_alike(f"the state of {env.name}", state, next_state)
-    _require_kind(env.name, env.observation_space(env_params), first)
+    _require_declared(env.name, env.observation_space(env_params), first, num_actions)
 
 
 def _check_memory_option(env: Environment, env_params: PyTree) -> None:
@@ -79,17 +89,42 @@ def _require_alike(what: str, before: PyTree, after: PyTree) -> None:
             )
 
 
-def _require_kind(name: str, space: Space, observation: PyTree) -> None:
+def _require_declared(name: str, space: Space, observation: PyTree, lead: tuple[int, ...]) -> None:
     declared = jax.eval_shape(space.sample, jax.random.key(0))
     structure: Any = jax.tree.structure(declared)
     if structure != jax.tree.structure(observation):
-        return
+        found, expected = (jax.tree.map(_describe, tree) for tree in (observation, declared))
+        raise ValueError(f"the observation of {name} is {found} where its space says {expected}")
     for (path, wanted), found in zip(jax.tree.leaves_with_path(declared), jax.tree.leaves(observation), strict=True):
+        what = f"the observation of {name}{jax.tree_util.keystr(path)}"
         if jnp.issubdtype(found.dtype, jnp.floating) and not jnp.issubdtype(wanted.dtype, jnp.floating):
             raise ValueError(
-                f"the observation of {name}{jax.tree_util.keystr(path)} is {found.dtype} where its space says "
-                f"{wanted.dtype}: networks scale it by what its space says"
+                f"{what} is {found.dtype} where its space says {wanted.dtype}: networks scale it by what its space says"
             )
+        if found.shape != (*lead, *wanted.shape):
+            raise ValueError(f"{what} is {_describe(found)} where its space says {_describe(wanted)}")
+
+
+def _require_numbers(name: str, what: str, value: Any, shape: tuple[int, ...]) -> None:
+    try:
+        found = jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{what} of {name} must be a number, not {value!r:.80}") from None
+    # An end may be that of all agents at once.
+    if found.shape not in (shape, ()):
+        raise ValueError(f"{what} of {name} must be a single number, not {_describe(found)}")
+
+
+def _require_reported(name: str, info: Any) -> None:
+    if not isinstance(info, dict):
+        raise ValueError(f"the last value that step_env of {name} returns must be a dictionary, not {info!r:.80}")
+    for key, value in info.items():
+        try:
+            jax.tree.map(jnp.asarray, value)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"info[{key!r}] of {name} must be an array or a tree of arrays, not {value!r:.80}"
+            ) from None
 
 
 def _in_one_line(error: Exception) -> str:

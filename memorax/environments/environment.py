@@ -18,9 +18,13 @@ StepResult = tuple[PyTree, PyTree, Array, Array, Array, dict[str, Any]]
 def check_step_values(name: str, step: Any) -> None:
     """Raise a `ValueError` unless what `step_env` of the environment `name` returned are six values."""
     if not isinstance(step, tuple) or len(step) != 6:
-        found = f"{len(step)} values" if isinstance(step, tuple) else type(step).__name__
         values = "(observation, env_state, reward, terminated, truncated, info)"
-        raise ValueError(f"step_env of {name} must return {values}, and not {found}")
+        raise ValueError(f"step_env of {name} must return {values}, and not {describe_returned(step)}")
+
+
+def describe_returned(values: Any) -> str:
+    """What a function returned that was to return several values, for a message: how many they are, or of what type."""
+    return f"{len(values)} values" if isinstance(values, tuple) else type(values).__name__
 
 
 class MemoryOption(NamedTuple):

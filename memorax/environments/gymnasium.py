@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
+from memorax.environments.environment import describe_returned
 from memorax.environments.gymnasium_spaces import convert, to_gymnasium, to_ours
 from memorax.environments.host import HostBatch, HostEnvironment, HostStep, WorkerBatch
 from memorax.environments.options import check_options, constructor_options
@@ -125,10 +126,8 @@ class GymnasiumBatch(HostBatch):
             chosen = to_gymnasium(self.action_space, jax.tree.map(lambda x, i=index: x[i], action))
             returned = env.step(chosen)
             if not isinstance(returned, tuple) or len(returned) != 5:
-                raise ValueError(
-                    f"step of {self.name} must return (observation, reward, terminated, truncated, info), "
-                    f"{_not(returned)}"
-                )
+                values = "(observation, reward, terminated, truncated, info)"
+                raise ValueError(f"step of {self.name} must return {values}, and not {describe_returned(returned)}")
             observation, reward, ended, cut, info = returned
             for key, values in self.reported.items():
                 values[index] = self._number(key, info.get(key, np.nan))
@@ -203,14 +202,8 @@ def _reset(name: str, env: gymnasium.Env, seed: int | None = None) -> tuple[Any,
     """Start an episode. Returns `(observation, info)`."""
     returned = env.reset(seed=seed)
     if not isinstance(returned, tuple) or len(returned) != 2:
-        raise ValueError(f"reset of {name} must return (observation, info), {_not(returned)}")
+        raise ValueError(f"reset of {name} must return (observation, info), and not {describe_returned(returned)}")
     return returned
-
-
-def _not(returned: Any) -> str:
-    """What was returned instead, and the likely reason."""
-    found = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
-    return f"not {found}; environments made for gym before 0.26 need its successor's interface"
 
 
 def _check_options(name: str, spec: EnvSpec, kwargs: dict[str, Any]) -> None:

@@ -180,8 +180,8 @@ def test_numbers_may_come_in_arrays_of_one_element() -> None:
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ({"first": SEEN}, r"^reset of gymnasium::Answering-v0 must return \(observation, info\), not ndarray; env"),
-        ({"then": (SEEN, 1.0, False, {})}, r"^step of gymnasium::Answering-v0 must return .*, not 4 values; env"),
+        ({"first": SEEN}, r"^reset of gymnasium::Answering-v0 must return \(observation, info\), and not ndarray$"),
+        ({"then": (SEEN, 1.0, False, {})}, r"^step of gymnasium::Answering-v0 must return .*, and not 4 values$"),
         ({"then": (SEEN, None, False, False, {})}, r"^step of .* must return one number as reward, not None$"),
         ({"then": (SEEN, [1.0, 2.0], False, False, {})}, r"must return one number as reward, not \[1.0, 2.0\]$"),
         ({"then": (SEEN, 1.0, False, None, {})}, r"must return one truth value as truncated, not None$"),
