@@ -87,7 +87,7 @@ def _parts(space: Any) -> list[tuple[str, Any, Any]]:
 def _dtype(space: gymnasium_spaces.Box) -> np.dtype[Any]:
     """JAX's type for the numbers of a box: float32 for integers that may be too large for its integers of 32 bits."""
     dtype = jax.dtypes.canonicalize_dtype(space.dtype)
-    if not np.issubdtype(dtype, np.integer) or not space.low.size:
+    if dtype == space.dtype or not np.issubdtype(dtype, np.integer) or not space.low.size:
         return dtype
     limits = np.iinfo(dtype)
     fits = limits.min <= space.low.min() and space.high.max() <= limits.max

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 
 from memorax.algorithms import ALGORITHMS
 from memorax.environments.environment import Environment
+from memorax.environments.spaces import Box, Space
 from memorax.learning.optimization import Learner
 from memorax.networks import MLP, FeatureExtractor, Network, SequenceModelWrapper, heads
 from memorax.types import PyTree
@@ -32,6 +33,9 @@ class Walk(Probe):
 
     def outcome(self, time: Any, cue: Any, previous: Any, action: Any) -> tuple[Any, Any, Any]:
         return cue + action, (time == 2) & (cue > 0), (time == 4) & (cue < 0)
+
+    def observation_space(self, params: Any) -> Space:
+        return Box(-np.inf, np.inf, (3,))
 
 
 class Identity(nn.Module):
