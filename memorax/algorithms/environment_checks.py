@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from memorax.environments.environment import Environment, MemoryOption, check_step_values, describe_returned
+from memorax.environments.multi_agent import MultiAgentEnvironment
 from memorax.environments.spaces import Space, environment_action, policy_space
+from memorax.environments.wrappers import Wrapper
 from memorax.types import PyTree
 
 
@@ -25,11 +27,14 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     _check_memory_option(env, env_params)
     space = env.action_space(env_params)
     batch = env.vectorize(1)
+    several = _has_agents(env)
+    # Wrappers change what each of several agents sees row by row of a batch.
+    in_batches = env.batch_only or (several and isinstance(env, Wrapper))
     # How many actions a step takes: one for each row of a batch, or for each of several agents.
-    num_actions = (batch.batch_size,) if env.batch_only or env.num_agents > 1 else ()
+    num_actions = (batch.batch_size,) if in_batches or several else ()
 
     def reset(key: Any) -> tuple[PyTree, PyTree]:
-        made = batch.reset(key, env_params) if env.batch_only else env.reset(key, env_params)
+        made = batch.reset(key, env_params) if in_batches else env.reset(key, env_params)
         if not isinstance(made, tuple) or len(made) != 2:
             raise ValueError(
                 f"reset of {env.name} must return (observation, env_state), and not {describe_returned(made)}"
@@ -39,7 +44,7 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     def step(key: Any, state: PyTree) -> tuple[PyTree, PyTree]:
         action = environment_action(space, policy_space(space).sample(key))
         action = jax.tree.map(lambda x: jnp.broadcast_to(x, (*num_actions, *x.shape)), action)
-        take_step = batch.step if env.batch_only else env.step_env
+        take_step = batch.step if in_batches else env.step_env
         made = take_step(key, state, action, env_params)
         check_step_values(env.name, made)
         for name, value in zip(("reward", "terminated", "truncated"), made[2:5], strict=True):
@@ -60,6 +65,13 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     _require_alike(f"the observation of {env.name}", first, observation)
     _require_alike(f"the state of {env.name}", state, next_state)
     _require_declared(env.name, env.observation_space(env_params), first, num_actions)
+
+
+def _has_agents(env: Environment) -> bool:
+    """Whether everything of an environment has an axis of agents, be it of length one."""
+    while isinstance(env, Wrapper):
+        env = env.env
+    return isinstance(env, MultiAgentEnvironment)
 
 
 def _check_memory_option(env: Environment, env_params: PyTree) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import struct
 
+from memorax.algorithms.environment_checks import check_environment_types
 from memorax.environments.environment import Environment
 from memorax.environments.multi_agent import AgentsStepResult, MultiAgentEnvironment
 from memorax.environments.spaces import Box, Discrete, Space
@@ -105,6 +106,31 @@ def test_an_environment_of_several_agents_keeps_the_protocol() -> None:
     check_environment(Table(), None, num_steps=12, num_envs=2)
     wrapped = NormalizeReward(NormalizeObservation(MaskObservation(Table(), (0, 2))), 0.9)
     check_environment(wrapped, None, num_steps=12, num_envs=2)
+
+
+class Alone(Table):
+    """The table with one agent."""
+
+    @property
+    def num_agents(self) -> int:
+        return 1
+
+    def observe(self, state: TableState) -> Array:
+        return super().observe(state)[:1]
+
+    def reset_agents(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
+        observation, (state, out) = super().reset_agents(key, params)
+        return observation, (state, out[:1])
+
+    def step_agents(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> AgentsStepResult:
+        *returned, info = super().step_agents(key, env_state, action, params)
+        return *returned, {"seat": info["seat"][:1]}
+
+
+@pytest.mark.parametrize("env", [Alone(), Table(), MaskObservation(Alone(), (0, 2)), MaskObservation(Table(), (0, 2))])
+def test_an_agent_is_built_for_any_number_of_agents(env: Environment) -> None:
+    check_environment(env, None)
+    check_environment_types(env, None)
 
 
 def test_resets_are_not_shared() -> None:
