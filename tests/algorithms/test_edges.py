@@ -157,6 +157,26 @@ class Scaled(Game):
         return Box(0, 255, (2,), jnp.uint8)
 
 
+@dataclass(frozen=True)
+class Answering(Game):
+    """Its `reset`, and parts of what a step returns, are answered with what it is given."""
+
+    first: Any = None
+    answers: tuple[tuple[int, Any], ...] = ()
+
+    def reset(self, key: Any, params: Any) -> Any:
+        return super().reset(key, params) if self.first is None else self.first
+
+    def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        values = list(super().step_env(key, env_state, action, params))
+        for index, answer in self.answers:
+            values[index] = answer
+        return tuple(values)
+
+
+OBSERVED, STATE, TWO = jnp.zeros(2), jnp.zeros((), jnp.int32), Box(0.0, 1.0, (2,))
+
+
 @pytest.mark.parametrize(
     ("env", "message"),
     [
@@ -172,6 +192,23 @@ class Scaled(Game):
             r"^memory_option of NamesItsOption \('delay'\) must be a method of the environment's parameters",
         ),
         (Scaled(), r"^the observation of Scaled is float32 where its space says uint8: networks scale it by what"),
+        (Answering(first=OBSERVED), r"^reset of Answering must return \(observation, env_state\), and not ArrayImpl"),
+        (Answering(answers=((2, None),)), r"^reward of Answering must be a number, not None"),
+        (Answering(answers=((2, OBSERVED),)), r"^reward of Answering must be a single number, not float32\[2\]"),
+        (Answering(answers=((3, OBSERVED > 0),)), r"^terminated of Answering must be a single number, not bool\[2\]"),
+        (Answering(answers=((5, None),)), r"^the last value that step_env of Answering returns must be a dictionary, "),
+        (
+            Answering(answers=((5, {"won": "yes"}),)),
+            r"^info\['won'\] of Answering must be an array or a tree of arrays",
+        ),
+        (
+            Answering(first=(jnp.zeros(3), STATE), answers=((0, jnp.zeros(3)),)),
+            r"^the observation of Answering is float32\[3\] where its space says float32\[2\]$",
+        ),
+        (
+            Answering(Dict({"a": TWO, "b": TWO}), first=({"a": OBSERVED}, STATE), answers=((0, {"a": OBSERVED}),)),
+            r"^the observation of Answering is {'a': 'float32\[2\]'} where its space says {'a': .*, 'b': ",
+        ),
     ],
 )
 def test_an_environment_that_breaks_the_protocol_is_refused_when_the_agent_is_made(env: Any, message: str) -> None:
@@ -211,53 +248,6 @@ def test_numbers_of_numpy_and_whole_floats_are_settings_like_any_other(algorithm
     assert type(build(algorithm, Game(), num_envs=float(CONFIGS[algorithm].num_envs)).cfg.num_envs) is int
     with pytest.raises(ValueError, match=r"^num_envs \(\d.5\) must be (a whole number|1)"):
         build(algorithm, Game(), num_envs=CONFIGS[algorithm].num_envs + 0.5)
-
-
-@dataclass(frozen=True)
-class Answering(Game):
-    """Its `reset`, and parts of what a step returns, are answered with what it is given."""
-
-    first: Any = None
-    answers: tuple[tuple[int, Any], ...] = ()
-
-    def reset(self, key: Any, params: Any) -> Any:
-        return super().reset(key, params) if self.first is None else self.first
-
-    def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
-        values = list(super().step_env(key, env_state, action, params))
-        for index, answer in self.answers:
-            values[index] = answer
-        return tuple(values)
-
-
-OBSERVED, STATE, TWO = jnp.zeros(2), jnp.zeros((), jnp.int32), Box(0.0, 1.0, (2,))
-
-
-@pytest.mark.parametrize(
-    ("env", "message"),
-    [
-        (Answering(first=OBSERVED), r"^reset of Answering must return \(observation, env_state\), and not ArrayImpl"),
-        (Answering(answers=((2, None),)), r"^reward of Answering must be a number, not None"),
-        (Answering(answers=((2, OBSERVED),)), r"^reward of Answering must be a single number, not float32\[2\]"),
-        (Answering(answers=((3, OBSERVED > 0),)), r"^terminated of Answering must be a single number, not bool\[2\]"),
-        (Answering(answers=((5, None),)), r"^the last value that step_env of Answering returns must be a dictionary, "),
-        (
-            Answering(answers=((5, {"won": "yes"}),)),
-            r"^info\['won'\] of Answering must be an array or a tree of arrays",
-        ),
-        (
-            Answering(first=(jnp.zeros(3), STATE), answers=((0, jnp.zeros(3)),)),
-            r"^the observation of Answering is float32\[3\] where its space says float32\[2\]$",
-        ),
-        (
-            Answering(Dict({"a": TWO, "b": TWO}), first=({"a": OBSERVED}, STATE), answers=((0, {"a": OBSERVED}),)),
-            r"^the observation of Answering is {'a': 'float32\[2\]'} where its space says {'a': .*, 'b': ",
-        ),
-    ],
-)
-def test_an_environment_that_answers_wrongly_is_refused_in_one_line(env: Environment, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build("ppo", env)
 
 
 def test_rewards_and_ends_may_have_any_type_of_number() -> None:
