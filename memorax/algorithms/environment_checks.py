@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from memorax.environments.environment import Environment, MemoryOption, check_step_values, describe_returned
-from memorax.environments.multi_agent import MultiAgentEnvironment
 from memorax.environments.spaces import Space, environment_action, policy_space
 from memorax.environments.wrappers import Wrapper
 from memorax.types import PyTree
@@ -27,11 +26,10 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     _check_memory_option(env, env_params)
     space = env.action_space(env_params)
     batch = env.vectorize(1)
-    several = _has_agents(env)
     # Wrappers change what each of several agents sees row by row of a batch.
-    in_batches = env.batch_only or (several and isinstance(env, Wrapper))
+    in_batches = env.batch_only or (env.has_agents and isinstance(env, Wrapper))
     # How many actions a step takes: one for each row of a batch, or for each of several agents.
-    num_actions = (batch.batch_size,) if in_batches or several else ()
+    num_actions = (batch.batch_size,) if env.batch_only or env.has_agents else ()
 
     def reset(key: Any) -> tuple[PyTree, PyTree]:
         made = batch.reset(key, env_params) if in_batches else env.reset(key, env_params)
@@ -65,13 +63,6 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     _require_alike(f"the observation of {env.name}", first, observation)
     _require_alike(f"the state of {env.name}", state, next_state)
     _require_declared(env.name, env.observation_space(env_params), first, num_actions)
-
-
-def _has_agents(env: Environment) -> bool:
-    """Whether everything of an environment has an axis of agents, be it of length one."""
-    while isinstance(env, Wrapper):
-        env = env.env
-    return isinstance(env, MultiAgentEnvironment)
 
 
 def _check_memory_option(env: Environment, env_params: PyTree) -> None:

@@ -87,6 +87,11 @@ class Environment(abc.ABC):
         return observation, state, reward, terminated, truncated, {**info, "final_observation": final_observation}
 
     @property
+    def has_agents(self) -> bool:
+        """Whether observations, rewards and actions have an axis of agents, be it of length one."""
+        return False
+
+    @property
     def batch_only(self) -> bool:
         """Whether there is no `step_env` of one environment: what `vectorize` returns is the only way to step it."""
         return False

@@ -45,6 +45,10 @@ class MultiAgentEnvironment(Environment):
     """
 
     @property
+    def has_agents(self) -> bool:
+        return True
+
+    @property
     @abc.abstractmethod
     def num_agents(self) -> int:
         """How many agents act in one environment."""

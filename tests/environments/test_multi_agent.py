@@ -134,8 +134,9 @@ def test_an_agent_is_built_for_any_number_of_agents(env: Environment) -> None:
 
 
 def test_resets_are_not_shared() -> None:
-    with pytest.raises(ValueError, match="optimistic_resets"):
-        OptimisticResets(Table(), 2)
+    for env in (Table(), Alone()):
+        with pytest.raises(ValueError, match="optimistic_resets"):
+            OptimisticResets(env, 2)
 
 
 def play(env: Environment, actions: Any) -> tuple[np.ndarray, dict[str, Any]]:

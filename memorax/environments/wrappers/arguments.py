@@ -35,7 +35,7 @@ def require_probability(keyword: str, value: Any) -> float:
 
 def require_step_env(keyword: str, env: Environment) -> None:
     """Raise a ValueError if one environment cannot be stepped alone, as wrappers need that start or end episodes."""
-    if env.batch_only or env.num_agents > 1:
+    if env.batch_only or env.has_agents:
         raise ValueError(
             f"{keyword} needs an environment that can be stepped alone, and {env.name} is stepped in batches: apply it "
             "before wrappers that share statistics, or use an option of the suite's own"

@@ -41,6 +41,10 @@ class Wrapper(Environment):
         return self.env.batch_only
 
     @property
+    def has_agents(self) -> bool:
+        return self.env.has_agents
+
+    @property
     def num_agents(self) -> int:
         return self.env.num_agents
 
