@@ -15,6 +15,10 @@ os.environ["XLA_FLAGS"] = xla_flags()
 # Matrices are small here: threads that wait for more of them would only keep a processor busy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# Several threads compile, and free what others have allocated: glibc is quicker with one heap for all. A process reads
+# this as it starts, so that it holds for those that share the tests and for commands they call.
+os.environ.setdefault("MALLOC_ARENA_MAX", "1")
+
 # Commands that tests call leave the user's own cache alone.
 os.environ["MEMORAX_COMPILATION_CACHE"] = "off"
 

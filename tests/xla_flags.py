@@ -13,11 +13,12 @@ def xla_flags() -> str:
 
     Most tests compile much and compute little. The older emitters compile twice as fast, but there a fusion decides
     whether a product and its sum are rounded once or twice: without the instruction for once, the same arithmetic in
-    another program gives the same bits.
+    another program gives the same bits. To split a program for several threads costs more than it gives where the
+    cores are busy with other tests.
     """
     if "XLA_FLAGS" in os.environ:
         return os.environ["XLA_FLAGS"]
-    flags = ["--xla_backend_optimization_level=0"]
+    flags = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
     if platform.machine() in ("x86_64", "AMD64"):
         flags.append("--xla_cpu_max_isa=AVX")
         for emitters in OLDER_EMITTERS:
