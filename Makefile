@@ -9,14 +9,18 @@ RUN := $(VENV)/bin/python -m
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+INSTALL := $(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(INSTALL) -e .
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
-	$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $@
+# Modules are compiled as they are first imported: most of what the packages bring never is.
+$(VENV)/installed-dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --no-compile -e '.[dev]'
+	touch $(VENV)/installed $@
 
 demo: $(VENV)/installed  ## Install, train with and without memory, draw the difference.
 	$(RUN) memorax demo
