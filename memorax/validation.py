@@ -11,6 +11,9 @@ import numpy as np
 
 Config = TypeVar("Config")
 
+LARGEST_COUNT = 2**31 - 1
+"""What is counted in compiled programs is counted in 32 bits: this is as far as it goes."""
+
 
 def python_numbers(config: Config) -> Config:
     """A config, a dataclass, with Python's numbers in place of NumPy's, and whole numbers where they are asked for.
@@ -59,6 +62,14 @@ def _concrete(config: Any, name: str) -> Any:
     """A field's value if it is a number; arrays (a hyperparameter that is mapped over) are not checked."""
     value = getattr(config, name)
     return value if isinstance(value, Real) else None
+
+
+def require_countable(config: Any) -> None:
+    """Raise a `ValueError` naming the first field of a dataclass that holds a whole number above `LARGEST_COUNT`."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, int) and value > LARGEST_COUNT:
+            raise ValueError(f"{field.name} ({value}) must not exceed {LARGEST_COUNT}: it is counted in 32 bits")
 
 
 def whole_number(name: str, value: Any) -> int:

@@ -27,16 +27,13 @@ from memorax.pickling import pack, unpack
 from memorax.random_keys import key_for
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Trajectory, Transition
-from memorax.validation import python_numbers
+from memorax.validation import LARGEST_COUNT, python_numbers, require_countable
 
 Keep = Callable[[Transition, Metrics], PyTree]
 """What `train` keeps of an iteration, given its transitions `[B, T, ...]` and its scalar metrics."""
 
 MakeNetwork = Callable[[nn.Module], Network]
 """Builds a network around a head."""
-
-LARGEST_STEP = 2**31 - 1
-"""Where `state.step`, an int32, stays from then on: schedules have long ended there."""
 
 NOTHING_TO_LEARN = (
     "nothing was learned from: no replayed step has a known successor, as where every episode is cut after one step. "
@@ -52,7 +49,8 @@ class AlgorithmState(struct.PyTreeNode):
     """What every algorithm's state holds; arrays only.
 
     Attributes:
-        step: environment steps taken, over all environments; int32, and at most `LARGEST_STEP`.
+        step: environment steps taken, over all environments; int32. It stays at 2^31 - 1, beyond which
+            no schedule goes.
         worker: place of the policy in its environments, with its carry.
     """
 
@@ -141,6 +139,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
                 "what its buffer holds would keep the scale of the moment it was stored. Use scale_reward, or PPO"
             )
         self.cfg = python_numbers(cfg)
+        require_countable(self.cfg)
         self.env = env
         self.env_params = env_params
         self.networks = networks
@@ -491,7 +490,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
             self.cfg.num_steps,
             self.carry_interval,
         )
-        room = LARGEST_STEP - state.step
+        room = LARGEST_COUNT - state.step
         return state.replace(worker=worker, step=state.step + jnp.minimum(self.steps_per_iteration, room)), trajectory
 
     def _start(self, key: Key, environments: VectorEnvironment) -> Worker:

@@ -12,6 +12,7 @@ from flax import struct
 from jax.flatten_util import ravel_pytree
 
 from memorax.types import Array, Metrics, PyTree, where
+from memorax.validation import LARGEST_COUNT
 
 LossFunction = Callable[[PyTree], tuple[Array, tuple[Metrics, Any]]]
 """`variables -> (loss, (scalar metrics, anything else the caller wants back))`."""
@@ -160,10 +161,13 @@ def linear_decay(total_steps: int) -> optax.GradientTransformationExtraArgs:
         total_steps: environment steps of the whole run, over all environments.
 
     Raises:
-        ValueError: if `total_steps` is not positive.
+        ValueError: if `total_steps` is not positive, or above what is counted.
     """
-    if total_steps < 1:
-        raise ValueError(f"total_steps ({total_steps}) must be at least 1: it counts environment steps")
+    if not 1 <= total_steps <= LARGEST_COUNT:
+        raise ValueError(
+            f"total_steps ({total_steps}) of a learning rate that falls must lie between 1 and {LARGEST_COUNT}: "
+            "it counts environment steps, in 32 bits"
+        )
 
     def update(
         updates: optax.Updates,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import pickle
 import sys
@@ -21,7 +22,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from memorax.algorithms import ALGORITHMS, PPO, PPOConfig
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, SequenceModelWrapper, heads
 from memorax.pickling import pack
-from tests.catalogue import FEATURES, make_agent
+from memorax.validation import LARGEST_COUNT
+from tests.catalogue import CONFIGS, FEATURES, make_agent
 from tests.probes import CueRecall, EndlessReward, MaskedActions
 
 
@@ -127,6 +129,29 @@ def test_functions_that_hold_variables_are_told_to_be_made_once() -> None:
     assert scaled(1.0) == 1.0
     with pytest.warns(UserWarning, match="define keep once, outside of the loop"):
         assert scaled(5.0) == 5.0
+
+
+def test_the_count_of_steps_stays_at_its_largest_and_learning_goes_on() -> None:
+    """An int32 would go on at -2^31, where DQN would wait for its first update and explore anew."""
+    agent = make_agent("dqn", EndlessReward(), None, TORSOS["mlp"](FEATURES))
+    key, state = agent.init(jax.random.key(0))
+    state = state.replace(step=jnp.asarray(LARGEST_COUNT - 24, jnp.int32))
+    key, state, metrics = agent.train(key, state, 64, keep=lambda transition, metrics: metrics)
+    assert int(state.step) == LARGEST_COUNT
+    assert np.isfinite(metrics["q_loss"][-1])
+    assert float(agent.epsilon_schedule(state.step)) == pytest.approx(agent.cfg.epsilon_end)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "field"),
+    [("dqn", "exploration_steps"), ("dqn", "learning_starts"), ("dqn", "buffer_size"), ("ppo", "ent_coef_steps")],
+)
+def test_what_is_more_than_can_be_counted_is_refused(algorithm: str, field: str) -> None:
+    cfg = dataclasses.replace(CONFIGS[algorithm], **{field: 3e9})
+    with pytest.raises(
+        ValueError, match=rf"^{field} \(3000000000\) must not exceed 2147483647: it is counted in 32 bits$"
+    ):
+        make_agent(algorithm, EndlessReward(), None, TORSOS["mlp"](FEATURES), cfg)
 
 
 def test_settings_of_an_agent_cannot_be_changed() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,13 +12,17 @@ import jax.numpy as jnp
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, Space
 from memorax.environments.wrappers.parts import own_space
+from memorax.validation import LARGEST_COUNT
 
 
 def require_integer(keyword: str, value: Any, meaning: str) -> int:
-    """The value as an integer, at least 1; `meaning` ends the sentence that says what it counts."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+    """The value, such as `1000` or `1e3`, as an integer, at least 1; `meaning` says what it counts."""
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not number.is_integer() or number < 1:
         raise ValueError(f"{keyword} ({value!r}) must be a positive integer: {meaning}")
-    return int(value)
+    if number > LARGEST_COUNT:
+        raise ValueError(f"{keyword} ({value!r}) must not exceed {LARGEST_COUNT}: {meaning}, counted in 32 bits")
+    return int(number)
 
 
 def require_number(keyword: str, value: Any, valid: Callable[[float], bool], must: str) -> float:

@@ -12,9 +12,9 @@ from memorax.environments.spaces import Discrete, MultiDiscrete, Space, action_m
 from memorax.environments.wrappers.arguments import describe
 from memorax.environments.wrappers.transform import Transform
 from memorax.types import Array, Key, PyTree
+from memorax.validation import LARGEST_COUNT
 
 MASKS = ("action_mask", "joint_action_mask")
-LARGEST = np.iinfo(np.int32).max
 
 
 class FlattenAction(Transform):
@@ -35,8 +35,10 @@ class FlattenAction(Transform):
         space = env.action_space(env.default_params)
         if not isinstance(space, MultiDiscrete):
             raise ValueError(f"flatten_action (True) needs MultiDiscrete actions: {env.name} has {describe(space)}")
-        if math.prod(space.nvec) > LARGEST:
-            raise ValueError(f"flatten_action (True) makes too many actions of {space.nvec}: at most {LARGEST} fit")
+        if math.prod(space.nvec) > LARGEST_COUNT:
+            raise ValueError(
+                f"flatten_action (True) makes too many actions of {space.nvec}: at most {LARGEST_COUNT} fit"
+            )
         self._space = space
 
     def action_space(self, params: PyTree) -> Discrete:

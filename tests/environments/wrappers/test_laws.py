@@ -116,6 +116,14 @@ def test_a_wrong_value_is_refused_in_one_line(keyword: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_counts_are_whole_numbers_however_written_and_no_more_than_can_be_counted() -> None:
+    assert WRAPPERS["time_limit"](Track(), 1e3).num_steps == 1000
+    with pytest.raises(
+        ValueError, match=r"^time_limit \(2147483648\) must not exceed 2147483647: the longest an episode"
+    ):
+        WRAPPERS["time_limit"](Track(), 2**31)
+
+
 class Named(Track):
     """Observes a number that names something."""
 
