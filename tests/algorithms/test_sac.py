@@ -190,9 +190,11 @@ def soft_of_a_number(policy: reference.Params, critic: reference.Params, seen: A
     loc, scale = (reference.output(policy, seen, f"head/{name}") for name in ("loc", "log_std"))
     scale = np.exp(-1.5 + 3.5 * np.tanh(scale))  # between exp(-5) and exp(2)
     noise = np.float64(jax.random.normal(key, loc.shape))
-    action = np.tanh(loc + scale * noise)
-    density = -0.5 * noise**2 - np.log(scale) - 0.5 * math.log(2 * math.pi) - np.log(1 - action**2)
-    return lower_of_both(critic, seen, action)[..., 0], -density.sum(-1)
+    unsquashed = loc + scale * noise
+    # The logarithm of 1 - tanh^2, which is 0 in any float where tanh has come to 1.
+    slope = 2 * (math.log(2) - unsquashed - np.logaddexp(0, -2 * unsquashed))
+    density = -0.5 * noise**2 - np.log(scale) - 0.5 * math.log(2 * math.pi) - slope
+    return lower_of_both(critic, seen, np.tanh(unsquashed))[..., 0], -density.sum(-1)
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,18 @@ def test_a_sample_and_its_log_prob_are_those_of_the_two_functions(name):
     distribution = DISTRIBUTIONS[name](BATCH, STEPS)
     action, log_prob = jax.jit(lambda d: d.sample_and_log_prob(jax.random.key(0), (50,)))(distribution)
     np.testing.assert_array_equal(action, draw(distribution, (50,))[0])
-    np.testing.assert_allclose(log_prob, distribution.log_prob(action), atol=2e-3)
+    difference = np.abs(log_prob - distribution.log_prob(action))
+    # An action is rounded, and squashed ones lie where the density is steep: it is known as far as its slope allows.
+    allowed = 2e-5 + 8 * np.sum(rounding(distribution, action), axis=-1) if action.ndim > log_prob.ndim else 2e-5
+    assert (difference <= allowed).all()
+
+
+def rounding(distribution, action):
+    """By how much the last bit of a number as large as any action changes the log-density, for each of its numbers."""
+    if not np.issubdtype(action.dtype, np.floating):
+        return np.zeros(action.shape)
+    slope = jax.grad(lambda action: distribution.log_prob(action).sum())(action)
+    return np.abs(slope) * np.spacing(np.abs(action).max())
 
 
 def test_squashed_samples_are_differentiable_where_saturated():
