@@ -8,6 +8,7 @@ from typing import Any
 import flax.errors
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from memorax import rollout as rollouts
 from memorax.environments.environment import Environment
@@ -51,15 +52,16 @@ def check_networks(
         if name in defaults:
             _check_returns(name, network.head, defaults[name], space)
 
-        def first_step(network: Network = network) -> tuple[Carry, Carry]:
+        def first_step(network: Network = network) -> tuple[PyTree, Carry, Carry]:
             timestep = first_timestep()
             params, carry = initialize(network, key, timestep)
             if "batch_stats" in params:
                 raise flax.errors.ModifyScopeVariableError("batch_stats", "mean", "")
             head_inputs = (timestep.action,) if takes_action(network.head) else ()
-            return carry, unroll_step(network, params, timestep, carry, head_inputs)[0]
+            return params, carry, unroll_step(network, params, timestep, carry, head_inputs)[0]
 
-        before, after = _without_state_or_noise(name, first_step)
+        variables, before, after = _without_state_or_noise(name, first_step)
+        _check_parameters(name, variables)
         if jax.tree.map(_describe, before) != jax.tree.map(_describe, after):
             raise ValueError(
                 f"the torso of {name} must keep the shapes and types of its carry, but it starts from "
@@ -67,6 +69,17 @@ def check_networks(
             )
         carries[name] = before
     return carries
+
+
+def _check_parameters(name: str, variables: PyTree) -> None:
+    """Raise a `ValueError` where a parameter is of a type that no gradient descends."""
+    for path, x in jax.tree_util.tree_leaves_with_path(variables.get("params", {})):
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            place = "/".join(str(part.key) for part in path)
+            raise ValueError(
+                f"{name} has a parameter that is {x.dtype} and cannot be learned, {place}: make it one of floats, or a "
+                'variable of another collection, self.variable("constants", ...)'
+            )
 
 
 def _check_returns(name: str, head: Any, make_default: MakeHead, space: Space) -> None:
@@ -92,7 +105,7 @@ NOISE = (
 )
 
 
-def _without_state_or_noise(name: str, first_step: Callable[[], tuple[Carry, Carry]]) -> tuple[Carry, Carry]:
+def _without_state_or_noise(name: str, first_step: Callable[[], PyTree]) -> PyTree:
     try:
         return jax.eval_shape(first_step)
     except flax.errors.ModifyScopeVariableError as error:

@@ -107,7 +107,7 @@ class PPO(ActorCritic[PPOConfig, PPOState]):
         if cfg.normalize_advantage and batch_size * cfg.num_steps == cfg.num_minibatches:
             raise ValueError(
                 f"num_minibatches ({cfg.num_minibatches}) leaves a minibatch a single step, whose normalized advantage "
-                "is always 0: use fewer, or normalize_advantage=False"
+                "is always 0: use more of num_envs or num_steps, fewer minibatches, or normalize_advantage=False"
             )
 
     @property

@@ -241,6 +241,18 @@ def test_layers_with_state_or_noise_are_refused_when_the_agent_is_made(layer: nn
     assert "\n" not in str(raised.value)
 
 
+def test_parameters_that_cannot_be_learned_are_refused_when_the_agent_is_made() -> None:
+    class Masked(nn.Module):
+        @nn.compact
+        def __call__(self, inputs: Any) -> Any:
+            return inputs * self.param("mask", lambda _: jnp.ones((1, 1, 4), jnp.int32))
+
+    message = r"^actor_network has a parameter that is int32 and cannot be learned, \S*/layer/mask: make it "
+    with pytest.raises(ValueError, match=message) as raised:
+        build("ppo", Game(), Layered(Masked()))
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize("algorithm", ALONE)
 def test_numbers_of_numpy_and_whole_floats_are_settings_like_any_other(algorithm: str) -> None:
     agent = build(algorithm, Game(), gamma=np.float32(0.5), num_envs=np.int64(CONFIGS[algorithm].num_envs))

@@ -112,9 +112,11 @@ def test_minibatches_of_single_steps_where_nothing_is_remembered() -> None:
     )
 
 
-def test_a_minibatch_of_one_step_has_no_normalized_advantage() -> None:
-    cfg = PPOConfig(num_envs=4, num_steps=1, num_minibatches=4)
-    with pytest.raises(ValueError, match=r"num_minibatches \(4\) leaves a minibatch a single step"):
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_minibatch_of_one_step_has_no_normalized_advantage(size: int) -> None:
+    cfg = PPOConfig(num_envs=size, num_steps=1, num_minibatches=size)
+    message = rf"^num_minibatches \({size}\) leaves a minibatch a single step, .*: use more of num_envs"
+    with pytest.raises(ValueError, match=message):
         make_agent("ppo", EndlessReward(), None, TORSOS["gru"](FEATURES), cfg)
     make_agent(
         "ppo", EndlessReward(), None, TORSOS["gru"](FEATURES), dataclasses.replace(cfg, normalize_advantage=False)
