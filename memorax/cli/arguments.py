@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from memorax.training.options import Switch
+from memorax.training.options import Switch, Whole
 
 OTHER_NAMES: Mapping[str, str] = {
     "algo": "algorithm",
@@ -72,7 +72,7 @@ def joined(docstring: str | None) -> str:
 
 
 def readable(hint: Any, default: Any, name: str) -> Any:
-    """The type of an option whose help says no more than is to be known.
+    """The type of an option that reads whole numbers such as `1e5`, and whose help says no more than is to be known.
 
     An option without a value says in its description what happens then, and so it shows neither None as its default nor
     as a choice; a switch is off unless it is given. An argument without a flag is shown by its name, in brackets where
@@ -83,6 +83,8 @@ def readable(hint: Any, default: Any, name: str) -> Any:
         default: the default.
         name: the name of the option.
     """
+    if hint in (int, int | None):
+        hint = Whole if hint is int else Whole | None
     metadata = getattr(hint, "__metadata__", ())
     if any(hasattr(part, "help_behavior_hint") for part in metadata):
         return hint  # it has its own

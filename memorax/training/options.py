@@ -48,16 +48,20 @@ Options = Annotated[
 Switch = tyro.conf.FlagCreatePairsOff[bool]
 """`--name` for True and nothing for False."""
 
-Steps = Annotated[
-    int,
-    PrimitiveConstructorSpec(
+
+def _whole_number(metavar: str, name: str) -> PrimitiveConstructorSpec[int]:
+    """How an option is read that is a whole number, also where it is written as `1e5`."""
+    return PrimitiveConstructorSpec(
         nargs=1,
-        metavar="STEPS",
-        instance_from_str=lambda words: whole_number("steps", words[0]),
+        metavar=metavar,
+        instance_from_str=lambda words: whole_number(name, words[0]),
         is_instance=lambda value: isinstance(value, int),
         str_from_instance=lambda value: [str(value)],
-    ),
-]
+    )
+
+
+Steps = Annotated[int, _whole_number("STEPS", "steps")]
+Whole = Annotated[int, _whole_number("INT", "the value")]
 
 
 def parse_checkpoint_step(words: list[str]) -> int | str:

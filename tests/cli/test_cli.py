@@ -70,6 +70,16 @@ def test_each_algorithm_has_its_own_flags() -> None:
     assert parse([]) == Command(TrainConfig())
 
 
+def test_whole_numbers_may_be_written_with_an_exponent(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--algorithm", "dqn", "--buffer-size", "2e4", "--devices", "1e0", "--total-steps", "1e5"]
+    hyperparameters = DQNConfig(buffer_size=20_000)
+    expected = TrainConfig(algorithm="dqn", hyperparameters=hyperparameters, devices=1, total_steps=100_000)
+    assert parse(words) == Command(expected)
+    with pytest.raises(SystemExit):
+        parse(["--num-seeds", "2.5"])
+    assert "Error parsing --num-seeds: the value (2.5) must be a whole number" in capsys.readouterr().err
+
+
 def test_trains_resumes_evaluates_plots_and_renders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
