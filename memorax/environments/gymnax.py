@@ -7,6 +7,7 @@ the adapter takes them apart.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import gymnax
@@ -48,8 +49,27 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
             env, params = gymnax.make(id, **built_with)
     except OSError as error:
         raise OSError(f"{name} downloads its data when it is made, and could not: {error}") from error
-    overrides = {option: value for option, value in kwargs.items() if option in fields}
-    params = replace_fields(name, params, overrides)
+    return adapt(name, env, params, {option: value for option, value in kwargs.items() if option in fields})
+
+
+def adapt(
+    name: str, env: Any, params: PyTree, options: dict[str, Any], of_constructor: Iterable[str] = ()
+) -> tuple[Environment, PyTree]:
+    """An environment that is written for gymnax, the package's or one's own, and its parameters.
+
+    Args:
+        name: what it is called, for messages.
+        env: the environment, of either generation.
+        params: its parameters; its default ones where this is None.
+        options: fields of the parameters, each in place of its value.
+        of_constructor: options that its constructor was given or could have been, for messages.
+
+    Raises:
+        ValueError: if there is no such field, or one is given something that is no number.
+    """
+    params = env.default_params if params is None else params
+    check_options(name, options, [*(field.name for field in dataclasses.fields(params)), *of_constructor])
+    params = replace_fields(name, params, options)
     return GymnaxEnvironment(env, params), params
 
 
@@ -72,7 +92,7 @@ class GymnaxEnvironment(Environment):
 
     @property
     def name(self) -> str:
-        return self.env.name
+        return getattr(self.env, "name", type(self.env).__name__)
 
     @property
     def default_params(self) -> PyTree:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from memorax.environments.environment import Environment
-from memorax.environments.options import suggest
+from memorax.environments.options import check_options, constructor_options, suggest
 from memorax.environments.wrappers import WRAPPERS, Wrapper
 from memorax.installation import install_command
 from memorax.parts import is_own, load_own
@@ -53,13 +54,14 @@ class Suite(Protocol):
         """The environment called `id` and its parameters; `kwargs` override what it is built with."""
 
 
-def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
+def make(id: str | Any, **kwargs: Any) -> tuple[Environment, PyTree]:
     """Make an environment, for instance `make("gymnax::CartPole-v1", max_steps_in_episode=200)`.
 
     Args:
         id: `"suite::Id"`, the id as the suite spells it; `registered()` lists them. `"gymnasium::module:Id"` imports a
             module first, which registers environments of one's own. `"module:attribute"` is a function of one's own
-            that takes the settings and returns an environment, or `(env, env_params)`.
+            that takes the settings and returns an environment, or `(env, env_params)`. Or an environment itself. One of
+            one's own may be written for gymnax, and is adapted; fields of its parameters are settings too.
         kwargs: settings of the environment, each in place of its default; and, for any environment, a wrapper by
             its keyword, `mask_observation=(0, 2)`.
 
@@ -71,6 +73,9 @@ def make(id: str, **kwargs: Any) -> tuple[Environment, PyTree]:
         ImportError: if the suite's packages are not installed (naming the command that installs them).
     """
     wrappers = {keyword: kwargs.pop(keyword) for keyword in WRAPPERS if keyword in kwargs}
+    if not isinstance(id, str):
+        env, env_params = _adapted(getattr(id, "__name__", type(id).__name__), id, None, kwargs)
+        return wrapped(env, wrappers), env_params
     if is_own(id) and id.partition(":")[0] in SUITES:
         raise ValueError(f"environment {id!r} must be 'suite::Id', with two colons: {id.replace(':', '::')!r}")
     env, env_params = _make_own(id, kwargs) if is_own(id) else _make_of_suite(id, kwargs)
@@ -87,8 +92,11 @@ def wrapped(env: Environment, wrappers: Mapping[str, Any]) -> Environment:
 
 
 def _make_own(id: str, options: dict[str, Any]) -> tuple[Environment, PyTree]:
+    part = load_own("environment", id)
+    of_constructor = constructor_options(part) if isinstance(part, type) and _is_written_for_gymnax(part) else options
+    built_with = {name: value for name, value in options.items() if name in of_constructor}
     try:
-        made = load_own("environment", id)(**options)
+        made = part(**built_with)
     except TypeError as error:
         # Only a call with options that a function does not take says this; every other error is the user's own.
         if "unexpected keyword argument" not in str(error):
@@ -97,9 +105,31 @@ def _make_own(id: str, options: dict[str, Any]) -> tuple[Environment, PyTree]:
             f"environment {id!r} does not take all of its options ({', '.join(options)}): {error}"
         ) from error
     env, env_params = made if isinstance(made, tuple) else (made, None)
-    if not isinstance(env, Environment):
-        raise ValueError(f"environment {id!r} must return an Environment, or (env, env_params), and not {env!r}")
-    return env, env_params
+    others = {name: value for name, value in options.items() if name not in built_with}
+    return _adapted(repr(id), env, env_params, others, of_constructor)
+
+
+def _adapted(
+    name: str, env: Any, env_params: PyTree, options: dict[str, Any], of_constructor: Iterable[str] = ()
+) -> tuple[Environment, PyTree]:
+    """An environment of one's own under our protocol, with its parameters; `options` are fields of these."""
+    if isinstance(env, Environment):
+        check_options(name, options, ())
+        return env, env.default_params if env_params is None else env_params
+    if _is_written_for_gymnax(env) and not isinstance(env, type):
+        return cast(Any, load("gymnax")).adapt(name, env, env_params, options, of_constructor)
+    gymnasium = sys.modules.get("gymnasium")
+    if gymnasium is not None and isinstance(env, gymnasium.Env):
+        raise ValueError(
+            f"environment {name} is one of gymnasium's: register it there (gymnasium.register) and make it by its id, "
+            "'gymnasium::module:Id'"
+        )
+    raise ValueError(f"environment {name} must be or return an Environment, or (env, env_params), and not {env!r}")
+
+
+def _is_written_for_gymnax(env: Any) -> bool:
+    """Whether an environment, or a class of them, has what gymnax asks for and not what we do."""
+    return all(hasattr(env, name) for name in ("reset_env", "step_env", "default_params"))
 
 
 def _make_of_suite(id: str, options: dict[str, Any]) -> tuple[Environment, PyTree]:

@@ -16,6 +16,7 @@ from gymnax.environments import spaces as gymnax_spaces
 from memorax.environments import make
 from memorax.environments.gymnax import GymnaxEnvironment, ids
 from memorax.environments.spaces import Box, Dict, Discrete
+from memorax.testing import check_environment
 
 # MNISTBandit downloads its images when it is made; SimpleBandit mixes up the fields of its state before 1.0.
 BROKEN = ["MNISTBandit-bsuite"] + (["SimpleBandit-bsuite"] if version("gymnax").startswith("0.") else [])
@@ -144,6 +145,20 @@ def test_the_old_generation_tells_time_limits_apart(
         np.testing.assert_allclose(observation, [after.height, 0.0])
     else:
         np.testing.assert_array_equal(observation, info["final_observation"])
+
+
+@pytest.mark.parametrize("of", [OldLift(start=2.0), f"{__name__}:OldLift"], ids=["itself", "its name"])
+def test_an_environment_of_ones_own_is_made_from_itself_or_by_its_name(of: Any) -> None:
+    options = {"start": 2.0} if isinstance(of, str) else {}
+    env, params = make(of, max_steps_in_episode=3, mask_observation=(0,), **options)
+    assert (params, env.env.env.start) == (OldParams(max_steps_in_episode=3), 2.0)
+    assert env.observation_space(params).shape == (1,)
+    check_environment(env, params, num_steps=20)
+    with pytest.raises(
+        ValueError, match=r"OldLift'? has no option 'flor': did you mean 'floor'\? \(valid: .*floor"
+    ) as raised:
+        make(of, flor=1.0)
+    assert ("start;" in str(raised.value)) == isinstance(of, str)
 
 
 def test_the_old_generation_keeps_one_type_for_its_state() -> None:

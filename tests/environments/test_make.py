@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gymnasium
 import pytest
 
 from memorax.environments import Environment, make, registered
@@ -15,6 +16,7 @@ from memorax.environments.make import SUITES
 from memorax.environments.popgym.repeat_previous import RepeatPrevious
 from memorax.environments.wrappers import WRAPPERS, MaskObservation
 from memorax.installation import install_command
+from tests.probes import CueRecall
 
 
 def test_make_returns_the_environment_and_its_parameters() -> None:
@@ -158,6 +160,28 @@ def test_a_wrapper_is_applied_by_keyword() -> None:
     assert env.name == "CartPole-v1"
     assert params.max_steps_in_episode == 7
     assert env.default_params == params
+
+
+def test_an_environment_itself_is_taken_with_its_wrappers() -> None:
+    env, params = make(CueRecall(delay=3), time_limit=2)
+    assert (env.env, env.keyword, params) == (CueRecall(delay=3), ("time_limit", 2), None)
+    with pytest.raises(ValueError, match=r"^CueRecall has no option 'delay'"):
+        make(CueRecall(), delay=3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (gymnasium.Env(), "environment Env is one of gymnasium's: register it there"),
+        (CueRecall, "environment CueRecall must be or return an Environment"),
+        (3, "environment int must be or return an Environment"),
+    ],
+    ids=["gymnasium", "class", "number"],
+)
+def test_what_is_no_environment_is_refused(wrong: Any, message: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        make(wrong)
+    assert str(raised.value).startswith(message) and "\n" not in str(raised.value)
 
 
 def test_importing_environments_imports_no_suite() -> None:
