@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import functools
-import math
 import types
 import warnings
 from collections.abc import Callable, Mapping
@@ -17,6 +16,13 @@ import optax
 from flax import struct
 
 from memorax import rollout as rollouts
+from memorax.algorithms.argument_checks import (
+    require_key,
+    require_own_state,
+    require_parts,
+    require_state,
+    rounded_up,
+)
 from memorax.algorithms.environment_checks import check_environment_types
 from memorax.algorithms.network_checks import check_networks
 from memorax.environments import host
@@ -133,6 +139,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
             ValueError: if a head does not fit the action space, a torso does not keep the shape of its carry, or an
                 environment's running statistics would leave a replay buffer with values of different scales.
         """
+        require_parts(type(self), cfg, env)
         if self.replays and env.has_running_statistics:
             raise ValueError(
                 f"{type(self).__name__} cannot learn from observations or rewards normalized by running statistics: "
@@ -196,6 +203,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         Raises:
             ValueError: if the algorithm has no head for the environment's actions, or an optimizer is missing.
         """
+        require_parts(cls, cfg, env)
         space = policy_space(env.action_space(env_params))
         networks = {name: make_network(make_head(space)) for name, make_head in cls.network_heads.items()}
         for name in networks.keys() - set(cls.privileged):
@@ -279,6 +287,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         Returns:
             `(key, state)`.
         """
+        require_key(key, "agent.init(key)")
         return self._call(self._init_compiled, key)
 
     def restart(self, key: Key, state: State) -> tuple[Key, State]:
@@ -306,9 +315,11 @@ class Algorithm(abc.ABC, Generic[Config, State]):
             results stacked over iterations.
 
         Raises:
-            ValueError: if `num_steps` is not positive.
+            ValueError: if an argument is not what it is to be, as where `num_steps` is not positive.
         """
-        iterations = self._iterations(num_steps, self.steps_per_iteration)
+        iterations = self._iterations(key, state, num_steps, "agent.train(key, state, num_steps)")
+        if not (keep is None or callable(keep)):
+            raise ValueError(f"keep ({keep!r}) must be a function of an iteration's transitions and metrics")
         state, donated = self._split(state)
         keep = None if keep is None else self._compiled_before(keep)
         key, state, kept = self._call(self._train_compiled, key, state, donated, iterations, keep)
@@ -328,9 +339,9 @@ class Algorithm(abc.ABC, Generic[Config, State]):
             `(key, state)`: the arguments, where the algorithm has no replay buffer.
 
         Raises:
-            ValueError: if `num_steps` is not positive.
+            ValueError: if an argument is not what it is to be, as where `num_steps` is not positive.
         """
-        iterations = self._iterations(num_steps, self.steps_per_iteration)
+        iterations = self._iterations(key, state, num_steps, "agent.warmup(key, state, num_steps)")
         if not self.replays:
             return key, state
         state, donated = self._split(state)
@@ -349,9 +360,12 @@ class Algorithm(abc.ABC, Generic[Config, State]):
             `(key, transitions)`, leaves `[num_envs, time, ...]`.
 
         Raises:
-            ValueError: if `num_steps` is not positive.
+            ValueError: if an argument is not what it is to be, as where `num_steps` is not positive.
         """
-        steps = self._iterations(num_steps, self.cfg.num_envs)
+        call = "agent.evaluate(key, state, num_steps)"
+        require_key(key, call)
+        require_state(self, state, call)
+        steps = rounded_up(num_steps, self.cfg.num_envs)
         return self._call(self._evaluate_compiled, key, state, steps, deterministic)
 
     def policy(self, state: State, deterministic: bool = True) -> Policy:
@@ -514,11 +528,12 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         donated = {name: getattr(state, name) for name in self.donated}
         return state.replace(**dict.fromkeys(donated)), donated
 
-    @staticmethod
-    def _iterations(num_steps: int, steps_per_iteration: int) -> int:
-        if int(num_steps) < 1:
-            raise ValueError(f"num_steps ({num_steps}) must be at least 1: it counts steps over all environments")
-        return math.ceil(int(num_steps) / steps_per_iteration)
+    def _iterations(self, key: Key, state: State, num_steps: int, call: str) -> int:
+        """The iterations that a call asks for, once its arguments are checked."""
+        require_key(key, call)
+        require_state(self, state, call)
+        require_own_state(self, state)
+        return rounded_up(num_steps, self.steps_per_iteration)
 
 
 def _global_values(function: types.FunctionType) -> dict[str, Any]:

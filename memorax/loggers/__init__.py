@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from memorax.loggers.file import FileLogger
 from memorax.loggers.logger import Logger, Outcome, Row, RunDescription
@@ -35,6 +36,17 @@ def make_loggers(names: Sequence[str], folder: Path | None) -> list[Logger]:
     return [LOGGERS[name](folder) for name in names]
 
 
+def check_loggers(loggers: Any) -> None:
+    """Raise a `ValueError` where these are not loggers, in a list or another sequence, or None."""
+    if loggers is None:
+        return
+    if isinstance(loggers, str | Logger) or not all(isinstance(logger, Logger) for logger in loggers):
+        raise ValueError(
+            f"loggers ({loggers!r}) must be a list of loggers, such as [FileLogger(folder)]; "
+            'make_loggers(["file"], folder) makes them by name'
+        )
+
+
 __all__ = [
     "LOGGERS",
     "FileLogger",
@@ -46,5 +58,6 @@ __all__ = [
     "TensorBoardLogger",
     "TerminalLogger",
     "WandbLogger",
+    "check_loggers",
     "make_loggers",
 ]

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import json
 import re
-import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ import tyro
 
 import memorax
 from memorax.algorithms import ALGORITHMS, Algorithm
+from memorax.algorithms.argument_checks import config_class
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, policy_space
 from memorax.learning.optimization import linear_decay
@@ -176,13 +176,10 @@ def find_algorithm(name: str) -> tuple[type[Algorithm[Any, Any]], type]:
     if not is_own(name):
         return look_up("algorithm", name, ALGORITHMS)
     algorithm = load_own("algorithm", name)
-    for ancestor in getattr(algorithm, "__mro__", ()):
-        for base in vars(ancestor).get("__orig_bases__", ()):
-            origin, arguments = typing.get_origin(base), typing.get_args(base)
-            # A base that algorithms of a kind share has a variable in place of the config.
-            if isinstance(origin, type) and issubclass(origin, Algorithm) and isinstance(arguments[0], type):
-                return algorithm, arguments[0]
-    raise ValueError(f"algorithm {name!r} must be a subclass of Algorithm[Config, State], which names its config")
+    found = config_class(algorithm)
+    if found is None:
+        raise ValueError(f"algorithm {name!r} must be a subclass of Algorithm[Config, State], which names its config")
+    return algorithm, found
 
 
 def build_agent(config: TrainConfig, environment: tuple[Environment, PyTree] | None = None) -> Algorithm[Any, Any]:

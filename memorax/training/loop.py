@@ -19,7 +19,7 @@ from memorax.algorithms.algorithm import Algorithm
 from memorax.environments import host
 from memorax.evaluation.episodes import unfinished_warning
 from memorax.evaluation.runs import read_config
-from memorax.loggers import FileLogger, Logger, Outcome, Row, RunDescription, TerminalLogger
+from memorax.loggers import FileLogger, Logger, Outcome, Row, RunDescription, TerminalLogger, check_loggers
 from memorax.random_keys import key_for
 from memorax.training.best import Best
 from memorax.training.callbacks import Callback, Event, asks_to_stop, callback_name, check_callbacks
@@ -145,7 +145,14 @@ def train(
         ProcessLost: a ConnectionError, if another process that trains the run was lost.
         NotFinite: a ValueError, where a loss or a parameter is not finite and `on_nan` says "stop".
     """
-    total_steps = whole_number("total_steps", total_steps)
+    if not isinstance(agent, Algorithm):
+        given = type(agent).__name__
+        raise ValueError(
+            f"agent ({given}) must be an agent: memorax.training.run_config trains what a config describes"
+        )
+    total_steps, seed = whole_number("total_steps", total_steps), whole_number("seed", seed)
+    num_seeds = whole_number("num_seeds", num_seeds)
+    check_loggers(loggers)
     if evaluation_steps is None:
         evaluation_steps = DEFAULT_EVALUATION_LENGTH * agent.cfg.num_envs
     intervals = log_interval, evaluation_interval

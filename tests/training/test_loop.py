@@ -304,6 +304,10 @@ def test_bad_arguments_are_named(agent: Agent, tmp_path: Path, whole: tuple[Path
         ({"total_steps": 1.5}, r"total_steps \(1.5\) must be a whole number"),
         ({"total_steps": 1, "num_seeds": 0}, r"num_seeds \(0\)"),
         ({"total_steps": 1, "seed": -1}, r"seed \(-1\)"),
+        ({"total_steps": 1, "seed": [1, 2]}, r"seed \(\[1, 2\]\) must be a whole number"),
+        ({"total_steps": 1, "loggers": "file"}, r"loggers \('file'\) must be a list of loggers"),
+        ({"total_steps": 1, "loggers": ["file"]}, r"loggers \(\['file'\]\) must be a list of loggers"),
+        ({"total_steps": 1, "agent": CONFIG}, r"agent \(TrainConfig\) must be an agent: memorax.training.run_config"),
         ({"total_steps": 1, "evaluation_steps": 0}, r"evaluation_steps \(0\)"),
         ({"total_steps": 1, "resume": True}, "resume needs the folder"),
         ({"total_steps": 1, "folder": whole[0]}, "holds another run: go on with it by `memorax resume"),
@@ -311,7 +315,7 @@ def test_bad_arguments_are_named(agent: Agent, tmp_path: Path, whole: tuple[Path
         ({"total_steps": 1, "folder": tmp_path, "resume": True}, "holds no config.json"),
     ):
         with pytest.raises(ValueError, match=message):
-            train(agent, **arguments)
+            train(**{"agent": agent, **arguments})
 
 
 def test_an_agent_made_by_hand_is_resumed_from_python(agent: Agent, tmp_path: Path) -> None:

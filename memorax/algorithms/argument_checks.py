@@ -1,0 +1,96 @@
+"""Checks of what the methods of an agent are given, before anything is compiled; an error is one line."""
+
+from __future__ import annotations
+
+import typing
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from memorax.environments.environment import Environment
+from memorax.validation import whole_number
+
+
+def config_class(algorithm: Any) -> type | None:
+    """The class of an algorithm's config, where its `Algorithm[Config, State]` names one."""
+    for ancestor in getattr(algorithm, "__mro__", ()):
+        for base in vars(ancestor).get("__orig_bases__", ()):
+            # A base that algorithms of a kind share has a variable in place of the config.
+            first = next(iter(typing.get_args(base)), None)
+            if hasattr(typing.get_origin(base), "network_heads") and isinstance(first, type):
+                return first
+    return None
+
+
+def require_parts(algorithm: type, cfg: Any, env: Any) -> None:
+    """Raise a `ValueError` where a config is not the algorithm's, or an environment is none."""
+    expected = config_class(algorithm)
+    if expected is not None and not isinstance(cfg, expected):
+        raise ValueError(f"cfg ({_described(cfg)}) must be a {expected.__name__}, for {algorithm.__name__}")
+    if not isinstance(env, Environment):
+        what = f"the class {env.__name__}" if isinstance(env, type) else _described(env)
+        raise ValueError(f"env ({what}) must be an environment: memorax.make returns one, and its parameters")
+
+
+def require_key(key: Any, call: str) -> None:
+    """Raise a `ValueError` where a random key is none, or holds several.
+
+    Args:
+        key: what was given as the key.
+        call: how the method is called, such as `agent.init(key)`.
+    """
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", ())
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        axes = shape
+    elif dtype == jnp.uint32 and shape:
+        axes = shape[:-1]  # of the old style, whose last axis is the key
+    else:
+        raise ValueError(f"key ({_described(key)}) must be a random key, such as jax.random.key(0): {call}")
+    if axes:
+        raise ValueError(f"key holds {axes[0]} keys: map over them with jax.vmap, {call} takes one")
+
+
+def require_state(agent: Any, state: Any, call: str) -> None:
+    """Raise a `ValueError` where a state is none of this algorithm's, or holds several seeds.
+
+    Args:
+        agent: the agent.
+        state: what was given as its state.
+        call: how the method is called, such as `agent.train(key, state, num_steps)`.
+    """
+    name = type(agent).__name__
+    if not all(hasattr(state, field) for field in ("step", "worker", *agent.donated)):
+        raise ValueError(f"state ({_described(state)}) must be one that {name}.init or train returned: {call}")
+    if jnp.ndim(state.step):
+        raise ValueError(f"state holds {state.step.shape[0]} seeds: map over them with jax.vmap, {call} takes one")
+
+
+def require_own_state(agent: Any, state: Any) -> None:
+    """Raise a `ValueError` where a state to go on from is another agent's, or a call has taken over parts of it."""
+    found, batch_size = state.worker.timestep.reward.shape[0], agent.cfg.num_envs * agent.env.num_agents
+    if found != batch_size:
+        raise ValueError(f"state is of an agent with {found} rows of environments: this one has {batch_size}")
+    for field in agent.donated:
+        leaves = [x for x in jax.tree.leaves(getattr(state, field)) if isinstance(x, jax.Array)]
+        if any(not isinstance(x, jax.core.Tracer) and x.is_deleted() for x in leaves):
+            raise ValueError(
+                f"state has lost its {field}, which the call it was given to before took over: go on with the state "
+                "that was returned there"
+            )
+
+
+def rounded_up(num_steps: Any, steps_at_a_time: int) -> int:
+    """How many times so many steps are taken until `num_steps`, over all environments, are taken.
+
+    Raises:
+        ValueError: if it is no whole number, or not positive.
+    """
+    number = whole_number("num_steps", num_steps)
+    if number < 1:
+        raise ValueError(f"num_steps ({num_steps}) must be at least 1: it counts steps over all environments")
+    return -(-number // steps_at_a_time)
+
+
+def _described(value: Any) -> str:
+    return f"{value!r}" if isinstance(value, int | float | str | None) else type(value).__name__
