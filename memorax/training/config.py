@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import re
+import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -135,6 +136,7 @@ class TrainConfig:
     tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         for module in self.imports:
             import_own(module)
         for name in COUNTS_OF_STEPS:
@@ -167,6 +169,22 @@ class TrainConfig:
         require_positive(self, *COUNTS_OF_STEPS)
 
 
+def _check_kinds(config: TrainConfig) -> None:
+    """Raise a `ValueError` where a setting that is text, several texts or options by name holds something else."""
+    for name, hint in typing.get_type_hints(TrainConfig).items():
+        value = getattr(config, name)
+        if name in OPTIONS:
+            valid, kind = isinstance(value, Mapping), "options by name, a dictionary"
+        elif typing.get_origin(hint) is tuple:
+            valid, kind = isinstance(value, list | tuple), "several texts, a list"
+        elif hint in (str, str | None):
+            valid, kind = isinstance(value, str) or (value is None and hint is not str), "text"
+        else:
+            continue
+        if not valid:
+            raise ValueError(f"{name} ({value!r}) must be {kind}")
+
+
 def find_algorithm(name: str) -> tuple[type[Algorithm[Any, Any]], type]:
     """The algorithm of a name and the class of its config.
 
@@ -192,6 +210,8 @@ def build_agent(config: TrainConfig, environment: tuple[Environment, PyTree] | N
     Raises:
         ValueError: if its parts do not exist or do not fit together.
     """
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"config ({type(config).__name__}) must be a TrainConfig")
     env, env_params = environment or memorax.make(config.environment, **_environment_options(config))
     make_torso = look_up("torso", config.torso, TORSOS)
     choose_head = _head_chooser(config, env, env_params)
@@ -243,6 +263,8 @@ def config_from_json(settings: Mapping[str, Any], origin: str) -> TrainConfig:
         import_own(module)
     _, config_class = find_algorithm(settings.get("algorithm", TrainConfig.algorithm))
     hyperparameters = settings.get("hyperparameters") or {}
+    if not isinstance(hyperparameters, Mapping):
+        raise ValueError(f"{origin}: hyperparameters ({hyperparameters!r}) must be settings by name")
     _check_fields(hyperparameters, config_class, origin)
     fields = {**_typed(settings, TrainConfig), "hyperparameters": config_class(**_typed(hyperparameters, config_class))}
     return TrainConfig(**fields)
@@ -302,7 +324,9 @@ def _check_fields(settings: Mapping[str, Any], config_class: type, origin: str) 
 def _typed(settings: Mapping[str, Any], config_class: type) -> dict[str, Any]:
     """Settings as their class has them: JSON makes lists of tuples."""
     tuples = {field.name for field in dataclasses.fields(config_class) if isinstance(field.default, tuple)}
-    return {name: tuple(value) if name in tuples else value for name, value in settings.items()}
+    return {
+        name: tuple(value) if name in tuples and isinstance(value, list) else value for name, value in settings.items()
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -26,6 +26,7 @@ from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, Agent, TrainingResu
 from memorax.training.processes import is_first
 from memorax.training.record import RunRecord, read_record
 from memorax.types import Key, PyTree
+from memorax.validation import whole_number
 
 LEARNING_CURVE = "learning_curve.png"
 EPISODE = "episode.gif"
@@ -64,7 +65,7 @@ class Run:
             ValueError: if the run has no such seed.
         """
         if seed not in self.seeds:
-            raise ValueError(f"seed ({seed}) must be one of the run's: {', '.join(map(str, self.seeds))}")
+            raise ValueError(f"seed ({seed!r}) must be one of the run's: {', '.join(map(str, self.seeds))}")
         return jax.tree.map(lambda x: x[seed - self.record.seed], self.states)
 
 
@@ -198,6 +199,7 @@ def evaluate_run(
     run = load_run(folder, agent, step)
     trained = run.agent
     num_steps = DEFAULT_EVALUATION_LENGTH * trained.cfg.num_envs if num_steps is None else num_steps
+    num_steps = whole_number("num_steps", num_steps)
 
     def evaluate(key: Key, state: PyTree) -> EvaluatedEpisodes:
         return evaluated_episodes(trained.evaluate(key, state, num_steps, deterministic)[1])

@@ -78,6 +78,27 @@ def test_bad_settings_are_named() -> None:
         TrainConfig(hyperparameters=DQNConfig())
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"loggers": "file"}, "loggers ('file') must be several texts, a list"),
+        ({"imports": "my_parts"}, "imports ('my_parts') must be several texts, a list"),
+        ({"torso_options": ["depth=2"]}, "torso_options (['depth=2']) must be options by name, a dictionary"),
+        ({"environment": None}, "environment (None) must be text"),
+        ({"head": 3}, "head (3) must be text"),
+    ],
+)
+def test_settings_of_another_kind_are_named(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        TrainConfig(**setting)
+    assert str(raised.value) == message
+
+
+def test_what_is_no_config_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^config \(dict\) must be a TrainConfig$"):
+        build_agent({"torso": "gru"})  # type: ignore[arg-type]
+
+
 def test_hyperparameters_default_to_those_of_the_algorithm() -> None:
     assert TrainConfig(algorithm="ppo").hyperparameters == PPOConfig()
     assert TrainConfig(algorithm="dqn").hyperparameters == DQNConfig()
@@ -113,6 +134,8 @@ def test_a_config_is_read_from_a_file(tmp_path: Path) -> None:
     for content, message in (
         ("torso: [", "is neither JSON nor YAML"),
         ("only words", "must hold settings by name"),
+        ("loggers: file", r"loggers \('file'\) must be several texts, a list"),
+        ("hyperparameters: 3", r"hyperparameters \(3\) must be settings by name"),
         ("torsos: gru", "unknown setting of TrainConfig: torsos: did you mean 'torso'"),
     ):
         (tmp_path / "mine.yaml").write_text(content)
