@@ -25,7 +25,7 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt
 demo: $(VENV)/installed  ## Install, train with and without memory, draw the difference.
 	$(RUN) memorax demo
 
-# Processes that share the tests, at most one for each core: each takes up to 3 GB.
+# Processes that share the tests, at most one for each core: each takes up to 6 GB.
 PROCESSES := 2
 TEST := pytest -n $(PROCESSES) --dist worksteal
 
