@@ -20,6 +20,7 @@ import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from memorax.algorithms import ALGORITHMS, PPO, PPOConfig
+from memorax.environments.wrappers import WRAPPERS
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, SequenceModelWrapper, heads
 from memorax.pickling import pack
 from memorax.validation import LARGEST_COUNT
@@ -152,6 +153,16 @@ def test_what_is_more_than_can_be_counted_is_refused(algorithm: str, field: str)
         ValueError, match=rf"^{field} \(3000000000\) must not exceed 2147483647: it is counted in 32 bits$"
     ):
         make_agent(algorithm, EndlessReward(), None, TORSOS["mlp"](FEATURES), cfg)
+
+
+@pytest.mark.parametrize(("keyword", "value"), [("normalize_reward", 0.99), ("normalize_observation", True)])
+@pytest.mark.parametrize("algorithm", [name for name, (kind, _) in ALGORITHMS.items() if kind.replays])
+def test_nothing_is_replayed_at_the_scale_of_another_day(algorithm: str, keyword: str, value: Any) -> None:
+    """What a buffer kept would have the scale of the moment it was stored, also below another wrapper."""
+    env = WRAPPERS["flatten_observation"](WRAPPERS[keyword](CueRecall(), value), True)
+    with pytest.raises(ValueError, match=r"^\w+ cannot learn from .* running statistics: .* Use scale_reward"):
+        make_agent(algorithm, env, None, TORSOS["mlp"](FEATURES))
+    make_agent("ppo", env, None, TORSOS["mlp"](FEATURES))
 
 
 def test_settings_of_an_agent_cannot_be_changed() -> None:
