@@ -12,7 +12,7 @@ from memorax.environments.environment import Environment
 from memorax.validation import whole_number
 
 
-def config_class(algorithm: Any) -> type | None:
+def config_class_of(algorithm: Any) -> type | None:
     """The class of an algorithm's config, where its `Algorithm[Config, State]` names one."""
     for ancestor in getattr(algorithm, "__mro__", ()):
         for base in vars(ancestor).get("__orig_bases__", ()):
@@ -25,7 +25,7 @@ def config_class(algorithm: Any) -> type | None:
 
 def require_parts(algorithm: type, cfg: Any, env: Any) -> None:
     """Raise a `ValueError` where a config is not the algorithm's, or an environment is none."""
-    expected = config_class(algorithm)
+    expected = config_class_of(algorithm)
     if expected is not None and not isinstance(cfg, expected):
         raise ValueError(f"cfg ({_described(cfg)}) must be a {expected.__name__}, for {algorithm.__name__}")
     if not isinstance(env, Environment):
@@ -68,9 +68,12 @@ def require_state(agent: Any, state: Any, call: str) -> None:
 
 def require_own_state(agent: Any, state: Any) -> None:
     """Raise a `ValueError` where a state to go on from is another agent's, or a call has taken over parts of it."""
-    found, batch_size = state.worker.timestep.reward.shape[0], agent.cfg.num_envs * agent.env.num_agents
-    if found != batch_size:
-        raise ValueError(f"state is of an agent with {found} rows of environments: this one has {batch_size}")
+    rows, num_agents = state.worker.timestep.reward.shape[0], agent.env.num_agents
+    if rows != agent.cfg.num_envs * num_agents:
+        raise ValueError(
+            f"state is of an agent with {rows // num_agents} environments: num_envs ({agent.cfg.num_envs}) is another "
+            "number"
+        )
     for field in agent.donated:
         leaves = [x for x in jax.tree.leaves(getattr(state, field)) if isinstance(x, jax.Array)]
         if any(not isinstance(x, jax.core.Tracer) and x.is_deleted() for x in leaves):

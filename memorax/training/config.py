@@ -18,7 +18,7 @@ import tyro
 
 import memorax
 from memorax.algorithms import ALGORITHMS, Algorithm
-from memorax.algorithms.argument_checks import config_class
+from memorax.algorithms.argument_checks import config_class_of
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, policy_space
 from memorax.learning.optimization import linear_decay
@@ -194,7 +194,7 @@ def find_algorithm(name: str) -> tuple[type[Algorithm[Any, Any]], type]:
     if not is_own(name):
         return look_up("algorithm", name, ALGORITHMS)
     algorithm = load_own("algorithm", name)
-    found = config_class(algorithm)
+    found = config_class_of(algorithm)
     if found is None:
         raise ValueError(f"algorithm {name!r} must be a subclass of Algorithm[Config, State], which names its config")
     return algorithm, found

@@ -11,7 +11,7 @@ import pytest
 
 import memorax
 from memorax.algorithms import DQNConfig, PPOConfig
-from memorax.algorithms.argument_checks import config_class, rounded_up
+from memorax.algorithms.argument_checks import config_class_of, rounded_up
 from memorax.networks import TORSOS
 from tests.catalogue import CONFIGS, FEATURES, make_agent
 from tests.probes import EndlessReward
@@ -58,7 +58,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "state of another agent": (
         lambda: AGENT.train(KEY, of_another(), 64),
-        "state is of an agent with 8 rows of environments: this one has 4",
+        "state is of an agent with 8 environments: num_envs (4) is another number",
     ),
     "half a step": (
         lambda: AGENT.train(KEY, STATE, 2.5),
@@ -117,6 +117,6 @@ def test_an_agent_is_evaluated_in_any_number_of_environments() -> None:
 
 
 def test_the_class_of_a_config_is_found_also_where_it_is_inherited() -> None:
-    assert config_class(type(AGENT)) is DQNConfig
-    assert config_class(memorax.algorithms.SharedPPO) is PPOConfig
-    assert config_class(int) is None
+    assert config_class_of(type(AGENT)) is DQNConfig
+    assert config_class_of(memorax.algorithms.SharedPPO) is PPOConfig
+    assert config_class_of(int) is None
