@@ -25,8 +25,8 @@ def stacked(state: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((3, *x.shape), x.dtype), state)
 
 
-def of_another(**changes: Any) -> Any:
-    cfg = DQNConfig(num_envs=8, num_steps=4, buffer_size=512, batch_size=4, sequence_length=6, **changes)
+def of_another() -> Any:
+    cfg = DQNConfig(num_envs=8, num_steps=4, buffer_size=512, batch_size=4, sequence_length=6)
     other = make_agent("dqn", EndlessReward(), None, TORSOS["mlp"](FEATURES), cfg)
     return jax.eval_shape(other.init, KEY)[1]
 
