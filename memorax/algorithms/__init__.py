@@ -1,7 +1,7 @@
 """Algorithms: each a config, a state and a class with `init`, `train`, `warmup`, `evaluate`."""
 
 from memorax.algorithms.ac_lambda import ACLambda, ACLambdaConfig, ACLambdaState
-from memorax.algorithms.algorithm import Algorithm, AlgorithmState
+from memorax.algorithms.algorithm import Agent, Algorithm, AlgorithmState
 from memorax.algorithms.dqn import DQN, DQNConfig, DQNState
 from memorax.algorithms.gradient_ppo import GradientPPO, GradientPPOConfig, GradientPPOState
 from memorax.algorithms.impala import IMPALA, IMPALAConfig
@@ -42,6 +42,7 @@ __all__ = [
     "ACLambda",
     "ACLambdaConfig",
     "ACLambdaState",
+    "Agent",
     "Algorithm",
     "AlgorithmState",
     "DQNConfig",

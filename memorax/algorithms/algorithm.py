@@ -536,6 +536,10 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         return rounded_up(num_steps, self.steps_per_iteration)
 
 
+Agent = Algorithm[Any, Any]
+"""An algorithm with its networks and its environment."""
+
+
 def _global_values(function: types.FunctionType) -> dict[str, Any]:
     """The global variables that a function's code, or code inside it, names, and what they are now."""
     codes, names = [function.__code__], set[str]()

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from memorax.algorithms.algorithm import Algorithm
+from memorax.algorithms.algorithm import Agent
 from memorax.deployment.program import Arrays, Program, Step
 from memorax.environments.environment import Environment
 from memorax.environments.interface import Interface, describe_interface
@@ -23,8 +23,6 @@ from memorax.environments.wrappers import NormalizeObservation, NormalizeReward,
 from memorax.environments.wrappers.running_statistics import RunningStatistics, for_all
 from memorax.training.checkpoints import named_leaves
 from memorax.types import Array, Carry, Key, PyTree, Timestep, where
-
-Agent = Algorithm[Any, Any]
 
 AGENTS_PARTS = ("agent_id", "global_state")
 """Keywords of the wrappers that show what only an environment of several agents knows; a playback shows it itself."""

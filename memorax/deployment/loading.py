@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
@@ -14,7 +14,7 @@ from memorax.deployment.manifest import MANIFEST_FILE, read_manifest
 from memorax.deployment.policy import Policy
 
 if TYPE_CHECKING:
-    from memorax.algorithms.algorithm import Algorithm
+    from memorax.algorithms.algorithm import Agent
     from memorax.deployment.acting import AgentProgram
     from memorax.training.checkpoints import Step
 
@@ -28,7 +28,7 @@ def load_policy(
     deterministic: bool = True,
     sampling_seed: int = 0,
     step: Step = "last",
-    agent: Algorithm[Any, Any] | None = None,
+    agent: Agent | None = None,
 ) -> Policy:
     """Load the policy of a trained agent, ready to act.
 
@@ -56,15 +56,15 @@ def load_policy(
 
 
 def load_program(
-    folder: Path, seed: int | None = None, step: Step = "last", agent: Algorithm[Any, Any] | None = None
+    folder: Path, seed: int | None = None, step: Step = "last", agent: Agent | None = None
 ) -> tuple[AgentProgram, int]:
     """The program of a run's agent, and the environment steps it was trained for; see `load_policy`."""
     # Here rather than above: what was exported is loaded without any of it.
     from memorax.deployment.acting import Acting, make_program, take_params
     from memorax.environments.interface import describe_interface, interface_from_json
     from memorax.environments.playback import PlaybackEnvironment
+    from memorax.training.building import build_agent
     from memorax.training.checkpoints import Checkpoints
-    from memorax.training.config import build_agent
     from memorax.training.folder import checkpoints_folder, load_config
     from memorax.training.record import read_record
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from memorax.algorithms.algorithm import Algorithm
+from memorax.algorithms.algorithm import Agent
 from memorax.environments import host
 from memorax.types import Key, PyTree
 
@@ -47,7 +47,7 @@ class Frame:
 
 
 def render_episodes(
-    agent: Algorithm[Any, Any],
+    agent: Agent,
     key: Key,
     state: PyTree,
     num_episodes: int = 1,
@@ -79,7 +79,7 @@ def render_episodes(
 
 
 def _frames(
-    agent: Algorithm[Any, Any], key: Key, state: PyTree, num_episodes: int, num_steps: int, deterministic: bool
+    agent: Agent, key: Key, state: PyTree, num_episodes: int, num_steps: int, deterministic: bool
 ) -> Iterator[Frame]:
     # An environment on the host can only be drawn in its present state, so it is stepped one step at a time.
     environments = agent.env.vectorize(1)

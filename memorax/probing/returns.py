@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
 
-from memorax.algorithms.algorithm import Algorithm
+from memorax.algorithms.algorithm import Agent
 from memorax.environments import host
 from memorax.evaluation.episodes import EvaluatedEpisodes, evaluated_episodes
 from memorax.networks.network import Network
@@ -66,9 +65,7 @@ def wiped(network: Network, policy: Policy) -> Policy:
     return act
 
 
-def play(
-    agent: Algorithm[Any, Any], key: Key, state: PyTree, num_envs: int, num_steps: int, wipe: bool = False
-) -> Trajectory:
+def play(agent: Agent, key: Key, state: PyTree, num_envs: int, num_steps: int, wipe: bool = False) -> Trajectory:
     """Let an agent act greedily in fresh environments, without learning.
 
     Args:
@@ -90,13 +87,13 @@ def play(
     return trajectory
 
 
-def acting_network(agent: Algorithm[Any, Any]) -> Network:
+def acting_network(agent: Agent) -> Network:
     """The network whose outputs an agent acts by."""
     return next(iter(agent.networks.values()))
 
 
 def evaluated_returns(
-    agent: Algorithm[Any, Any], key: Key, states: PyTree, num_envs: int, num_steps: int, wipe: bool = False
+    agent: Agent, key: Key, states: PyTree, num_envs: int, num_steps: int, wipe: bool = False
 ) -> Returns:
     """Mean returns of agents side by side.
 
@@ -123,7 +120,7 @@ def evaluated_returns(
 
 
 def returns_by_length(
-    make_agent: Callable[[int], Algorithm[Any, Any]],
+    make_agent: Callable[[int], Agent],
     option: str,
     trained: int,
     key: Key,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from memorax.algorithms.algorithm import Algorithm
+from memorax.algorithms.algorithm import Agent
 from memorax.loggers import Row
 from memorax.types import PyTree
 
@@ -28,7 +28,7 @@ class Event:
 
     step: int
     rows: Sequence[Row]
-    agent: Algorithm[Any, Any]
+    agent: Agent
     states: PyTree
     save: Callable[[], None]
 

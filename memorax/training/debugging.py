@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
-from memorax.algorithms.algorithm import Algorithm
+from memorax.algorithms.algorithm import Agent
 from memorax.jaxprs import scan_inputs
 from memorax.training.finite import PARAMETERS, examine, find_not_finite, learned_parameters
 from memorax.types import Key, Metrics, PyTree
@@ -64,7 +64,7 @@ class _Value:
 
 
 def explain(
-    agent: Algorithm[Any, Any],
+    agent: Agent,
     iteration: Callable[[Key, PyTree], tuple[Key, PyTree, tuple[Any, Metrics]]],
     key: Key,
     state: PyTree,

@@ -15,35 +15,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from memorax.algorithms.algorithm import Algorithm
+from memorax.algorithms.algorithm import Agent, Algorithm
 from memorax.environments import host
 from memorax.evaluation.episodes import unfinished_warning
 from memorax.evaluation.runs import read_config
 from memorax.loggers import FileLogger, Logger, Outcome, Row, RunDescription, TerminalLogger, check_loggers
-from memorax.random_keys import key_for
 from memorax.training.best import Best
 from memorax.training.callbacks import Callback, Event, asks_to_stop, callback_name, check_callbacks
 from memorax.training.checkpoints import KEPT, Checkpoint, Checkpoints
 from memorax.training.debugging import explain
 from memorax.training.devices import Placement, make_placement
-from memorax.training.finite import ON_NAN, Finding, NotFinite, describe, examine, find_not_finite
+from memorax.training.finite import ON_NAN, Finding, NotFinite, describe, find_not_finite
 from memorax.training.folder import check_folder, checkpoints_folder, create_folder, owned
 from memorax.training.interruption import Interrupted, Interruption
 from memorax.training.processes import ProcessLost, any_process, check_same_step, is_first
+from memorax.training.programs import programs_of
 from memorax.training.record import RunRecord, new_record, resumed_record
 from memorax.training.schedule import Schedule, make_schedule
 from memorax.training.summary import (
     EPISODE_COLUMNS,
     EVALUATION_COLUMNS,
     Episodes,
-    count_evaluated_episodes,
     episode_row,
     evaluation_row,
     metrics_row,
-    summarize,
 )
 from memorax.training.watch import Watch
-from memorax.types import Array, Key, Metrics, PyTree
+from memorax.types import Key, Metrics, PyTree
 from memorax.validation import whole_number
 
 COLUMNS = ("seed", "step", "seconds", *EPISODE_COLUMNS, *EVALUATION_COLUMNS)
@@ -51,9 +49,6 @@ DEFAULT_EVALUATION_LENGTH = 1024
 LONGEST_NAP = 0.05
 STOPPING = "stopping after this chunk; once more, in two seconds or later, to stop at once, without saving"
 LARGEST_SEED = 2**31
-
-Agent = Algorithm[Any, Any]
-Chunk = Callable[[Key, PyTree], tuple[Key, PyTree, tuple[Episodes, Metrics]]]
 
 _log = logging.getLogger(__name__)
 
@@ -193,20 +188,20 @@ def train(
                 record.write(path)
         checkpoints = None if path is None else Checkpoints(checkpoints_folder(path), keep_checkpoints)
         run = _Run(
-            agent,
-            schedule,
-            record,
-            placement,
-            resume,
-            path,
-            evaluation_steps,
-            checkpoints,
-            checkpoint_seconds,
-            patience,
-            on_nan == "stop",
-            debug,
-            loggers,
-            callbacks,
+            agent=agent,
+            schedule=schedule,
+            record=record,
+            placement=placement,
+            resumed=resume,
+            folder=path,
+            evaluation_steps=evaluation_steps,
+            checkpoints=checkpoints,
+            checkpoint_seconds=checkpoint_seconds,
+            patience=patience,
+            stops_if_not_finite=on_nan == "stop",
+            debug=debug,
+            loggers=loggers,
+            callbacks=callbacks,
         )
         outcome: Outcome = "failed"
         try:
@@ -234,46 +229,32 @@ def _check_seeds(agent: Agent, seed: int, num_seeds: int) -> None:
         raise ValueError(f"seed ({seed}) must lie between 0 and {LARGEST_SEED - num_seeds}")
 
 
+@dataclass
 class _Run:
-    """One run: what stays the same in it."""
+    """One run: what stays the same in it, and where it is."""
 
-    def __init__(
-        self,
-        agent: Agent,
-        schedule: Schedule,
-        record: RunRecord,
-        placement: Placement,
-        resumed: bool,
-        folder: Path | None,
-        evaluation_steps: int,
-        checkpoints: Checkpoints | None,
-        checkpoint_seconds: float,
-        patience: int | None,
-        stops: bool,
-        debug: bool,
-        loggers: Sequence[Logger],
-        callbacks: Sequence[Callback],
-    ) -> None:
-        self.agent = agent
-        self.schedule = schedule
-        self.record = record
-        self.placement = placement
-        self.resumed = resumed
-        self.seeds = np.arange(record.seed, record.seed + record.num_seeds)
-        self.folder = folder
-        self.evaluation_steps = evaluation_steps
-        self.checkpoints = checkpoints
-        self.checkpoint_seconds = checkpoint_seconds
-        self.patience = patience
-        self.stops = stops
-        self.debug = debug
-        self.loggers = loggers
-        self.callbacks = callbacks
+    agent: Agent
+    schedule: Schedule
+    record: RunRecord
+    placement: Placement
+    resumed: bool
+    folder: Path | None
+    evaluation_steps: int
+    checkpoints: Checkpoints | None
+    checkpoint_seconds: float
+    patience: int | None
+    stops_if_not_finite: bool
+    debug: bool
+    loggers: Sequence[Logger]
+    callbacks: Sequence[Callback]
+
+    def __post_init__(self) -> None:
+        self.seeds = np.arange(self.record.seed, self.record.seed + self.record.num_seeds)
         self.interruption = Interruption()
-        self.programs = _programs(agent, placement)
+        self.programs = programs_of(self.agent, self.placement)
         self.best = Best()
         self.stopped: str | None = None
-        self.watch = Watch(_log, schedule.chunk * agent.steps_per_iteration)
+        self.watch = Watch(_log, self.schedule.chunk * self.agent.steps_per_iteration)
 
     def close(self, outcome: Outcome) -> None:
         for logger in self.loggers:
@@ -318,7 +299,7 @@ class _Run:
             episodes, metrics = self.placement.fetch(kept)
             learned = self.placement.fetch(self.programs.examine(state))
             rows = self._rows(episodes, metrics, step, elapsed)
-            if self.stops and (findings := find_not_finite(metrics, learned)):
+            if self.stops_if_not_finite and (findings := find_not_finite(metrics, learned)):
                 self._log(rows, speed)
                 steps = range(step - (length - 1) * steps_per_iteration, step + 1, steps_per_iteration)
                 self._stop(findings, steps, before)
@@ -527,54 +508,3 @@ class _Run:
             name = type(logger).__name__
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             self.watch.once(f"{name} {id(logger)}", f"{name} failed, and the run goes on: {reason}")
-
-
-class _Programs:
-    """What is compiled for an agent, for all seeds at once."""
-
-    def __init__(self, agent: Agent, placement: Placement) -> None:
-        self.agent = agent
-        self.placement = placement
-        self.init = jax.jit(placement.over_agents(agent.init))
-        self.restart = jax.jit(placement.over_agents(agent.restart))
-        self.evaluate = jax.jit(self._evaluate, static_argnums=0)
-        self.examine = jax.jit(placement.over_agents(lambda state: examine(agent, state)))
-        self._traced: dict[int, jax.stages.Traced] = {}
-        self._compiled: dict[int, Chunk] = {}
-
-    def chunk(self, iterations: int) -> Chunk:
-        """A chunk of one agent."""
-        num_steps = iterations * self.agent.steps_per_iteration
-        return lambda key, state: self.agent.train(key, state, num_steps=num_steps, keep=summarize)
-
-    def trace(self, iterations: int, key: Key, state: PyTree) -> jax.stages.Traced:
-        """The program of a chunk before it is compiled; it takes over the memory of the state."""
-        if iterations not in self._traced:
-            program = self.placement.updating_agents(self.chunk(iterations))
-            with self.placement.context:
-                self._traced[iterations] = jax.jit(program, donate_argnums=1).trace(key, state)
-        return self._traced[iterations]
-
-    def compile(self, iterations: int, key: Key, state: PyTree, status: Callable[[str], None]) -> Chunk:
-        """The program of a chunk."""
-        if iterations not in self._compiled:
-            status("compiling")
-            self._compiled[iterations] = self.trace(iterations, key, state).lower().compile()
-        return self._compiled[iterations]
-
-    def _evaluate(self, num_steps: int, seeds: Array, iteration: Array, states: PyTree) -> Episodes:
-        """Sums over the episodes of an evaluation, `[seeds]`; the keys of training are left alone."""
-
-        def evaluate(seed: Array, iteration: Array, state: PyTree) -> Episodes:
-            key = jax.random.fold_in(key_for(jax.random.key(seed), "evaluation in training"), iteration)
-            return count_evaluated_episodes(self.agent.evaluate(key, state, num_steps)[1])
-
-        return self.placement.over_agents(evaluate, 1)(seeds, iteration, states)
-
-
-def _programs(agent: Agent, placement: Placement) -> _Programs:
-    """Kept with the agent for its next run, which then starts at once, and gone with it."""
-    kept = agent.others_compiled.setdefault("training", {})
-    if placement not in kept:
-        kept[placement] = _Programs(agent, placement)
-    return kept[placement]

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from memorax.algorithms.algorithm import Algorithm
+from memorax.algorithms.algorithm import Agent
 from memorax.environments.interface import describe_interface
 from memorax.evaluation.runs import read_config
 from memorax.networks.network import Network, initialize
@@ -70,7 +70,7 @@ class RunRecord:
 
 
 def new_record(
-    agent: Algorithm[Any, Any],
+    agent: Agent,
     folder: Path | None,
     seed: int,
     num_seeds: int,
@@ -143,14 +143,14 @@ def resumed_record(
     return dataclasses.replace(record, total_steps=total_steps, config=config)
 
 
-def count_parameters(agent: Algorithm[Any, Any]) -> dict[str, int]:
+def count_parameters(agent: Agent) -> dict[str, int]:
     """How many numbers each of an agent's networks learns, by the network's name."""
     key = jax.random.key(0)
     _, state = jax.eval_shape(agent.init, key)
     return {name: _count(network, key, state.worker.timestep) for name, network in agent.networks.items()}
 
 
-def _interface(agent: Algorithm[Any, Any]) -> dict[str, Any]:
+def _interface(agent: Agent) -> dict[str, Any]:
     """What passes between an agent and its environment; nothing where a space is of a kind of one's own."""
     try:
         return describe_interface(agent.env, agent.env_params).to_json()

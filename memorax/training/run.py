@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from memorax.algorithms.algorithm import Agent
 from memorax.environments import host
 from memorax.evaluation.episodes import EvaluatedEpisodes, evaluated_episodes
 from memorax.evaluation.plot import plot_runs
@@ -18,11 +19,12 @@ from memorax.evaluation.runs import CONFIG_FILE
 from memorax.loggers import Logger, make_loggers
 from memorax.loggers.file import METRICS_FILE
 from memorax.random_keys import key_for
+from memorax.training.building import build_agent
 from memorax.training.callbacks import Callback
 from memorax.training.checkpoints import Checkpoints, Step
-from memorax.training.config import TrainConfig, build_agent, config_to_json
+from memorax.training.config import TrainConfig, config_to_json
 from memorax.training.folder import checkpoints_folder, load_config, make_default_folder
-from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, Agent, TrainingResult, train
+from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, TrainingResult, train
 from memorax.training.processes import is_first
 from memorax.training.record import RunRecord, read_record
 from memorax.types import Key, PyTree

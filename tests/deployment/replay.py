@@ -12,13 +12,13 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from memorax.algorithms import PPOConfig
+from memorax.algorithms.algorithm import Agent
 from memorax.deployment.acting import program_of
 from memorax.deployment.policy import Policy
 from memorax.environments.environment import Environment
 from memorax.environments.make import wrapped
 from memorax.environments.spaces import Box, Space
 from memorax.training import TrainConfig, build_agent
-from memorax.training.loop import Agent
 from memorax.types import Array, Key, PyTree, Transition
 
 FIRST = (0.3, -0.2, 0.1)

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from memorax.algorithms import PPOConfig
+from memorax.algorithms.algorithm import Agent
 from memorax.evaluation import read_metrics
 from memorax.loggers import FileLogger, Logger
 from memorax.training import TrainConfig, TrainingResult, build_agent, train
 from memorax.training.checkpoints import to_arrays
 from memorax.training.config import config_to_json
-from memorax.training.loop import Agent
 
 STEPS = 32
 

@@ -13,10 +13,10 @@ import jax
 import numpy as np
 import pytest
 
+from memorax.algorithms.algorithm import Agent
 from memorax.training import Event, Interrupted, TrainingResult, evaluate_run, load_run, train
 from memorax.training.best import Best
 from memorax.training.checkpoints import Checkpoints, to_arrays
-from memorax.training.loop import Agent
 from tests.training.small import CONFIG, STEPS, assert_same, run, small_agent
 from tests.training.test_loop import Recorder
 

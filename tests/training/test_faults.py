@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from benchmarks.drill import checkpoint_files, damage, differences
+from memorax.algorithms.algorithm import Agent
 from memorax.training import TrainingResult
 from memorax.training.checkpoints import Checkpoints, find_damage
-from memorax.training.loop import Agent
 from tests.training.small import CONFIG, STEPS, assert_same, run, small_agent
 
 

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from memorax.algorithms.algorithm import Agent
 from memorax.evaluation import read_metrics
 from memorax.training import NotFinite, build_agent
 from memorax.training.checkpoints import Checkpoints
 from memorax.training.debugging import Origin, find_origins
 from memorax.training.finite import Finding, Learned, describe, examine, find_not_finite
-from memorax.training.loop import Agent
 from memorax.training.run import resume_run, run_config
 from tests.training.small import CONFIG, STEPS, run, small_agent
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from memorax.algorithms import DQNConfig
+from memorax.algorithms.algorithm import Agent
 from memorax.evaluation import read_metrics
 from memorax.evaluation.curves import group_curves
 from memorax.loggers import FileLogger, Logger, Outcome, Row, RunDescription
@@ -21,7 +22,6 @@ from memorax.training import Interrupted, TrainingResult, build_agent, evaluate_
 from memorax.training.checkpoints import Checkpoints, to_arrays
 from memorax.training.finite import Learned
 from memorax.training.folder import owned
-from memorax.training.loop import Agent
 from memorax.training.record import read_record
 from memorax.training.run import resume_run
 from memorax.training.watch import Watch
