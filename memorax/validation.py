@@ -103,6 +103,14 @@ def require_not_negative(config: Any, *names: str) -> None:
             raise ValueError(f"{name} ({value}) must not be negative")
 
 
+def require_finite(config: Any, *names: str) -> None:
+    """Raise a `ValueError` naming the first of the fields that is infinite or NaN."""
+    for name in names:
+        value = _concrete(config, name)
+        if value is not None and not np.isfinite(value):
+            raise ValueError(f"{name} ({value}) must be finite")
+
+
 def require_at_most(config: Any, name: str, limit: str) -> None:
     """Raise a `ValueError` naming both fields if the first is greater than the second."""
     value, largest = _concrete(config, name), _concrete(config, limit)

@@ -68,6 +68,12 @@ def test_numbers_of_numpy_are_checked_as_those_of_python_are() -> None:
         require_positive(Settings(steps=np.int64(-1)), "steps")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["learning_rate", "critic_learning_rate"])
+def test_an_infinite_learning_rate_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} \(inf\) must be finite$"):
+        TrainConfig(**{name: float("inf")})
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_config_of_numpy_numbers_is_written_and_read_as_json(algorithm: str) -> None:
     _, config_class = ALGORITHMS[algorithm]

@@ -21,7 +21,14 @@ from memorax.training.checkpoints import KEPT
 from memorax.training.finite import ON_NAN
 from memorax.training.optimizers import OPTIMIZERS
 from memorax.training.options import Options, Steps
-from memorax.validation import plain_value, python_numbers, require_one_of, require_positive, whole_number
+from memorax.validation import (
+    plain_value,
+    python_numbers,
+    require_finite,
+    require_one_of,
+    require_positive,
+    whole_number,
+)
 
 DEFAULT_OPTIMIZER, DEFAULT_LEARNING_RATE = "adam", 3e-4
 
@@ -155,6 +162,7 @@ class TrainConfig:
         if self.head is not None and not is_own(self.head):
             look_up("head", self.head, dict.fromkeys(heads.HEAD_NAMES))
         require_positive(self, "features", "learning_rate", "critic_learning_rate", "max_grad_norm", "num_seeds")
+        require_finite(self, "learning_rate", "critic_learning_rate")
         require_positive(self, "devices", "keep_checkpoints", "patience")
         require_one_of(self, "on_nan", *ON_NAN)
         require_positive(self, *COUNTS_OF_STEPS)
