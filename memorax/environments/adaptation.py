@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space, in_type
 from memorax.types import Array, Key, PyTree
 
 NO_TIME_LIMIT = int(np.iinfo(np.int32).max)
@@ -123,7 +123,7 @@ def convert_space(space: Any, name: str) -> Space:
             case "Box":
                 dtype = jax.dtypes.canonicalize_dtype(space.dtype)
                 shape = tuple(int(n) for n in np.atleast_1d(space.shape))  # a number where an axis is alone, in Hanabi
-                return Box(_bound(space.low, dtype), _bound(space.high, dtype), shape, dtype)
+                return Box(convert_bound(space.low, dtype), convert_bound(space.high, dtype), shape, dtype)
             case "Dict" | "dict":
                 parts = space if isinstance(space, dict) else space.spaces
                 return Dict({key: convert_space(inner, name) for key, inner in parts.items()})
@@ -137,11 +137,12 @@ def space_of_shapes(observation: PyTree) -> Space:
     return Box(-np.inf, np.inf, tuple(observation.shape), observation.dtype)
 
 
-def _bound(bound: Any, dtype: Any) -> np.ndarray:
-    """A bound of a `Box`; gymnax writes the largest float where it means unbounded, jaxmarl more than a byte holds."""
-    if np.issubdtype(dtype, np.integer):
-        return np.clip(bound, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
-    bound = np.asarray(bound, dtype)
+def convert_bound(bound: Any, dtype: Any) -> np.ndarray:
+    """A bound of a box of another package in the type of ours.
+
+    Some write the largest float where they mean unbounded, and jaxmarl more than a byte holds.
+    """
+    bound = in_type(np.asarray(bound), dtype)
     if not np.issubdtype(dtype, np.floating):
         return bound
     return np.where(np.abs(bound) >= np.finfo(dtype).max, np.copysign(np.inf, bound), bound).astype(dtype)

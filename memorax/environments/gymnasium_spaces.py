@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from gymnasium import spaces as gymnasium_spaces
 
+from memorax.environments.adaptation import convert_bound
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from memorax.types import PyTree
 
@@ -95,12 +96,9 @@ def _dtype(space: gymnasium_spaces.Box) -> np.dtype[Any]:
 
 
 def _bound(bound: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """A bound in another type: infinite where it does not fit, or where it is only the limit of a wide integer."""
-    if np.issubdtype(dtype, np.integer):
-        return bound.astype(dtype)
-    with np.errstate(over="ignore"):
-        converted = np.asarray(bound, dtype)
-    if not np.issubdtype(bound.dtype, np.integer):
+    """A bound in another type: of floats infinite where it does not fit, or is only the limit of its own type."""
+    converted = convert_bound(bound, dtype)
+    if not np.issubdtype(bound.dtype, np.integer) or np.issubdtype(dtype, np.integer):
         return converted
     limits = np.iinfo(bound.dtype)
     unknown = (bound == limits.max) | ((bound == limits.min) & (limits.min < 0))

@@ -88,7 +88,7 @@ class Box(Space):
     dtype: Any = jnp.float32
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        low, high = (_in_type(np.asarray(bound), self.dtype) for bound in (self.low, self.high))
+        low, high = (in_type(np.asarray(bound), self.dtype) for bound in (self.low, self.high))
         return np.broadcast_to(low, self.shape), np.broadcast_to(high, self.shape)
 
     @property
@@ -120,13 +120,14 @@ class Box(Space):
         return jnp.clip(value, low.reshape(lead + self.shape), high.reshape(lead + self.shape))
 
 
-def _in_type(bound: np.ndarray, dtype: Any) -> np.ndarray:
+def in_type(bound: np.ndarray, dtype: Any) -> np.ndarray:
     """A bound in the type of a box; the limit of the type where it does not fit."""
     if np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)
-        at_limit = np.where(bound > limits.max, limits.max, limits.min).astype(dtype)
-        fits = (bound >= limits.min) & (bound <= limits.max)
-        return np.where(fits, np.where(fits, bound, 0).astype(dtype), at_limit)
+        # What equals a limit is not converted: as a float, the largest integer is one more than it and does not fit.
+        at_limit = np.where(bound >= limits.max, limits.max, limits.min).astype(dtype)
+        inside = (bound > limits.min) & (bound < limits.max)
+        return np.where(inside, np.where(inside, bound, 0).astype(dtype), at_limit)
     with np.errstate(over="ignore"):
         return bound.astype(dtype)
 
@@ -223,12 +224,13 @@ def environment_action(space: Space, action: PyTree) -> PyTree:
     low, high = np.where(scaled, low, -1.0), np.where(scaled, high, 1.0)
     lead = (1,) * (jnp.ndim(action) - len(space.shape))
     low, high, scaled = (x.reshape(lead + space.shape) for x in (low, high, scaled))
-    # Weights that are exactly 0 and 1 at the bounds, so that no rounding leaves them.
     weight = 0.5 + 0.5 * chosen
     chosen = jnp.where(scaled, (1.0 - weight) * low + weight * high, chosen)
     if jnp.issubdtype(space.dtype, jnp.integer):
         chosen = jnp.round(chosen)
-    return chosen.astype(space.dtype)
+    # In the type of the space: the weights of bounds that are equal add up to one only but for rounding, and not every
+    # large integer is a float32.
+    return space.clip(chosen.astype(space.dtype))
 
 
 def _float_bounds(space: Box) -> tuple[np.ndarray, np.ndarray]:

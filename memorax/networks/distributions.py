@@ -108,11 +108,12 @@ class Categorical(Distribution):
         return jax.random.categorical(key, self.logits, shape=(*sample_shape, *self.batch_shape)).astype(jnp.int32)
 
     def log_prob(self, value: Array) -> Array:
-        """Log-probability of the actions `value` `[...]`."""
+        """Log-probability of the actions `value` `[...]`; minus infinity of what is none of them."""
         log_probs = _with_axes(self.log_probs, jnp.ndim(value) + 1)
         # A selection differentiates into a selection, a lookup would into a scatter.
         chosen = jax.nn.one_hot(value, log_probs.shape[-1], dtype=bool)
-        return jnp.sum(jnp.where(chosen, log_probs, 0.0), axis=-1)
+        log_prob = jnp.sum(jnp.where(chosen, log_probs, 0.0), axis=-1)
+        return jnp.where((value >= 0) & (value < log_probs.shape[-1]), log_prob, -jnp.inf)
 
     def entropy(self) -> Array:
         """`-sum p log p`, where an impossible action counts nothing."""

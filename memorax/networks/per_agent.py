@@ -27,6 +27,9 @@ class PerAgentNetwork(Network):
     leading axis of agents. All networks are computed for all rows and the row's own is selected, so a network costs as
     much as `num_agents` of its kind.
 
+    What a module sows into `losses`, as `MoE` does, is of all rows likewise: the load of each agent's experts is
+    balanced over what any agent observes, not over its own rows alone, and the losses of all agents are added up.
+
     Attributes:
         num_agents: number of agents that act in an environment.
     """

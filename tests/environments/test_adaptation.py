@@ -82,6 +82,21 @@ def test_bounds_are_cut_to_what_their_type_holds() -> None:
     assert space.spaces["inventory"].low == 0 and space.spaces["inventory"].high == 255
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_integers_without_bounds_reach_as_far_as_their_type(dtype: Any) -> None:
+    """As a float64, the largest int64 is one more than it."""
+
+    class Box:
+        low, high, shape = -np.inf, np.inf, ()
+
+    box = Box()
+    box.dtype = dtype  # type: ignore[attr-defined]
+    with jax.enable_x64(True):
+        space = convert_space(box, "suite::Id")
+    limits = np.iinfo(dtype)
+    assert (space.dtype, int(space.low), int(space.high)) == (dtype, limits.min, limits.max)
+
+
 def test_a_space_of_known_shapes_is_unbounded() -> None:
     observation = {
         "state": jax.ShapeDtypeStruct((3,), jnp.float32),

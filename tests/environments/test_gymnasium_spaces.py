@@ -72,8 +72,10 @@ def test_kinds_and_bounds() -> None:
     assert isinstance(few, Box) and few.dtype == np.int32
     counts = convert(SPACES["large counts"], "")
     assert isinstance(counts, Box) and (counts.low[0], counts.high[0]) == (-(2.0**40), 2.0**40)
-    large = convert(spaces.Box(-1e300, 1e300, (1,), np.float64), "")
-    assert isinstance(large, Box) and not large.bounded
+    largest = float(np.finfo(np.float32).max)
+    for bound, dtype in ((1e300, np.float64), (largest, np.float32), (largest, np.float64)):
+        large = convert(spaces.Box(-bound, bound, (1,), dtype), "")
+        assert isinstance(large, Box) and (large.low[0], large.high[0]) == (-np.inf, np.inf)
 
 
 def test_integers_that_are_too_large_for_32_bits_keep_their_size() -> None:

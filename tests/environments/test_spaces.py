@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space, environment_action
 
 SPACES = {
     "discrete": Discrete(3),
@@ -88,6 +88,30 @@ def test_bounds_that_the_type_cannot_hold_are_those_of_the_type() -> None:
     space = Box(-np.inf, 256, (2,), jnp.uint8)
     np.testing.assert_array_equal(space.clip(jnp.asarray([300, -4])), [255, 0])
     assert bool(space.contains(jnp.asarray([255, 0], jnp.uint8)))
+
+
+def test_the_nearest_float_to_a_limit_of_the_type_is_that_limit() -> None:
+    """As a float32, the largest int32 is one more than it."""
+    space = Box(np.float32(LIMITS.min), np.float32(LIMITS.max), (2,), jnp.int32)
+    np.testing.assert_array_equal(space.clip(jnp.asarray([LIMITS.max, -4])), [LIMITS.max, -4])
+    assert not Box(np.float32(LIMITS.max), np.float32(LIMITS.max), (), jnp.int32).contains(jnp.asarray(0))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Box(*(np.tile(np.linspace(-1.0, 3.0, 50, dtype=np.float32), (2, 1))), (50,)),
+        Box(np.linspace(-1.0, 3.0, 50), np.linspace(-1.0, 3.0, 50) + 1e-6, (50,)),
+        Box(np.asarray([2**24 + 1, -3]), np.asarray([2**24 + 9, 4]), (2,), jnp.int32),
+        Box(np.asarray([-np.inf, 0.1]), np.asarray([0.3, np.inf]), (2,)),
+    ],
+    ids=["points", "narrow", "large integers", "half-bounded"],
+)
+def test_what_a_policy_chooses_lies_in_the_space_to_the_last_bit(space: Box) -> None:
+    chosen = jnp.broadcast_to(jnp.linspace(-1.5, 1.5, 101)[:, None], (101, *space.shape))
+    actions = jax.jit(lambda chosen: environment_action(space, chosen))(chosen)
+    assert actions.dtype == space.dtype
+    assert bool(jax.vmap(space.contains)(actions).all())
 
 
 @pytest.mark.parametrize(

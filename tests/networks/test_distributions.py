@@ -111,6 +111,16 @@ def test_an_impossible_action_has_no_part_in_entropy_or_gradient():
     assert (Categorical(logits).sample(jax.random.key(0), (1000,)) != 1).all()
 
 
+def test_an_action_that_is_not_there_has_no_probability_and_no_gradient():
+    logits = jnp.array([0.0, -jnp.inf, 0.0])
+    actions = jnp.array([0, 2, -1, 3, 1])
+    expected = [-np.log(2), -np.log(2), -np.inf, -np.inf, -np.inf]
+    np.testing.assert_allclose(Categorical(logits).log_prob(actions), expected, rtol=1e-6)
+    gradient = jax.jacobian(lambda logits: Categorical(logits).log_prob(actions))(logits)
+    np.testing.assert_allclose(gradient[:4], [[0.5, 0, -0.5], [-0.5, 0, 0.5], [0, 0, 0], [0, 0, 0]], atol=1e-6)
+    assert MultiCategorical(jnp.zeros(5), (2, 3)).log_prob(jnp.array([2, 1])) == -np.inf
+
+
 def test_multi_categorical_is_its_choices():
     logits = normal(4, BATCH, STEPS, 9)
     distribution = MultiCategorical(logits, (2, 3, 4))

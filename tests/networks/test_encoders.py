@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +22,7 @@ from memorax.networks.encoders import (
     ViT,
     observation_encoder,
 )
-from memorax.networks.encoders.convolution import convolve_by_product
+from memorax.networks.encoders.convolution import Convolution, convolve_by_product
 from memorax.testing import check_close
 
 BATCH, STEPS = 3, 4
@@ -100,6 +101,24 @@ def test_a_convolution_is_a_product(sides, kernel, strides, padding):
         )
     )()
     found = jax.jit(lambda: values_and_gradients(convolve_by_product))()
+    check_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_dilation": (2, 1)},
+        {"input_dilation": (1, 2), "padding": ((1, 1), (0, 1))},
+        {"feature_group_count": 2},
+        {},
+    ],
+)
+def test_a_convolution_is_that_of_flax_whatever_its_settings(settings):
+    images = jax.random.normal(KEY, (1, 6, 7, 2))
+    found, expected = (
+        jax.jit(lambda convolution=convolution: convolution(4, (3, 2), **settings).init_with_output(KEY, images)[0])()
+        for convolution in (Convolution, nn.Conv)
+    )
     check_close(found, expected)
 
 
@@ -268,6 +287,29 @@ def test_integers_without_real_bounds_keep_what_they_say(low, high, shape):
     numbers = jnp.asarray([0, 1, 2, 50, -7])
     elements = jnp.broadcast_to(numbers.reshape(5, 1, *(1 for _ in shape)), (5, 1, *shape))
     np.testing.assert_array_equal(encoder.apply({}, elements).reshape(5, -1)[:, 0], numbers)
+
+
+@pytest.mark.parametrize(
+    ("low", "dtype"),
+    [
+        (1_700_000_000, jnp.int32),
+        (LIMITS.min, jnp.int32),
+        (2**32 - 11, jnp.uint32),
+        (2**31 - 5, jnp.uint32),
+        (-128, jnp.int8),
+    ],
+)
+def test_integers_far_from_zero_are_told_apart(low, dtype):
+    """A float32 has 24 bits: near 1.7e9 it counts in steps of 128."""
+    elements = jnp.asarray(np.asarray([low, low + 3, low + 10]).astype(dtype))[:, None, None]
+    scaled = SpaceEncoder(Box(low, low + 10, (1,), dtype)).apply({}, elements)
+    np.testing.assert_allclose(scaled[:, 0, 0], [0.0, 0.3, 1.0], rtol=1e-6)
+
+
+def test_a_number_without_bounds_beside_one_that_has_some():
+    space = Box(np.asarray([2**32 - 11, 0]), np.asarray([2**32 - 1, 2**32 - 1]), (2,), jnp.uint32)
+    elements = jnp.asarray([[[2**32 - 6, 2**32 - 2**10]]], jnp.uint32)
+    np.testing.assert_array_equal(SpaceEncoder(space).apply({}, elements), [[[0.5, 2.0**32 - 2**10]]])
 
 
 def test_bounds_count_for_each_element():

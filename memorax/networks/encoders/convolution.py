@@ -25,26 +25,28 @@ def convolve(
     feature_group_count: int = 1,
     precision: Any = None,
 ) -> Array:
-    """What `lax.conv_general_dilated` computes, for undilated convolutions of images in one group.
+    """What `lax.conv_general_dilated` computes, for images.
 
-    On the CPU it is a product of matrices: there XLA compiles the gradient of a convolution that stands in a loop, as
-    every update of an agent does, to code that is about thirty times slower than outside of it.
+    On the CPU it is a product of matrices, unless dilated or in groups: there XLA compiles the gradient of a
+    convolution that stands in a loop, as every update of an agent does, to code that is about thirty times slower than
+    outside of it.
 
     Args:
         inputs: `[N, H, W, C]`.
         kernel: `[kernel height, kernel width, C, D]`.
         strides: strides along rows and columns.
         padding: `"VALID"`, `"SAME"`, or how many zeros before and after the rows and columns.
-        lhs_dilation: none.
-        rhs_dilation: none.
+        lhs_dilation: dilation of the inputs along rows and columns; none where None.
+        rhs_dilation: dilation of the kernel likewise.
         dimension_numbers: dimension numbers of just these shapes.
-        feature_group_count: 1.
+        feature_group_count: number of groups of channels, each convolved by itself.
         precision: precision of the product, as `jax.lax.dot_general` takes it.
 
     Returns:
         `[N, rows, columns, D]`.
     """
-    if jax.default_backend() == "cpu":
+    plain = feature_group_count == 1 and all(n == 1 for n in (*(lhs_dilation or ()), *(rhs_dilation or ())))
+    if plain and jax.default_backend() == "cpu":
         return convolve_by_product(inputs, kernel, strides, padding, precision)
     return lax.conv_general_dilated(
         inputs,

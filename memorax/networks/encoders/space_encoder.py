@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space, in_type
 from memorax.networks.encoders.mlp import flatten
 from memorax.types import Array, PyTree
 
@@ -81,8 +83,20 @@ def scale(space: Box, elements: Array) -> Array:
 
     Bounds that are infinite or more than 65 535 apart are those of a type; elements between them stay as they are.
     """
-    low, high = (np.broadcast_to(np.asarray(bound, np.float64), space.shape) for bound in (space.low, space.high))
-    known = np.isfinite(low) & np.isfinite(high)
-    known &= np.where(known, high, 0) - np.where(known, low, 0) <= WIDEST
-    low, extent = np.where(known, low, 0), np.where(known & (high > low), high - np.where(known, low, 0), 1)
-    return (elements.astype(jnp.float32) - low.astype(np.float32)[None, None]) / extent.astype(np.float32)[None, None]
+    finite = [np.isfinite(np.asarray(bound, np.float64)) for bound in (space.low, space.high)]
+    low, high = (np.broadcast_to(in_type(np.asarray(x), space.dtype), space.shape) for x in (space.low, space.high))
+    extent = high.astype(np.float64) - low.astype(np.float64)
+    known = np.broadcast_to(finite[0] & finite[1], space.shape) & (extent <= WIDEST)
+    extent = np.where(known & (extent > 0), extent, 1).astype(np.float32)
+    # Exact where a float32 is too coarse, far from zero: differences of integers wrap around to what they are, as no
+    # bounds that are known are far apart.
+    exact = _difference_type(elements.dtype)
+    scaled = (elements.astype(exact) - low.astype(exact)[None, None]).astype(jnp.float32) / extent[None, None]
+    return scaled if known.all() else jnp.where(known[None, None], scaled, elements.astype(jnp.float32))
+
+
+def _difference_type(dtype: Any) -> Any:
+    """The type to subtract elements in: of integers a signed one as wide as they are, at least of 32 bits."""
+    if jnp.issubdtype(dtype, jnp.inexact):
+        return np.float32
+    return np.int64 if dtype.itemsize == 8 else np.int32

@@ -11,7 +11,7 @@ from memorax.networks.dense import Dense
 from memorax.networks.positional_embeddings import sinusoids
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions, ring_after, windowed_attention
 from memorax.networks.sequence_models.sequence_model import SequenceModel, check_sequence
-from memorax.types import Array, Key
+from memorax.types import Array, Key, where
 from memorax.validation import require_even
 
 
@@ -98,6 +98,8 @@ class SegmentRecurrence(SequenceModel):
             outputs = jnp.einsum("bhtf,fhd->bthd", outputs, w_v)
         else:
             # Over a sequence it takes less to project every input once than to attend with every head to all of them.
+            # What is stale is zero before that: the gradient of a product has the NaN that is selected away after it.
+            memory = where(positions[:, 0] == 0, jnp.zeros_like(memory), memory)
             (keys, old_keys), (values, old_values) = (
                 [jnp.einsum("bgtf,fhd->bhtd", x, w) for x in (inputs, memory.astype(inputs.dtype))] for w in (w_k, w_v)
             )

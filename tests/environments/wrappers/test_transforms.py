@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,7 @@ from memorax.environments.wrappers import (
 )
 from tests.environments.wrappers.track import ACTIONS, LIMIT, Play, Track, play
 
+LIMITS = np.iinfo(np.int32)
 ENDS = np.zeros((13, 3), bool)
 ENDS[[4, 9], 0] = ENDS[[2, 7, 9], 1] = ENDS[[4, 9], 2] = True
 
@@ -146,6 +149,24 @@ def test_previous_action_and_reward() -> None:
     for name, value in (("action", actions), ("reward", steps.reward)):
         np.testing.assert_array_equal(steps.observation[name], np.where(steps.done, 0, value))
     np.testing.assert_array_equal(final["observation"][..., 1], steps.time)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype", "expected"),
+    [
+        (-np.inf, np.inf, jnp.int32, (LIMITS.min, LIMITS.max)),
+        (1, 256, jnp.uint8, (0, 255)),
+        (np.asarray([2.0, -3.0]), -1.0, jnp.float32, ([0.0, -3.0], [0.0, 0.0])),
+        (True, True, jnp.bool_, (False, True)),
+    ],
+)
+def test_what_may_be_blank_reaches_to_zero_and_as_far_as_its_type(
+    low: Any, high: Any, dtype: Any, expected: tuple[Any, Any]
+) -> None:
+    space = PreviousActionAndReward(Track(Box(low, high, (2,), dtype))).observation_space(None).spaces["action"]
+    assert isinstance(space, Box) and (space.shape, space.dtype) == ((2,), dtype)
+    np.testing.assert_array_equal(space.low, np.broadcast_to(expected[0], 2))
+    np.testing.assert_array_equal(space.high, np.broadcast_to(expected[1], 2))
 
 
 class Mixed(Track):

@@ -48,16 +48,15 @@ def initial_params(model: SequenceModel, features: int) -> Any:
 
 @functools.cache
 def gradient_function(model: SequenceModel, features: int, stepwise: bool = False) -> Callable[..., tuple[Any, Any]]:
-    """A compiled function of parameters, inputs and carry: the gradient by all three, and the final carry.
+    """A compiled function of parameters, inputs, carry and done: the gradient by the first three, and the final carry.
 
     What is differentiated is a weighted sum of squared outputs, and the squared norm of the final carry. Each output
     has a weight of its own: the plain norm of what was normalised is the same whatever the parameters, so that its
     gradient is made of rounding errors.
     """
-    _, done, _ = sequence(model, features)
     run = functools.partial(step_by_step, model) if stepwise else model.apply
 
-    def loss(params: Any, inputs: jax.Array, carry: Any) -> tuple[jax.Array, Any]:
+    def loss(params: Any, inputs: jax.Array, carry: Any, done: jax.Array) -> tuple[jax.Array, Any]:
         final, outputs = run(params, inputs, done, carry)
         weights = jax.random.normal(jax.random.key(2), outputs.shape)
         floats = [x for x in jax.tree.leaves(final) if jnp.issubdtype(x.dtype, jnp.inexact)]
@@ -72,12 +71,12 @@ def check_gradient(model: SequenceModel, features: int) -> float:
     Returns:
         The largest difference, relative to the largest entry of its array.
     """
-    inputs, _, start = sequence(model, features)
+    inputs, done, start = sequence(model, features)
     params = initial_params(model, features)
     gradient = gradient_function(model, features)
-    _, carry = gradient(params, inputs, start)  # a carry with a history
-    whole, _ = gradient(params, inputs, carry)
-    steps, _ = gradient_function(model, features, stepwise=True)(params, inputs, carry)
+    _, carry = gradient(params, inputs, start, done)  # a carry with a history
+    whole, _ = gradient(params, inputs, carry, done)
+    steps, _ = gradient_function(model, features, stepwise=True)(params, inputs, carry, done)
     # Where a normaliser is close to zero, as that of fast weights may be, gradients amplify the rounding of what it
     # divides.
     check_close(whole, steps, tolerance=1e-4)
@@ -88,6 +87,22 @@ def check_gradient(model: SequenceModel, features: int) -> float:
         return float(np.abs(whole - steps).max()) / max(float(np.abs(steps).max()), 1e-3)
 
     return max(jax.tree.leaves(jax.tree.map(difference, *jax.device_get((whole, steps)))), default=0.0)
+
+
+def check_reset(model: SequenceModel, features: int) -> None:
+    """A carry of NaN that is reset at once gives what the initial carry gives: the gradient and the final carry.
+
+    Selecting what is not NaN after a product keeps the NaN out of the outputs alone: the gradient of the product has
+    it, times zero.
+    """
+    inputs, done, start = sequence(model, features)
+    done = done.at[:, 0].set(True)
+    params = initial_params(model, features)
+    poison = jax.tree.map(lambda x: np.full_like(x, np.nan) if jnp.issubdtype(x.dtype, jnp.inexact) else x, start)
+    run = gradient_function(model, features)
+    expected = run(params, inputs, start, done)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(expected) if x.dtype != jax.dtypes.float0)
+    check_close(run(params, inputs, poison, done), expected, 1e-6)
 
 
 def check_long_sequence(model: SequenceModel, features: int, num_steps: int = 10_006) -> None:
@@ -128,13 +143,13 @@ def check_bfloat16(model: SequenceModel, features: int) -> None:
 
 def check_vmap_over_parameters(model: SequenceModel, features: int) -> None:
     """Seeds in one program give what each gives alone, gradients included."""
-    inputs, _, carry = sequence(model, features)
+    inputs, done, carry = sequence(model, features)
     # Arrays of NumPy: those of JAX would compile a program for each shape of a parameter.
     seeds = [jax.device_get(initial_params(model, features))]
     seeds.append(jax.tree.map(lambda x: (0.9 * x + 0.01).astype(x.dtype), seeds[0]))
     gradient = gradient_function(model, features)
     stacked = jax.tree.map(lambda *x: np.stack(x), *seeds)
-    together = jax.device_get(jax.jit(jax.vmap(gradient, in_axes=(0, None, None)))(stacked, inputs, carry))
+    together = jax.device_get(jax.jit(jax.vmap(gradient, in_axes=(0, None, None, None)))(stacked, inputs, carry, done))
     for i, params in enumerate(seeds):
         # The gradient by what scales a memory adds up terms of either sign, which may be much larger than their sum.
-        check_close(jax.tree.map(lambda x, i=i: x[i], together), gradient(params, inputs, carry), floor=1.0)
+        check_close(jax.tree.map(lambda x, i=i: x[i], together), gradient(params, inputs, carry, done), floor=1.0)

@@ -70,8 +70,9 @@ def test_acts_as_it_learns_and_never_leaks(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_gradient_is_that_of_the_steps(name: str) -> None:
+def test_gradient_is_that_of_the_steps_and_knows_nothing_from_before_a_reset(name: str) -> None:
     laws.check_gradient(MODELS[name], FEATURES)
+    laws.check_reset(MODELS[name], FEATURES)
 
 
 @pytest.mark.slow

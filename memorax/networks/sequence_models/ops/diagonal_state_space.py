@@ -42,6 +42,8 @@ def diagonal_state_space(
         what follows it.
     """
     time = inputs.shape[1]
+    # Here already, since the gradient of whatever reads the state multiplies it, and zero times NaN is NaN.
+    initial_state = where(done[:, 0], jnp.zeros_like(initial_state), initial_state)
     if time == 1:
         driven = (gain[None] * inputs[:, 0, None])[None]
         state, _ = linear_recurrence(jnp.exp(log_decay), driven, done.T, initial_state)
