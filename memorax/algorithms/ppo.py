@@ -14,6 +14,7 @@ from memorax.learning.batching import flatten_carries, to_sequences
 from memorax.learning.bootstrap import advantages_along
 from memorax.learning.epochs import check_minibatches, epochs
 from memorax.learning.losses import clipped_value_loss, explained_variance, masked_mean, policy_loss
+from memorax.networks import heads
 from memorax.networks.network import unroll_truncated
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
 from memorax.validation import require_fraction, require_not_negative, require_positive, require_sequences
@@ -109,6 +110,11 @@ class PPO(ActorCritic[PPOConfig, PPOState]):
                 f"num_minibatches ({cfg.num_minibatches}) leaves a minibatch a single step, whose normalized advantage "
                 "is always 0: use more of num_envs or num_steps, fewer minibatches, or normalize_advantage=False"
             )
+        head = self.critic_network.head
+        representation = getattr(getattr(head, "value_head", head), "representation", None)
+        if cfg.clip_vloss and not isinstance(representation, heads.Scalar):
+            kind = type(head if representation is None else representation).__name__
+            raise ValueError(f"clip_vloss (True) must be left out: {kind} of the critic is no plain value to clip")
 
     @property
     def carry_interval(self) -> int:
@@ -119,7 +125,7 @@ class PPO(ActorCritic[PPOConfig, PPOState]):
         state, batch = self._prepare(state, trajectory)
         step = self.steps_before(state)
         ent_coef = self.ent_coef_schedule(step)
-        target_kl = jnp.inf if self.cfg.target_kl is None else self.cfg.target_kl
+        target_kl = self.cfg.target_kl
         state, metrics = epochs(
             key,
             state,
@@ -127,10 +133,13 @@ class PPO(ActorCritic[PPOConfig, PPOState]):
             self.cfg.update_epochs,
             self.cfg.num_minibatches,
             lambda state, minibatch: self._update(state, minibatch, step, ent_coef),
-            # A skipped update has no KL divergence: it does not end the epochs.
-            continue_while=lambda metrics: ~(metrics["approx_kl"] > target_kl),
+            # A skipped update has no KL divergence: it neither ends the epochs nor keeps them going.
+            continue_while=None
+            if target_kl is None
+            else lambda metrics: ~(jnp.nanmean(metrics["approx_kl"]) > target_kl),
         )
-        return state, {**metrics, "explained_variance": explained_variance(batch.value, batch.target)}
+        explained = explained_variance(batch.value, batch.target, batch.active)
+        return state, {**metrics, "explained_variance": explained}
 
     @property
     def ent_coef_schedule(self) -> optax.Schedule:

@@ -136,7 +136,7 @@ class R2D2(ReplayedQLearning[R2D2Config, R2D2State]):
         loop = (state.replace(buffer=None), buffer.priorities)
         (state, priorities), metrics = replayed_updates(update_key, loop, begun, self.cfg.num_updates, update)
         if self.has_memory:
-            metrics["carry_drift"] = sampled_carry_drift(
+            metrics["carry_drift"], metrics["carry_drift_is_known"] = sampled_carry_drift(
                 drift_key, self.q_network, state.params, buffer, self.buffer.burn_in, DRIFT_SEQUENCES
             )
         return state.replace(buffer=buffer.replace(priorities=priorities)), metrics

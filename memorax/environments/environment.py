@@ -14,6 +14,8 @@ from memorax.types import Array, Key, PyTree, where
 
 StepResult = tuple[PyTree, PyTree, Array, Array, Array, dict[str, Any]]
 
+CANNOT_BE_DRAWN = "{} cannot be drawn: it has no method render(env_state, params) that returns a picture"
+
 
 def check_step_values(name: str, step: Any) -> None:
     """Raise a `ValueError` unless what `step_env` of the environment `name` returned are six values."""
@@ -144,7 +146,7 @@ class Environment(abc.ABC):
         Raises:
             ValueError: if the environment cannot be drawn.
         """
-        raise ValueError(f"{self.name} cannot be drawn")
+        raise ValueError(CANNOT_BE_DRAWN.format(self.name))
 
 
 class VectorEnvironment:

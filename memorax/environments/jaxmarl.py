@@ -121,13 +121,16 @@ class JaxMARLEnvironment(MultiAgentEnvironment):
             observation, state, reward, done, _ = self.env.step_env(raw_key(key), env_state, actions)
             ended = jnp.asarray(done["__all__"], bool)
             if self._name in FIXED_LENGTH:
-                terminated = jnp.zeros((), bool)
+                by_themselves = {"__all__": jnp.zeros((), bool)}
             else:
-                endless = self._endless.step_env(raw_key(key), env_state, actions)
-                terminated = jnp.asarray(endless[3]["__all__"], bool)
+                # At a limit all agents are done, whether or not they went out.
+                by_themselves = self._endless.step_env(raw_key(key), env_state, actions)[3]
+            terminated = jnp.asarray(by_themselves["__all__"], bool)
         rewards = jnp.stack([jnp.asarray(reward[agent], jnp.float32).reshape(()) for agent in self.env.agents])
         # Some say of the episode alone whether it is over, not of each agent.
-        out = jnp.stack([jnp.asarray(done.get(agent, ended), bool).reshape(()) for agent in self.env.agents])
+        out = jnp.stack(
+            [jnp.asarray(by_themselves.get(agent, terminated), bool).reshape(()) for agent in self.env.agents]
+        )
         after = like(env_state, state)
         return self._observe(observation, after), after, rewards, out, terminated, ended & ~terminated, {}
 

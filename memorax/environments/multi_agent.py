@@ -86,11 +86,21 @@ class MultiAgentEnvironment(Environment):
             key, env_state.env_state, action, params
         )
         active = ~env_state.out
-        info = {**info, "active": active, "went_out": active & out & ~(terminated | truncated)}
+        info = {**info, "active": active, "went_out": active & out & ~terminated}
+        observation = jax.tree.map(lambda seen: _zero_where(out, seen), observation)
         return observation, AgentsState(env_state=after, out=out), reward, terminated, truncated, info
 
     def vectorize(self, num_envs: int) -> MultiAgentVectorEnvironment:
         return MultiAgentVectorEnvironment(self, num_envs)
+
+
+def _zero_where(out: Array, seen: Array) -> Array:
+    """What agents see, `[A, ...]`, 0 for those that went out, as it may be NaN there: even what counts in no loss
+    would spoil its gradient. Whole numbers and masks of legal actions stay as they are.
+    """
+    if not jnp.issubdtype(seen.dtype, jnp.inexact):
+        return seen
+    return jnp.where(jnp.expand_dims(out, range(1, seen.ndim)), 0, seen)
 
 
 class MultiAgentVectorEnvironment(VectorEnvironment):

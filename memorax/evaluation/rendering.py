@@ -15,6 +15,7 @@ import numpy as np
 
 from memorax.algorithms.algorithm import Agent
 from memorax.environments import host
+from memorax.environments.environment import CANNOT_BE_DRAWN
 from memorax.types import Key, PyTree
 
 ANIMATIONS = (".gif", ".mp4")
@@ -71,7 +72,7 @@ def render_episodes(
         ValueError: if the environment cannot be drawn, or a number is not positive.
     """
     if not agent.env.renders:
-        raise ValueError(f"{agent.env.name} cannot be drawn")
+        raise ValueError(CANNOT_BE_DRAWN.format(agent.env.name))
     for name, number in (("num_episodes", num_episodes), ("num_steps", num_steps)):
         if number < 1:
             raise ValueError(f"{name} ({number}) must be at least 1")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from memorax.buffers import BufferState
 from memorax.buffers.storage import count_steps, layout, oldest_step, read_carry, read_steps
+from memorax.learning.losses import masked_mean
 from memorax.learning.replay import ReplayedSteps
 from memorax.networks.network import Network, unroll
 from memorax.types import Array, Carry, Key, PyTree, Timestep
@@ -55,7 +56,9 @@ def output_drift(network: Network, params: PyTree, timesteps: Timestep, carries:
     return OutputDrift(error / jnp.maximum(scale, 1e-8), begun[..., None] & goes_on)
 
 
-def carry_drift(network: Network, params: PyTree, steps: ReplayedSteps, carries: Carry, burn_in: int) -> Array:
+def carry_drift(
+    network: Network, params: PyTree, steps: ReplayedSteps, carries: Carry, burn_in: int
+) -> tuple[Array, Array]:
     """`output_drift` at the first step after the burn-in of each sequence, but of agents that have gone out by then.
 
     Args:
@@ -66,20 +69,23 @@ def carry_drift(network: Network, params: PyTree, steps: ReplayedSteps, carries:
         burn_in: steps between a stored carry and the comparison, at most `period - 1` of them.
 
     Returns:
-        The mean over the sequences that count, a scalar; NaN where none does.
+        `(drift, is_known)`: the mean over the sequences that count, and whether one does, bool; scalars. The drift is
+        NaN where none does.
     """
     period = steps.timesteps.done.shape[1] // jax.tree.leaves(carries)[0].shape[1]
     error, counts = output_drift(network, params, steps.timesteps, carries, period)
     index = min(burn_in, period - 1)
     counts = counts[..., index] & steps.active[:, index::period]  # (N, C)
-    total = jnp.sum(jnp.where(counts, error[..., index], 0.0))
-    return jnp.where(counts.any(), total / jnp.maximum(counts.sum(), 1), jnp.nan)
+    drift = masked_mean(error[..., index], counts)
+    return jnp.where(counts.any(), drift, jnp.nan), counts.any()
 
 
 def sampled_carry_drift(
     key: Key, network: Network, params: PyTree, buffer: BufferState, burn_in: int, num_sequences: int
-) -> Array:
+) -> tuple[Array, Array]:
     """`carry_drift` over a stretch of one environment's history, drawn at random from a buffer.
+
+    It is not known before the buffer holds a whole stretch.
 
     Args:
         key: random key.
@@ -90,8 +96,8 @@ def sampled_carry_drift(
         num_sequences: stored carries in the stretch, at most as many as the buffer keeps.
     """
     steps, carries, whole = sampled_stretch(key, buffer, num_sequences)
-    drift = carry_drift(network, params, steps, carries, burn_in)
-    return jnp.where(whole, drift, jnp.nan)
+    drift, is_known = carry_drift(network, params, steps, carries, burn_in)
+    return jnp.where(whole, drift, jnp.nan), whole & is_known
 
 
 def sampled_stretch(key: Key, buffer: BufferState, num_sequences: int) -> tuple[ReplayedSteps, Carry, Array]:

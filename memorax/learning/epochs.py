@@ -52,25 +52,39 @@ def epochs(
         num_epochs: passes.
         num_minibatches: minibatches in a pass; divides `N`.
         update: `(state, minibatch) -> (state, metrics)`, the minibatch with leaves `[N / num_minibatches, ...]`.
-        continue_while: whether a further pass is made, given the mean metrics of the last one; by default always.
+        continue_while: whether a further pass is made, given the metrics `[num_minibatches]` of the last one; by
+            default always.
 
     Returns:
-        `(state, metrics)`, the metrics as means over the minibatches of the last pass made.
+        `(state, metrics)`, the metrics as means over the minibatches of the last pass made, NaN where they were in a
+        pass before; those called `skipped_updates` as means over all passes made.
     """
     keys = jax.random.split(key, num_epochs)
 
     def epoch(key: Key, state: State) -> tuple[State, Metrics]:
-        state, metrics = jax.lax.scan(update, state, minibatches(key, batch, num_minibatches))
-        return state, jax.tree.map(jnp.mean, metrics)
+        return jax.lax.scan(update, state, minibatches(key, batch, num_minibatches))
 
-    def goes_on(loop: tuple[Array, State, Metrics]) -> Array:
-        left = loop[0] < num_epochs
-        return left if continue_while is None else left & ((loop[0] == 0) | continue_while(loop[2]))
+    def goes_on(loop: tuple[Array, Array, State, Metrics]) -> Array:
+        return (loop[0] < num_epochs) & loop[1]
 
-    def body(loop: tuple[Array, State, Metrics]) -> tuple[Array, State, Metrics]:
-        return loop[0] + 1, *epoch(keys[loop[0]], loop[1])
+    def body(loop: tuple[Array, Array, State, Metrics]) -> tuple[Array, Array, State, Metrics]:
+        index, _, state, before = loop
+        state, metrics = epoch(keys[index], state)
+        wanted = jnp.ones((), bool) if continue_while is None else continue_while(metrics)
+        means = {name: jnp.mean(values) for name, values in metrics.items()}
+        return index + 1, wanted, state, {name: _after_pass(name, index, before[name], means[name]) for name in means}
 
     shapes = jax.eval_shape(epoch, keys[0], state)[1]
-    metrics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    _, state, metrics = jax.lax.while_loop(goes_on, body, (jnp.zeros((), jnp.int32), state, metrics))
+    metrics = {name: jnp.zeros((), x.dtype) for name, x in shapes.items()}
+    _, _, state, metrics = jax.lax.while_loop(
+        goes_on, body, (jnp.zeros((), jnp.int32), jnp.ones((), bool), state, metrics)
+    )
     return state, metrics
+
+
+def _after_pass(name: str, passes: Array, before: Array, last: Array) -> Array:
+    """A metric after one more pass, of which there were `passes` before."""
+    if name.endswith("skipped_updates"):
+        return (before * passes + last) / (passes + 1)
+    # A loss that was NaN stays to be seen.
+    return jnp.where(jnp.isnan(before), before, last)

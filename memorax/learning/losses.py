@@ -8,6 +8,9 @@ import jax.numpy as jnp
 
 from memorax.types import Array, Metrics, PyTree
 
+RELATIVE_PRECISION = 1e-6
+"""What varies by less than this part of its mean is constant: float32 holds seven digits."""
+
 
 def masked_mean(values: Array, mask: Array | None = None) -> Array:
     """The mean of `values` where `mask`; of all of them without one, and zero where none counts.
@@ -20,15 +23,32 @@ def masked_mean(values: Array, mask: Array | None = None) -> Array:
 
 
 def standardize(values: Array, mask: Array | None = None, epsilon: float = 1e-8) -> Array:
-    """Shift and scale `values` to mean 0 and standard deviation 1, both taken where `mask`."""
+    """Shift and scale `values` to mean 0 and standard deviation 1, both taken where `mask`.
+
+    What varies by less than a millionth of its mean is constant but for rounding, and becomes 0.
+    """
     mean = masked_mean(values, mask)
-    deviation = jnp.sqrt(masked_mean(jnp.square(values - mean), mask))
-    return (values - mean) / (deviation + epsilon)
+    centred = values - mean
+    # The rounding of a long sum is many times that of one number.
+    centred = centred - masked_mean(centred, mask)
+    deviation = jnp.sqrt(masked_mean(jnp.square(centred), mask))
+    varies = deviation > RELATIVE_PRECISION * jnp.abs(mean)
+    return jnp.where(varies, centred / (deviation + epsilon), 0.0)
 
 
-def explained_variance(values: Array, targets: Array) -> Array:
-    """The share of the variance of `targets` that `values` account for: 1 at best, 0 for a constant, a scalar."""
-    return 1.0 - jnp.var(targets - values) / jnp.maximum(jnp.var(targets), 1e-8)
+def explained_variance(values: Array, targets: Array, mask: Array | None = None) -> Array:
+    """The share of the variance of `targets` that `values` account for, where `mask`; a scalar.
+
+    1 at best, and 0 for a constant; 0 too where the targets are constant, as there is nothing to account for.
+    """
+
+    def variance(numbers: Array) -> Array:
+        centred = numbers - masked_mean(numbers, mask)
+        return masked_mean(jnp.square(centred - masked_mean(centred, mask)), mask)
+
+    total = variance(targets)
+    varies = total > jnp.square(RELATIVE_PRECISION * masked_mean(targets, mask))
+    return jnp.where(varies, 1.0 - variance(targets - values) / jnp.where(varies, total, 1.0), 0.0)
 
 
 def clipped_surrogate(log_ratio: Array, advantage: Array, clip: Array | float) -> Array:
@@ -87,13 +107,14 @@ def policy_loss(
 def clipped_value_loss(head: Any, output: Array, target: Array, old_value: Array, clip: Array | float | None) -> Array:
     """A value head's loss, elementwise; with `clip`, values gain nothing by moving further than that from `old_value`.
 
-    The clipped form is detail 9 of Huang et al., 2022, "The 37 Implementation Details of PPO".
+    The clipped form is detail 9 of Huang et al., 2022, "The 37 Implementation Details of PPO". It needs a head whose
+    output is the value: the loss of a distribution says nothing of that of a value which was clipped.
     """
     loss = head.loss(output, target)
     if clip is None:
         return loss
-    near = old_value + jnp.clip(head.value(output) - old_value, -clip, clip)
-    return jnp.maximum(loss, 0.5 * jnp.square(near - target))
+    near = old_value + jnp.clip(output - old_value, -clip, clip)
+    return jnp.maximum(loss, head.loss(near, target))
 
 
 def approximate_kl(log_ratio: Array) -> Array:

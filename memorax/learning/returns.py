@@ -198,7 +198,8 @@ def retrace(
         importance_ratios=importance_ratios,
     )
     # An error that arises at t + 1 is weighted by how likely the action taken there is.
-    traces = jnp.roll(lambda_ * jnp.minimum(1.0, importance_ratios), -1)
+    traces = lambda_ * jnp.minimum(1.0, importance_ratios)
+    traces = jnp.append(traces[1:], jnp.zeros_like(traces[:1]))
     td_errors = rewards + _discounted(discounts, next_values) - action_values
     return action_values + _backward_sum(td_errors, discounts * traces, done)
 

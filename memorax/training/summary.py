@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -14,6 +16,9 @@ EVALUATION_COLUMNS = ("evaluation_return", "evaluation_length", "evaluation_epis
 
 UPDATES = "updates"
 """The metric by which an algorithm that does not learn in every iteration says how many updates it made in one."""
+
+IS_KNOWN = "_is_known"
+"""How the name of a metric ends that says in which iterations another one, called as what comes before, has a value."""
 
 
 @struct.dataclass
@@ -86,11 +91,17 @@ def evaluation_row(episodes: Episodes, seed: int) -> dict[str, float | int]:
     return {**found, "evaluation_unfinished": int(episodes.unfinished[seed])}
 
 
+def metrics_columns(names: Iterable[str]) -> list[str]:
+    """The names of metrics that rows may have."""
+    return sorted(name for name in names if not name.endswith(IS_KNOWN))
+
+
 def metrics_row(metrics: Metrics, seed: int) -> dict[str, float | int]:
     """One seed's metrics, averaged over iterations. NaN in one iteration makes the mean NaN.
 
     Where the algorithm has the metric "updates", it is summed, and NaN in iterations without an update says that there
-    is nothing yet: they do not count, and a metric that has nothing else is left out.
+    is nothing yet: they do not count, and a metric that has nothing else is left out. So does a metric with another one
+    beside it, called as it is with `_is_known` behind, in iterations where that is 0.
 
     Args:
         metrics: leaves `[seeds, iterations]`.
@@ -98,9 +109,12 @@ def metrics_row(metrics: Metrics, seed: int) -> dict[str, float | int]:
     """
     values = {name: np.asarray(metrics[name][seed], np.float64) for name in sorted(metrics)}
     updates = values.pop(UPDATES, None)
+    known_in = {name: values.pop(name + IS_KNOWN) for name in list(values) if name + IS_KNOWN in values}
     row: dict[str, float | int] = {}
     for name, column in values.items():
         known = column if updates is None else column[(updates > 0) | ~np.isnan(column)]
+        if name in known_in:
+            known = column[known_in[name] > 0]
         if known.size:
             row[name] = float(known.mean())
     return row if updates is None else {**row, UPDATES: int(updates.sum())}

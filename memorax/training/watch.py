@@ -49,8 +49,10 @@ class Watch:
         """Look at what is logged."""
         for row in rows:
             seed, step = int(row["seed"]), row["step"]
-            if lost := [name for name, value in row.items() if not math.isfinite(value)]:
-                self.once(f"seed {seed}", f"seed {seed} at step {step:,}: {', '.join(lost)} not finite")
+            lost = {name: f"{name} of seed {seed}" for name, value in row.items() if not math.isfinite(value)}
+            if new := [name for name, what in lost.items() if what not in self._warned]:
+                self._warned.update(lost.values())
+                self._logger.warning("%s", f"seed {seed} at step {step:,}: {', '.join(new)} not finite")
             if "updates" in row:
                 self._updates = (self._updates or 0.0) + float(row["updates"])
             if row.get("updates") and row.get("known_targets") == 0:

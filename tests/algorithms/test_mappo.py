@@ -43,7 +43,7 @@ WITH_AGENTS = [
 
 @pytest.mark.parametrize("name", WITH_AGENTS)
 def test_what_agents_meet_after_they_went_out_changes_nothing(name: str) -> None:
-    """Observations and rewards of agents that are out are 0 in one run and 100 in the other."""
+    """Observations and rewards of agents that are out are 0 in one run, 100 and NaN in the others."""
     torso = "mlp" if name in ("dqn", "sac") else "gru"
 
     @jax.jit
@@ -59,10 +59,10 @@ def test_what_agents_meet_after_they_went_out_changes_nothing(name: str) -> None
         }
         return first, agent.acting_params(after), learned
 
-    first, params, learned_of_both = jax.device_get(learned(jnp.asarray([0.0, 100.0])))
-    calm, loud = (jax.tree.map(lambda x, i=i: x[i], learned_of_both) for i in (0, 1))
+    first, params, learned_of_all = jax.device_get(learned(jnp.asarray([0.0, 100.0, jnp.nan])))
+    calm, loud, lost = (jax.tree.map(lambda x, i=i: x[i], learned_of_all) for i in (0, 1, 2))
     assert not same(first, params), "something is learned"
-    assert same(calm, loud)
+    assert same(calm, loud) and same(calm, lost)
 
 
 def test_only_the_critic_sees_the_global_state() -> None:

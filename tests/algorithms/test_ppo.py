@@ -12,10 +12,10 @@ import numpy as np
 import optax
 import pytest
 
-from memorax.algorithms import PPOConfig
+from memorax.algorithms import PPO, PPOConfig
 from memorax.algorithms.ppo import Minibatch
 from memorax.environments.wrappers import GlobalState
-from memorax.networks import TORSOS, unroll
+from memorax.networks import TORSOS, heads, unroll
 from memorax.testing import check_close
 from tests.algorithms import reference
 from tests.catalogue import CONFIGS, FEATURES, make_agent
@@ -49,6 +49,14 @@ def test_target_kl_stops_further_epochs(target_kl: float | None, epochs: int) ->
     agent = make_agent("ppo", ActionTimesObservation(), None, TORSOS["mlp"](FEATURES), cfg)
     _, state, _ = agent.train(*agent.init(jax.random.key(0)), 1)
     assert updates(state) == 2 * epochs
+
+
+def test_a_distribution_of_returns_has_no_value_to_clip() -> None:
+    cfg = PPOConfig(num_envs=4, num_steps=8, num_minibatches=2, clip_vloss=True)
+    agent = make_agent("ppo", ActionTimesObservation(), None, TORSOS["mlp"](FEATURES), cfg)
+    network = agent.critic_network.clone(head=heads.VNetwork(heads.HLGauss()))
+    with pytest.raises(ValueError, match=r"^clip_vloss \(True\) must be left out: HLGauss of the critic"):
+        PPO(cfg, agent.env, None, agent.actor_network, network, agent.actor_optimizer, agent.critic_optimizer)
 
 
 @dataclass(frozen=True)

@@ -51,5 +51,5 @@ def test_each_channel_has_its_color_and_colors_are_kept() -> None:
 def test_what_has_no_picture_says_so() -> None:
     env, params = make("gymnax::FourRooms-misc")
     assert not env.renders
-    with pytest.raises(ValueError, match=r"^FourRooms-misc cannot be drawn$"):
+    with pytest.raises(ValueError, match=r"^FourRooms-misc cannot be drawn: it has no method render"):
         env.render(SimpleNamespace(), params)

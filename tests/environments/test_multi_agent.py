@@ -75,8 +75,9 @@ def test_agents_of_an_environment_lie_side_by_side() -> None:
     np.testing.assert_array_equal(reward, actions)
     assert terminated.tolist() == [True] * 3 + [False] * 3  # the first agent's action ends it for all of its table
     assert not bool(truncated.any())
-    np.testing.assert_array_equal(info["final_observation"][:, 0], np.repeat(table.start, 3))
-    np.testing.assert_array_equal(info["final_observation"][:, 2], 1)
+    # The first agent went out with this step: it sees zeros.
+    np.testing.assert_array_equal(info["final_observation"][1:, 0], np.repeat(table.start, 3)[1:])
+    np.testing.assert_array_equal(info["final_observation"][:, 2], [0, 1, 1, 1, 1, 1])
     np.testing.assert_array_equal(info["seat"], [0, 1, 2, 0, 1, 2])
     np.testing.assert_array_equal(observation[:, 0], np.repeat(after.start, 3))
     np.testing.assert_array_equal(observation[:, 2], [0, 0, 0, 1, 1, 1])
@@ -99,7 +100,21 @@ def test_info_says_who_took_part_and_who_went_out() -> None:
         active.append(info["active"].tolist())
         went_out.append(info["went_out"].tolist())
     assert np.asarray(active).T.tolist() == [[True] * 5, [True, True, False, False, True], [True] * 5]
-    assert np.asarray(went_out).T.tolist() == [[False] * 5, [False, True, False, False, False], [False] * 5]
+    assert np.asarray(went_out).T.tolist() == [
+        [False] * 5,
+        [False, True, False, False, False],
+        [False, False, False, True, False],
+    ]
+
+
+def test_an_agent_that_went_out_sees_zeros() -> None:
+    batch = GoesOut(while_out=float("nan")).vectorize(1)
+    _, state = batch.reset(jax.random.key(0), None)
+    seen = []
+    for _ in range(4):
+        observation, state, *_, info = batch.step(jax.random.key(1), state, jnp.ones((2,), jnp.int32), None)
+        seen.append((observation[:, 0].tolist(), info["final_observation"][:, 0].tolist()))
+    assert seen == [([0.25] * 2, [0.25] * 2), ([0, 0.5], [0, 0.5]), ([0, 0.75], [0, 0.75]), ([0, 0], [0, 1])]
 
 
 def test_an_environment_of_several_agents_keeps_the_protocol() -> None:

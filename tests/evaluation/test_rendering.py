@@ -68,7 +68,7 @@ def test_playing_step_by_step_is_the_whole_evaluation(agent: Algorithm) -> None:
 
 def test_what_cannot_be_drawn_says_so_at_once() -> None:
     agent = make_agent("ppo", CueRecall(), None, TORSOS["mlp"](4))
-    with pytest.raises(ValueError, match=r"^CueRecall cannot be drawn$"):
+    with pytest.raises(ValueError, match=r"^CueRecall cannot be drawn: it has no method render\(env_state, params\)"):
         render_episodes(agent, jax.random.key(0), None)
 
 

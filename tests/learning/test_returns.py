@@ -150,6 +150,14 @@ def test_vtrace_equals_the_forward_view(lambda_, rho_clip, c_clip):
     check_close(actual.advantages, advantages)
 
 
+def test_retrace_reads_no_ratio_of_the_first_action() -> None:
+    ones = jnp.ones(3)
+    ratios = jnp.asarray([jnp.nan, 0.5, 0.5])
+    discounts = 0.5 * ones
+    found = returns.retrace(ones, 0 * ones, 0 * ones, discounts, jnp.asarray([False, False, True]), ratios, 1.0)
+    np.testing.assert_allclose(found, [1 + 0.25 * (1 + 0.25), 1.25, 1.0])
+
+
 @pytest.mark.parametrize("lambda_", [0.0, 0.6, 1.0])
 def test_retrace_equals_the_forward_view(lambda_):
     trajectories = make_trajectories(4)

@@ -8,9 +8,12 @@ from memorax.training.summary import (
     count_episodes,
     episode_row,
     evaluation_row,
+    metrics_columns,
     metrics_row,
 )
 from memorax.types import Transition
+
+NAN = float("nan")
 
 
 def test_counts_only_episodes_that_ended() -> None:
@@ -59,3 +62,15 @@ def test_iterations_without_an_update_do_not_count_and_what_is_not_known_yet_is_
     assert metrics_row(metrics, 0) == {"epsilon": 0.5, "loss": 3.0, "updates": 4}
     assert metrics_row(metrics, 1) == {"epsilon": 0.5, "updates": 0}
     assert np.isnan(metrics_row(metrics, 2)["loss"])
+
+
+def test_a_metric_counts_in_iterations_in_which_it_is_known() -> None:
+    metrics = {
+        "drift": np.array([[NAN, 2.0, 4.0], [NAN] * 3, [1.0, NAN, 1.0]]),
+        "drift_is_known": np.array([[0, 1, 1], [0, 0, 0], [1, 1, 1]]),
+        "updates": np.full((3, 3), 2),
+    }
+    assert metrics_row(metrics, 0) == {"drift": 3.0, "updates": 6}
+    assert metrics_row(metrics, 1) == {"updates": 6}
+    assert np.isnan(metrics_row(metrics, 2)["drift"]), "known and NaN all the same"
+    assert metrics_columns(metrics) == ["drift", "updates"]

@@ -23,10 +23,15 @@ def episodes(value: float, count: int, length: float = 5.0) -> dict[str, Any]:
     return {"return": value, "length": length, "episodes": count}
 
 
-def test_what_is_not_finite_is_told_once_for_each_seed(watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_not_finite_is_told_once_for_each_seed_and_quantity(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
     for step in (10, 20):
         watch.see_rows([row(step, loss=float("nan"), entropy=1.0), {**row(step, loss=float("inf")), "seed": 4}])
-    assert caplog.messages == ["seed 3 at step 10: loss not finite", "seed 4 at step 10: loss not finite"]
+    told = ["seed 3 at step 10: loss not finite", "seed 4 at step 10: loss not finite"]
+    assert caplog.messages == told
+    watch.see_rows([row(30, loss=float("nan"), entropy=float("nan"))])
+    assert caplog.messages == [*told, "seed 3 at step 30: entropy not finite"]
 
 
 def test_episodes_of_one_step_are_told(watch: Watch, caplog: pytest.LogCaptureFixture) -> None:

@@ -91,7 +91,10 @@ class NormalizedObservations(VectorEnvironment):
         observation, inner, reward, terminated, truncated, info = self.inner.step(
             key, env_state.env_state, action, params
         )
-        statistics = self._updated(of_one(env_state.statistics), take_apart(observation)[0])
+        own, _ = take_apart(observation)
+        # What an agent that went out sees is acted upon by nobody, until the next episode.
+        counts = terminated | truncated | (info["active"] & ~info["went_out"]) if "active" in info else None
+        statistics = self._updated(of_one(env_state.statistics), own, counts)
         info = {**info, "final_observation": _standardized(statistics, info["final_observation"])}
         state = self._state(inner, statistics)
         return _standardized(statistics, observation), state, reward, terminated, truncated, info
@@ -100,8 +103,8 @@ class NormalizedObservations(VectorEnvironment):
         inner = self.inner.frozen(env_state.env_state)
         return NormalizedObservations(self.env, inner, fixed=of_one(env_state.statistics))
 
-    def _updated(self, statistics: RunningStatistics, own: Array) -> RunningStatistics:
-        return update_statistics(statistics, own) if self.fixed is None else self.fixed
+    def _updated(self, statistics: RunningStatistics, own: Array, counts: Array | None = None) -> RunningStatistics:
+        return update_statistics(statistics, own, counts) if self.fixed is None else self.fixed
 
     def _state(self, env_state: PyTree, statistics: RunningStatistics) -> NormalizedObservationState:
         return NormalizedObservationState(env_state=env_state, statistics=for_all(statistics, self.batch_size))

@@ -96,7 +96,8 @@ class NormalizedRewards(VectorEnvironment):
         # A reward that is not finite is left out of the sum and an outlier is clipped: it would stay in the sum.
         discounted_return = jnp.where(jnp.isfinite(reward), without_outliers(statistics, before + reward), before)
         if self.fixed is None:
-            statistics = update_statistics(statistics, before + reward)
+            # What comes after an agent went out is no part of any return.
+            statistics = update_statistics(statistics, before + reward, info.get("active"))
         scaled = divide_by_deviation(statistics, reward)
         running = jnp.where(terminated | truncated, 0.0, discounted_return)
         state = self._state(inner, running, statistics)

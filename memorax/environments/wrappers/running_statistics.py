@@ -38,8 +38,8 @@ def initial_statistics(shape: tuple[int, ...]) -> RunningStatistics:
     return RunningStatistics(mean=zeros, variance=zeros, count=zeros, left_out=zeros)
 
 
-def update_statistics(statistics: RunningStatistics, batch: Array) -> RunningStatistics:
-    """The statistics after a batch `[B, ...]`.
+def update_statistics(statistics: RunningStatistics, batch: Array, counts: Array | None = None) -> RunningStatistics:
+    """The statistics after a batch `[B, ...]`, of the rows that count, bool `[B]`: by default all.
 
     Samples that are NaN or infinite are left out. A sample further than `max(10, sqrt(count))` deviations from the
     mean counts as one at that distance: so no single outlier can much more than double the variance, while a stream
@@ -49,7 +49,9 @@ def update_statistics(statistics: RunningStatistics, batch: Array) -> RunningSta
     Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979, with
     variances in place of sums of squares, which stay in range however long the stream.
     """
-    finite = jnp.isfinite(batch)  # (B, ...)
+    counts = jnp.ones(batch.shape[:1], bool) if counts is None else counts
+    counts = jnp.expand_dims(counts, range(1, batch.ndim))  # (B, 1, ...)
+    finite = jnp.isfinite(batch) & counts  # (B, ...)
     samples = without_outliers(statistics, jnp.where(finite, batch, 0).astype(jnp.float32))
     arrived = jnp.sum(finite, axis=0, dtype=jnp.float32)
     mean = jnp.sum(samples, axis=0, where=finite) / jnp.maximum(arrived, 1)
@@ -63,7 +65,7 @@ def update_statistics(statistics: RunningStatistics, batch: Array) -> RunningSta
         mean=jnp.where(arrived > 0, statistics.mean + weight * difference, statistics.mean),
         variance=jnp.where(arrived > 0, within + between, statistics.variance),
         count=count,
-        left_out=statistics.left_out + (batch.shape[0] - arrived),
+        left_out=statistics.left_out + jnp.sum(counts, axis=0, dtype=jnp.float32) - arrived,
     )
 
 

@@ -14,6 +14,7 @@ from memorax.environments.wrappers.running_statistics import initial_statistics,
 from memorax.networks import TORSOS
 from tests.catalogue import make_agent
 from tests.environments.wrappers.track import ACTIONS, Track, play
+from tests.probes import GoesOut
 
 GAMMA = 0.9
 
@@ -221,3 +222,22 @@ def test_an_outlier_does_not_follow_an_episode_to_its_end() -> None:
     deviation = [np.sqrt(same_for_all(s.state.statistics, -1).variance) for s in (steps, plain)]
     assert deviation[0] < 20 * deviation[1]
     assert np.isfinite(steps.reward).all() and np.abs(steps.reward[-5:]).max() > 0.01
+
+
+def test_what_agents_meet_after_they_went_out_is_in_no_statistics() -> None:
+    """The first of two goes out with the second of four steps."""
+
+    def normalized(while_out: float) -> Any:
+        batch = NormalizeReward(NormalizeObservation(GoesOut(while_out)), 0.9).vectorize(1)
+        observation, state = batch.reset(jax.random.key(0), None)
+        seen = [observation[1]]
+        for _ in range(5):
+            observation, state, reward, *_ = batch.step(jax.random.key(1), state, jnp.ones((2,), jnp.int32), None)
+            seen += [observation[1], reward[1]]
+        counts = state.statistics.count[0], state.env_state.statistics.count[0, 0]
+        return [float(x[0] if x.ndim else x) for x in seen], [float(x) for x in counts]
+
+    calm, loud = normalized(0.0), normalized(5.0)
+    assert calm == loud
+    # Rewards of both twice and of the other twice, then both again; observations likewise, and those of the resets.
+    assert calm[1] == [2 + 2 + 1 + 1 + 2, 2 + 2 + 1 + 1 + 2 + 2]
