@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -41,6 +42,27 @@ def plain_value(value: Any) -> Any:
         return value.item()
     if isinstance(value, np.ndarray):
         return tuple(plain_value(part) for part in value) if value.ndim else value.item()
+    return value
+
+
+def json_value(name: str, value: Any) -> Any:
+    """A value as JSON holds it: numbers of NumPy's and JAX's as Python's, arrays and tuples as lists.
+
+    Args:
+        name: what it is, for messages.
+        value: the value; mappings, lists and tuples may be nested.
+
+    Raises:
+        ValueError: if JSON has nothing like it.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): json_value(f"{name}[{key!r}]", member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(f"{name}[{index}]", member) for index, member in enumerate(value)]
+    if isinstance(value, np.generic) or hasattr(value, "__array__"):
+        return np.asarray(value).tolist()
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise ValueError(f"{name} ({value!r}) must be text, a number, a list or a dictionary, which JSON can hold")
     return value
 
 

@@ -61,7 +61,9 @@ def parse_bounds(words: Sequence[str]) -> dict[str, tuple[float, float]]:
         name, _, numbers = word.rpartition("=")
         try:
             low, high = map(float, numbers.split(","))
-        except ValueError as error:
-            raise ValueError(f"normalize ({word}) must be NAME=LOW,HIGH, such as gymnax::CartPole-v1=0,500") from error
+        except ValueError:
+            name = ""
+        if not name:
+            raise ValueError(f"normalize ({word}) must be NAME=LOW,HIGH, such as gymnax::CartPole-v1=0,500")
         bounds[name] = low, high
     return bounds

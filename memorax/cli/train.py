@@ -16,7 +16,7 @@ from memorax.cli.processes import together
 from memorax.laboratory.presets import find_preset, load_preset
 from memorax.parts import import_own
 from memorax.training import TrainConfig, TrainingResult, run_config
-from memorax.training.config import find_algorithm, read_config_file
+from memorax.training.config import OPTIONS, find_algorithm, read_config_file
 from memorax.training.devices import cores_to_devices
 from memorax.training.options import Switch
 from memorax.training.processes import is_first
@@ -91,7 +91,7 @@ def parse(arguments: list[str]) -> Command:
     # The names are titles of the help.
     described = tyro.conf.arg(name=algorithm, help=f"Hyperparameters of {algorithm}.")
     settings = unchecked(TrainConfig, hyperparameters=Annotated[hyperparameters, described])
-    chosen = vars(base.hyperparameters) if type(base.hyperparameters) is config_class else {}
+    chosen = _shared_hyperparameters(base, config_class)
     defaults = settings(**{**vars(base), "hyperparameters": hyperparameters(**chosen), "algorithm": algorithm})
     command = dataclasses.make_dataclass(
         "Options",
@@ -118,8 +118,28 @@ def parse(arguments: list[str]) -> Command:
         config=(tyro.conf.OmitArgPrefixes,),
     )
     hyperparameters_given = config_class(**vars(given.config.hyperparameters))
-    config = TrainConfig(**{**vars(given.config), "hyperparameters": hyperparameters_given})
+    chosen_settings = {**vars(given.config), **_merged_options(base, given.config)}
+    config = TrainConfig(**{**chosen_settings, "hyperparameters": hyperparameters_given})
     return Command(config, given.folder, given.debug, *(getattr(given, name) for name in PROCESSES))
+
+
+def _shared_hyperparameters(base: TrainConfig, config_class: type) -> dict[str, Any]:
+    """The hyperparameters to start from: all of the same algorithm, and what another one was given of the same name."""
+    found = vars(base.hyperparameters)
+    if type(base.hyperparameters) is config_class:
+        return found
+    names = {field.name for field in dataclasses.fields(config_class)}
+    defaults = vars(type(base.hyperparameters)())
+    return {name: value for name, value in found.items() if name in names and value != defaults[name]}
+
+
+def _merged_options(base: TrainConfig, given: Any) -> dict[str, Any]:
+    """The options of parts: those given, beside what the same part had before."""
+    return {
+        name: {**getattr(base, name), **getattr(given, name)}
+        for name in OPTIONS
+        if getattr(base, part := name.removesuffix("_options")) == getattr(given, part)
+    }
 
 
 def with_preset_named(arguments: Sequence[str]) -> list[str]:

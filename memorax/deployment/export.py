@@ -29,6 +29,7 @@ from memorax.deployment.onnx_graph import OPSET
 from memorax.deployment.policy import Policy
 from memorax.deployment.program import Arrays
 from memorax.environments.space_json import space_to_json
+from memorax.evaluation.runs import CONFIG_FILE
 from memorax.types import PyTree
 from memorax.version import __version__
 
@@ -61,15 +62,19 @@ def export_policy(policy: Policy, folder: str | Path, training: Mapping[str, Any
         raise ValueError("policy was exported before: copy the folder it was loaded from")
     if (path / MANIFEST_FILE).exists():
         raise ValueError(f"folder ({path}) holds an exported policy: choose another folder")
-    save_file = require("safetensors.flax").save_file
+    if (path / CONFIG_FILE).exists():
+        raise ValueError(f"folder ({path}) holds a run, whose policy would no longer be found: choose another folder")
+    save = require("safetensors.flax").save
     path.mkdir(parents=True, exist_ok=True)
     programs = {}
     for name, file in PROGRAM_FILES.items():
         (path / file).write_bytes(serialized_program(program, sampling=name == "sampling"))
         programs[name] = {"file": file, "platforms": list(PLATFORMS)}
     programs["onnx"] = _write_onnx(program, path)
-    save_file(program.params, path / PARAMS_FILE)
-    save_file({name: jnp.asarray(rows) for name, rows in program.first_carry.items()}, path / CARRY_FILE)
+    first_carry = {name: jnp.asarray(rows) for name, rows in program.first_carry.items()}
+    # Written here, since the package makes files that nobody else may read.
+    (path / PARAMS_FILE).write_bytes(save(program.params))
+    (path / CARRY_FILE).write_bytes(save(first_carry))
     write_manifest(path, {**describe(program), "programs": programs, "training": dict(training or {})})
     return path
 
@@ -146,14 +151,14 @@ def export_run(run: str | Path, folder: str | Path, seed: int | None = None, ste
 
 def describe_training(run: Path, seed: int | None = None) -> dict[str, Any]:
     """How an agent was trained and what it reached: settings, surroundings, and its returns along training."""
-    from memorax.loggers.file import METRICS_FILE
+    from memorax.evaluation.runs import has_metrics
     from memorax.training.record import read_record
 
     record = read_record(run)
     seed = record.seed if seed is None else seed
     content = dataclasses.asdict(record)
     facts = {name: content[name] for name in ("id", "name", "total_steps", "tags", "config", "origin", "parameters")}
-    evaluations = _evaluations(run, seed) if (run / METRICS_FILE).is_file() else []
+    evaluations = _evaluations(run, seed) if has_metrics(run) else []
     return {**facts, "seed": seed, "evaluations": evaluations}
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 from memorax.deployment.exported import require
+from memorax.deployment.manifest import MANIFEST_FILE
 
 PREFIX = "hub:"
 DIRECTORY = "MEMORAX_HUB"
@@ -33,19 +35,32 @@ def upload(folder: Path, target: str, private: bool = False) -> str:
         Where it is now.
 
     Raises:
-        ValueError: if the name is not valid.
+        ValueError: if the name is not valid, or that of something else than a policy in the directory.
         ImportError: if a package is missing, naming the command that installs it.
     """
     name = _name(target)
     if directory := os.environ.get(DIRECTORY):
-        place = Path(directory) / name
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(folder, place)
-        return str(place)
+        return str(_replace(folder, Path(directory) / name))
     api = require("huggingface_hub", "hub").HfApi()
     repository = api.create_repo(name, private=private, exist_ok=True)
     api.upload_folder(repo_id=repository.repo_id, folder_path=folder, commit_message="Upload a policy")
     return str(repository)
+
+
+def _replace(folder: Path, place: Path) -> Path:
+    """Copy a policy's folder to a place in the directory, in place of the policy there, whole or not at all."""
+    if place.exists() and not (place / MANIFEST_FILE).is_file():
+        raise ValueError(f"{place} holds something else than a policy, such as those of an owner: choose another name")
+    above = next((above for above in place.parents if (above / MANIFEST_FILE).is_file()), None)
+    if above is not None:
+        raise ValueError(f"{above} is a policy, and no owner: choose another name than {place.name} in it")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as beside:
+        shutil.copytree(folder, Path(beside) / "new")
+        if place.exists():
+            place.rename(Path(beside) / "old")
+        (Path(beside) / "new").rename(place)
+    return place
 
 
 def download(source: str | Path) -> Path:

@@ -52,6 +52,9 @@ def load_policy(
     trained = read_manifest(folder)["training"].get("seed", seed)
     if seed not in (None, trained):
         raise ValueError(f"seed ({seed}) must be that of the exported policy: {trained}")
+    for name, value, default in (("step", step, "last"), ("agent", agent, None)):
+        if value != default:
+            raise ValueError(f"{name} must be left out: {source} is an exported policy, which is as it was then")
     return Policy(load_exported(folder), deterministic, sampling_seed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,17 @@ ONNX_FILE = "greedy.onnx"
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     """Write a manifest."""
-    (folder / MANIFEST_FILE).write_text(json.dumps({"format": FORMAT, **content}, indent=2, allow_nan=False) + "\n")
+    plain = _without_infinities({"format": FORMAT, **content})
+    (folder / MANIFEST_FILE).write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n")
+
+
+def _without_infinities(value: Any) -> Any:
+    """A value whose numbers that are not finite are text: JSON has no such numbers, and others read this file too."""
+    if isinstance(value, Mapping):
+        return {name: _without_infinities(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinities(member) for member in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

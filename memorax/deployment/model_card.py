@@ -48,7 +48,7 @@ def model_card(manifest: Mapping[str, Any], source: str, curve: bool) -> str:
         f"| ONNX | {manifest['programs']['onnx']['file'] or 'no: ' + manifest['programs']['onnx']['reason']} |",
         "",
         *([f"![Learning curve]({CURVE_FILE})", ""] if curve else []),
-        "Settings that are not the defaults, and those of the algorithm:",
+        "Settings, and those of the algorithm:",
         "",
         "```json",
         json.dumps({name: value for name, value in config.items() if value not in (None, {}, [], ())}, indent=2),

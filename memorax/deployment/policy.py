@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from memorax.deployment.program import Arrays, Program, checked
 from memorax.environments.spaces import Space
 from memorax.types import PyTree
+
+FRESH = "fresh"
+"""What a policy's carry holds besides that of its program: whether nothing was seen since `reset`, bool `[B]`."""
 
 
 class Policy:
@@ -72,7 +76,7 @@ class Policy:
     def reset(self) -> None:
         """Forget everything: the next observation is the first of an episode. Random numbers go on."""
         self._carry = self.program.initial_carry(self.num_envs or 1)
-        self._fresh = True
+        self._fresh = jnp.ones(self._rows, jnp.bool_)
 
     def batch(self, num_envs: int) -> Policy:
         """The same policy for `num_envs` environments side by side, with a memory of its own, from the beginning."""
@@ -84,19 +88,19 @@ class Policy:
 
         May be set, to what it was before, or to that of another policy with as many rows.
         """
-        return dict(self._carry)
+        return {**self._carry, FRESH: self._fresh}
 
     @carry.setter
     def carry(self, carry: Mapping[str, Any]) -> None:
-        carry = {name: jax.numpy.asarray(leaf) for name, leaf in carry.items()}
+        carry = {name: jnp.asarray(leaf) for name, leaf in carry.items()}
         found, wanted = (
-            {name: (leaf.shape, leaf.dtype) for name, leaf in arrays.items()} for arrays in (carry, self._carry)
+            {name: (leaf.shape, leaf.dtype) for name, leaf in arrays.items()} for arrays in (carry, self.carry)
         )
         if found != wanted:
             wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
             raise ValueError(f"carry differs from that of this policy in {', '.join(wrong)}: set one that it returned")
+        self._fresh = carry.pop(FRESH)
         self._carry = carry
-        self._fresh = False
 
     def __call__(self, observation: PyTree, reward: Any = 0.0, done: Any = False) -> Any:
         """Choose an action, or one for each row of a batch.
@@ -120,15 +124,14 @@ class Policy:
         )
         if not self._lead:
             observation = jax.tree.map(lambda x: x[None], observation)
-        if self._fresh:
-            done = np.ones_like(done)
+        done = done | np.asarray(self._fresh)
         key = None
         if not self.deterministic:
             self._key, key = jax.random.split(self._key)
         action, self._carry = self.program.step(
             self.params, observation, self._carry, done, previous_reward=reward, key=key
         )
-        self._fresh = False
+        self._fresh = jnp.zeros_like(self._fresh)
         action = jax.tree.map(np.asarray, action)
         return action if self._lead else jax.tree.map(lambda x: x[0], action)
 

@@ -111,14 +111,19 @@ def checked(space: Space, value: Any, lead: tuple[int, ...], name: str = "observ
         name: what it is, for messages.
 
     Raises:
-        ValueError: if its structure or shape is another.
+        ValueError: if its structure or shape is another, or its type cannot hold its values.
     """
     if isinstance(space, Dict):
         if not isinstance(value, Mapping) or set(value) != set(space.spaces):
             found = ", ".join(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
             raise ValueError(f"{name} ({found}) must be a dictionary of {', '.join(space.spaces)}")
         return {key: checked(inner, value[key], lead, f"{name}[{key!r}]") for key, inner in space.spaces.items()}
-    array = np.asarray(value, space.dtype)
+    given = np.asarray(value)
+    # Rounding is fine, as from float64 to float32. A whole number that loses its fraction says something else.
+    with np.errstate(invalid="ignore"):
+        array = given.astype(space.dtype)
+    if np.issubdtype(array.dtype, np.integer) and not np.array_equal(array, given):
+        raise ValueError(f"{name} has values that {array.dtype} cannot hold: it must be an element of {space}")
     if array.shape != (*lead, *space.shape):
         raise ValueError(f"{name} {list(array.shape)} must have the shape {[*lead, *space.shape]}")
     return array

@@ -11,7 +11,7 @@ from memorax.deployment.hub import upload
 from memorax.deployment.manifest import read_manifest
 from memorax.deployment.model_card import CARD_FILE, CURVE_FILE, model_card
 from memorax.evaluation.plot import plot_runs
-from memorax.loggers.file import METRICS_FILE
+from memorax.evaluation.runs import has_metrics
 
 if TYPE_CHECKING:
     from memorax.training.checkpoints import Step
@@ -36,8 +36,12 @@ def push_run(run: str | Path, target: str, seed: int | None = None, step: Step =
     """
     with tempfile.TemporaryDirectory() as directory:
         folder = export_run(run, Path(directory) / "policy", seed, step)
-        curve = (Path(run) / METRICS_FILE).is_file()
+        curve = has_metrics(run)
         if curve:
-            plot_runs([run], folder / CURVE_FILE)
+            try:
+                plot_runs([run], folder / CURVE_FILE)
+            except ValueError:
+                # As where no episode has ended: the page has no picture then.
+                curve = False
         (folder / CARD_FILE).write_text(model_card(read_manifest(folder), target, curve))
         return upload(folder, target, private)

@@ -242,7 +242,8 @@ def _setting(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     flat["random_keys"] = content.get("origin", {}).get("random_keys", USUAL_RANDOM_KEYS)
     for name, value in config.items():
         if name == "hyperparameters":
-            flat.update(value)
+            # One of an algorithm of one's own may be called as a setting of the run is.
+            flat.update({f"{name}.{own}" if own in config else own: number for own, number in value.items()})
         elif name not in (*SAME_SETTING, "environment"):
             flat[name] = value
     return flat

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,15 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         ValueError: if there is none or it cannot be read.
     """
     path = Path(folder) / CONFIG_FILE
+    if not Path(folder).is_dir():
+        what = "is a file" if Path(folder).exists() else "does not exist"
+        raise ValueError(f"{folder} {what}: name the folder of a run")
     if not path.is_file():
-        raise ValueError(f"{folder} holds no {CONFIG_FILE}: name the folder of a run")
+        inside = [each for each in sorted(Path(folder).iterdir()) if (each / CONFIG_FILE).is_file()]
+        remedy = f"name one of its {len(inside)} runs, such as {inside[0]}" if inside else "name the folder of a run"
+        raise ValueError(f"{folder} holds no {CONFIG_FILE}: {remedy}")
+    if not path.stat().st_size:
+        raise ValueError(f"{path} is empty: the run was killed as it began. Remove {folder}, and start it again")
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
@@ -71,11 +79,10 @@ def _read_columns(folder: Path) -> dict[str, tuple[str, ...]]:
     path = folder / METRICS_FILE
     if not path.is_file():
         raise ValueError(f"{folder} holds no {METRICS_FILE}: name the folder of a run")
-    with open(path, newline="") as file:
-        reader = csv.reader(file)
-        columns = next(reader, [])
-        # A killed run may have left half a line.
-        rows = [row for row in reader if len(row) == len(columns)]
+    # A killed run, or a full disk, may have left half a line, and in it half a number.
+    text = path.read_bytes().decode()
+    columns, *rows = [*csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))] or [[]]
+    rows = [row for row in rows if len(row) == len(columns)]
     if not rows:
         raise ValueError(f"{path} holds no metrics yet: let the run reach its first line")
     return dict(zip(columns, zip(*rows, strict=True), strict=True))

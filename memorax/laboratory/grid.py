@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import re
 import runpy
 import sys
@@ -56,7 +57,7 @@ def read_grid(path: Path) -> Grid:
     if not path.is_file():
         raise ValueError(f"grid ({path}) is no file: name a YAML or Python file that declares a grid")
     if path.suffix == ".py":
-        sys.path.insert(0, str(path.parent.absolute()))  # so that the file finds modules beside it
+        _find_modules_in(path.parent.absolute())
         content = runpy.run_path(str(path)).get("GRID")
         if content is None:
             raise ValueError(f"grid ({path}) must define GRID, a mapping or a function that returns one")
@@ -67,6 +68,12 @@ def read_grid(path: Path) -> Grid:
         except ValueError as error:
             raise ValueError(f"grid ({path}) is neither YAML nor JSON: {error}") from error
     return make_grid(content, str(path), path.stem)
+
+
+def _find_modules_in(folder: Path) -> None:
+    """Let this process and its workers import modules from a folder."""
+    sys.path.insert(0, str(folder))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
 
 
 def make_grid(content: Any, origin: str, name: str) -> Grid:

@@ -8,10 +8,11 @@ from pathlib import Path
 from memorax.evaluation.runs import CONFIG_FILE
 from memorax.laboratory.executors import Job
 from memorax.laboratory.outcome import train_with_outcome
-from memorax.training.config import config_from_json
+from memorax.training.config import TrainConfig, config_from_json
 from memorax.training.devices import cores_to_devices
 from memorax.training.folder import owned
 from memorax.training.run import resume_run, run_config
+from memorax.validation import whole_number
 
 LONGEST_WAIT = 60.0
 """How long a worker waits for another one to leave its run folder, in seconds: one that is saving."""
@@ -25,10 +26,10 @@ def train_job(job: Job) -> None:
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     wait_until_free(job.folder)
-    config = config_from_json(job.settings, str(job.folder))
-    cores_to_devices(config.devices)
 
     def train() -> None:
+        config = config_from_json(job.settings, str(job.folder))
+        cores_to_devices(config.devices)
         path = job.folder / CONFIG_FILE
         if path.exists() and not path.stat().st_size:
             path.unlink()  # a worker was killed before it wrote it
@@ -37,7 +38,9 @@ def train_job(job: Job) -> None:
         else:
             run_config(config, job.folder)
 
-    train_with_outcome(job.folder, config.total_steps, train)
+    # Read from the settings as they are: whether they are valid is found out where an error is noted.
+    total_steps = whole_number("total_steps", job.settings.get("total_steps", TrainConfig.total_steps))
+    train_with_outcome(job.folder, total_steps, train)
 
 
 def wait_until_free(folder: Path) -> None:

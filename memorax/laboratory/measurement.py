@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from memorax.environments import host
 from memorax.environments.spaces import policy_space
 from memorax.evaluation.ambiguity import Ambiguity, measure_ambiguity
 from memorax.evaluation.episodes import evaluated_episodes, mean_return
+from memorax.files import write_whole
 from memorax.learning.exploration import random_actions
 from memorax.random_keys import key_for
 from memorax.rollout import rollout, start
@@ -160,9 +160,7 @@ def _ambiguity(transitions: Transition) -> Ambiguity:
 
 def _write(path: Path, num_steps: int, content: Mapping[str, Any]) -> None:
     """Write a measurement whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(json.dumps({"num_steps": num_steps, **content}, indent=2) + "\n")
-    os.replace(unfinished, path)
+    write_whole(path, json.dumps({"num_steps": num_steps, **content}, indent=2) + "\n")
 
 
 def _read(path: Path, num_steps: int) -> dict[str, Any] | None:

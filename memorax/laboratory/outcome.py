@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from memorax.files import write_whole
 from memorax.loggers.file import METRICS_FILE
 
 OUTCOME_FILE = "outcome.json"
@@ -34,9 +35,7 @@ class Outcome:
 
     def write(self, folder: Path) -> None:
         """Write it to a run folder, whole or not at all."""
-        unfinished = folder / f"{OUTCOME_FILE}.unfinished"
-        unfinished.write_text(json.dumps(asdict(self)) + "\n")
-        os.replace(unfinished, folder / OUTCOME_FILE)
+        write_whole(folder / OUTCOME_FILE, json.dumps(asdict(self)) + "\n")
 
 
 def read_outcome(folder: Path) -> Outcome | None:

@@ -192,7 +192,7 @@ class _Scheduler:
         folder.mkdir(parents=True, exist_ok=True)
         # What an earlier call left would be taken for the end of this one.
         Outcome("waiting", setting.config.total_steps).write(folder)
-        handle = self.executor.submit(Job(folder, config_to_json(setting.config)))
+        handle = self.executor.submit(Job(folder.absolute(), config_to_json(setting.config)))
         self.running[setting.name] = setting, handle
         self.submitted[setting.name] = time.monotonic()
 

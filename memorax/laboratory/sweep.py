@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from memorax.files import write_whole
 from memorax.installation import install_command
 from memorax.laboratory.command_line import command_line
 from memorax.laboratory.search_space import search_space, with_values
@@ -68,9 +69,7 @@ class Sweep:
                 raise ValueError(
                     f"folder ({self.folder}) holds another sweep, whose {changed[0]} differs: choose another folder"
                 )
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(content, indent=2) + "\n")
-        os.replace(unfinished, path)
+        write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_sweep(folder: Path) -> Sweep:
@@ -110,13 +109,20 @@ def open_study(sweep: Sweep) -> Any:
 
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(sweep.folder / JOURNAL_FILE)))
     pruner = optuna.pruners.MedianPruner() if sweep.pruning else optuna.pruners.NopPruner()
-    return optuna.create_study(
-        study_name=sweep.folder.absolute().name,
-        storage=storage,
-        pruner=pruner,
-        direction="maximize",
-        load_if_exists=True,
+    name = sweep.folder.absolute().name
+    study = optuna.create_study(
+        study_name=name, storage=storage, pruner=pruner, direction="maximize", load_if_exists=True
     )
+    # Others may search in the same database, under a name that is the last part of their folder's.
+    searched = {"config": config_to_json(sweep.config), "search": list(sweep.search)}
+    for part, value in searched.items():
+        if study.user_attrs.get(part, value) != value:
+            raise ValueError(
+                f"storage ({sweep.storage}) holds a sweep {name!r}, whose {part} differs: choose another folder name"
+            )
+        if part not in study.user_attrs:
+            study.set_user_attr(part, value)
+    return study
 
 
 def count_trials(study: Any, state: str | None = None) -> int:
@@ -192,8 +198,10 @@ class Reporter:
     def __call__(self, event: Event) -> bool:
         """Whether the run is to end."""
         returns = [row["evaluation_return"] for row in event.rows if "evaluation_return" in row]
-        if not returns or not math.isfinite(sum(returns)):
+        if not returns:
             return False
+        if not math.isfinite(sum(returns)):
+            raise ValueError(f"the evaluation at step {event.step:,} has no finite return: {returns}")
         self.last = sum(returns) / len(returns)
         self.trial.report(self.last, event.step)
         self.pruned = self.trial.should_prune()

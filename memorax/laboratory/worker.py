@@ -37,8 +37,9 @@ def main() -> int:
             from memorax.laboratory.sweep import read_sweep, work
             from memorax.training.devices import cores_to_devices
 
-            cores_to_devices()
-            work(read_sweep(given.folder))
+            sweep = read_sweep(given.folder)
+            cores_to_devices(sweep.config.devices)
+            work(sweep)
         else:
             from memorax.evaluation.runs import CONFIG_FILE
             from memorax.laboratory.executors import Job

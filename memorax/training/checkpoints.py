@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from memorax.files import flush_names, write_whole
 from memorax.loggers import Row
 from memorax.training.best import Best
 from memorax.types import Array, PyTree
@@ -146,7 +147,7 @@ class Checkpoints:
             # What is left of a damaged one without its facts would be in the way.
             shutil.rmtree(self.folder / str(step), ignore_errors=True)
             os.replace(partial, self.folder / str(step))
-            _flush(self.folder)
+            flush_names(self.folder)
         except Exception as error:  # What is raised depends on the storage library.
             shutil.rmtree(partial, ignore_errors=True)
             if not _is_disk_full(error):
@@ -213,7 +214,7 @@ class Checkpoints:
             intact = [str(other) for other in self.steps if find_damage(self.folder / str(other)) is None]
             what = "is damaged" if found.exists() else "does not exist"
             raise ValueError(
-                f"step ({step}): that checkpoint {what} in {self.folder}: choose from last, {', '.join(intact)}"
+                f"step ({step}): that checkpoint {what} in {self.folder}: choose from last, best, {', '.join(intact)}"
             )
         return found
 
@@ -298,7 +299,7 @@ def from_arrays(template: PyTree, arrays: dict[str, np.ndarray], path: Path) -> 
         if wanted != found:
             raise ValueError(
                 f"{path} was saved by another agent: at {name} it has {found} where this one has {wanted}. "
-                "Resume with the agent that started the run"
+                "Use the agent that started the run, or none where its config.json describes it"
             )
     leaves = [_restore_leaf(leaf, arrays[name]) for name, leaf in expected.items()]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
@@ -356,22 +357,7 @@ def _checksum_of(facts: dict[str, Any]) -> int:
 def _write_facts(path: Path, facts: dict[str, Any]) -> None:
     """Write what a checkpoint says beside its arrays, whole or not at all, and flush it to the disk."""
     facts = json.loads(json.dumps(facts))  # as it will be read: tuples are lists
-    unfinished = path / f"{FACTS_FILE}.unfinished"
-    with open(unfinished, "w") as file:
-        json.dump({**facts, CHECKSUM: _checksum_of(facts)}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path / FACTS_FILE)
-    _flush(path)
-
-
-def _flush(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_whole(path / FACTS_FILE, json.dumps({**facts, CHECKSUM: _checksum_of(facts)}))
 
 
 def _is_disk_full(error: BaseException) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
 
 from memorax.algorithms import ALGORITHMS, Agent
@@ -22,6 +21,7 @@ from memorax.training.finite import ON_NAN
 from memorax.training.optimizers import OPTIMIZERS
 from memorax.training.options import Options, Steps
 from memorax.validation import (
+    json_value,
     plain_value,
     python_numbers,
     require_finite,
@@ -81,8 +81,8 @@ class TrainConfig:
             are spread over them; of a single one, the environments and minibatches. Default: all devices for several
             agents, one for a single one.
         log_interval: Environment steps between two rows of metrics. Default: about a hundredth of the run.
-        evaluation_interval: Environment steps between two evaluations. Default: a twentieth of the run, but at least
-            the length of an evaluation.
+        evaluation_interval: Environment steps between two evaluations, rounded up to whole log intervals. Default: a
+            twentieth of the run, but at least the length of an evaluation.
         evaluation_steps: Environment steps of an evaluation, counted over all environments. Default: 1024 in each.
         checkpoint_seconds: Shortest time between two checkpoints, in seconds.
         keep_checkpoints: Number of the last checkpoints that are kept, beside the one with the best mean evaluation
@@ -200,8 +200,12 @@ def find_algorithm(name: str) -> tuple[type[Agent], type]:
 
 
 def config_to_json(config: TrainConfig) -> dict[str, Any]:
-    """The settings as JSON holds them."""
-    return _plain(dataclasses.asdict(config))
+    """The settings as JSON holds them.
+
+    Raises:
+        ValueError: if JSON has nothing like one of them.
+    """
+    return {name: json_value(name, value) for name, value in dataclasses.asdict(config).items()}
 
 
 def config_from_json(settings: Mapping[str, Any], origin: str) -> TrainConfig:
@@ -255,10 +259,10 @@ def parse_settings(path: Path) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """YAML asks for a point in a number with an exponent."""
+        """YAML asks for a point in a number with an exponent, and for the exponent's sign."""
 
-    number = re.compile(r"[-+]?\d+[eE][-+]?\d+$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
+    number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
     try:
         return yaml.load(path.read_text(), Loader)
     except yaml.YAMLError as error:
@@ -278,17 +282,10 @@ def _check_fields(settings: Mapping[str, Any], config_class: type, origin: str) 
 
 
 def _typed(settings: Mapping[str, Any], config_class: type) -> dict[str, Any]:
-    """Settings as their class has them: JSON makes lists of tuples."""
-    tuples = {field.name for field in dataclasses.fields(config_class) if isinstance(field.default, tuple)}
-    return {
-        name: tuple(value) if name in tuples and isinstance(value, list) else value for name, value in settings.items()
-    }
+    """Settings as their class has them: JSON makes lists of tuples, at any depth."""
+    hints = typing.get_type_hints(config_class)
+    return {name: _tuples(value) if "tuple" in str(hints[name]) else value for name, value in settings.items()}
 
 
-def _plain(value: Any) -> Any:
-    """A setting as JSON holds it: a number of NumPy's becomes one of Python's."""
-    if isinstance(value, dict):
-        return {name: _plain(member) for name, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(member) for member in value]
-    return value.item() if isinstance(value, np.generic) else value
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(member) for member in value) if isinstance(value, list) else value

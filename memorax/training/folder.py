@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from memorax.evaluation.runs import CONFIG_FILE, read_config
+from memorax.files import write_whole
+from memorax.training.checkpoints import FACTS_FILE
 from memorax.training.config import TrainConfig, config_from_json
 
 LOCK_FILE = ".lock"
@@ -77,14 +79,32 @@ def check_folder(folder: Path) -> None:
     """Check that a new run can have a folder, which need not exist.
 
     Raises:
-        ValueError: if there is a run in it, or if it is a file.
+        ValueError: if there is a run in it or what is left of one, or if it is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"folder ({folder}) is a file: choose another folder")
     if (folder / CONFIG_FILE).exists():
         raise ValueError(
-            f"folder ({folder}) holds another run: go on with it by `memorax resume {folder}`, or choose another folder"
+            f"folder ({folder}) holds another run: go on with it by {_how_to_resume(folder)}, or choose another folder"
         )
+    # Here rather than above: deployment needs parts of training.
+    from memorax.deployment.manifest import MANIFEST_FILE
+
+    if (folder / MANIFEST_FILE).exists():
+        raise ValueError(f"folder ({folder}) holds an exported policy: choose another folder")
+    if any(checkpoints_folder(folder).glob(f"*/{FACTS_FILE}")):
+        raise ValueError(
+            f"folder ({folder}) holds checkpoints of a run whose {CONFIG_FILE} is gone: choose another folder, or "
+            f"remove {checkpoints_folder(folder)}"
+        )
+
+
+def _how_to_resume(folder: Path) -> str:
+    """What goes on with the run in a folder: the command, or the function where its agent was made in Python."""
+    with contextlib.suppress(ValueError):
+        if "hyperparameters" not in read_config(folder)["config"]:
+            return "`train(agent, ..., resume=True)`"
+    return f"`memorax resume {folder}`"
 
 
 def create_folder(folder: Path) -> None:
@@ -109,9 +129,8 @@ def write_config(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, 
         settings: the settings, as JSON holds them.
         facts: what else is known of the run; see `memorax.training.origin`.
     """
-    unfinished = folder / f"{CONFIG_FILE}.unfinished"
-    unfinished.write_text(json.dumps({**(facts or {}), "config": dict(settings)}, indent=2) + "\n")
-    os.replace(unfinished, folder / CONFIG_FILE)
+    content = {**(facts or {}), "config": dict(settings)}
+    write_whole(folder / CONFIG_FILE, json.dumps(content, indent=2) + "\n")
 
 
 def load_config(folder: Path) -> TrainConfig:

@@ -39,9 +39,9 @@ class Interrupted(KeyboardInterrupt):
 class Interruption:
     """While entered, notes the first signal that asks the process to stop.
 
-    Ctrl-C or SIGTERM that comes again more than two seconds later ends the process as it usually would. Warning signals
-    (USR1, USR2, HUP, XCPU) never do; they are noted where nobody else handles or ignores them. Outside the main
-    thread, where Python allows no handlers, nothing is noted.
+    Ctrl-C or SIGTERM that comes more than two seconds after the first of either ends the process as it usually would.
+    Warning signals (USR1, USR2, HUP, XCPU) never do; they are noted where nobody else handles or ignores them. Outside
+    the main thread, where Python allows no handlers, nothing is noted.
 
     Attributes:
         signal: the number of the first signal that came, if one did.
@@ -49,7 +49,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self._came: dict[int, float] = {}
+        self._stop_came: float | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -66,9 +66,11 @@ class Interruption:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        first = self._came.setdefault(number, now)
-        if number in STOP_SIGNALS and now - first > SAME_SIGNAL_SECONDS:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+        if number in STOP_SIGNALS:
+            if self._stop_came is None:
+                self._stop_came = now
+            if now - self._stop_came > SAME_SIGNAL_SECONDS:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
         if self.signal is None:
             self.signal = number

@@ -18,7 +18,7 @@ import numpy as np
 from memorax.algorithms.algorithm import Agent, Algorithm
 from memorax.environments import host
 from memorax.evaluation.episodes import unfinished_warning
-from memorax.evaluation.runs import read_config
+from memorax.evaluation.runs import CONFIG_FILE, read_config
 from memorax.loggers import FileLogger, Logger, Outcome, Row, RunDescription, TerminalLogger, check_loggers
 from memorax.training.best import Best
 from memorax.training.callbacks import Callback, Event, asks_to_stop, callback_name, check_callbacks
@@ -26,7 +26,7 @@ from memorax.training.checkpoints import KEPT, Checkpoint, Checkpoints
 from memorax.training.debugging import explain
 from memorax.training.devices import Placement, make_placement
 from memorax.training.finite import ON_NAN, Finding, NotFinite, describe, find_not_finite
-from memorax.training.folder import check_folder, checkpoints_folder, create_folder, owned
+from memorax.training.folder import LOCK_FILE, check_folder, checkpoints_folder, create_folder, owned
 from memorax.training.interruption import Interrupted, Interruption
 from memorax.training.processes import ProcessLost, any_process, check_same_step, is_first
 from memorax.training.programs import programs_of
@@ -38,6 +38,7 @@ from memorax.training.summary import (
     Episodes,
     episode_row,
     evaluation_row,
+    metrics_columns,
     metrics_row,
 )
 from memorax.training.watch import Watch
@@ -110,8 +111,8 @@ def train(
         folder: where metrics and checkpoints go; nowhere by default. One run at a time owns it.
         resume: go on with the run in `folder` from its last intact checkpoint. It has the same seeds.
         log_interval: environment steps between two rows of metrics; by default about a hundredth of the run.
-        evaluation_interval: environment steps between two evaluations; by default a twentieth of the run, and no fewer
-            than an evaluation takes.
+        evaluation_interval: environment steps between two evaluations, rounded up to whole log intervals; by default a
+            twentieth of the run, and no fewer than an evaluation takes.
         evaluation_steps: environment steps in an evaluation, over all environments; by default 1024 in each. Which
             episodes count is said by `evaluated_episodes` in `evaluation/episodes.py`.
         checkpoint_seconds: least time between two checkpoints, in seconds; there is one at the end in any case.
@@ -181,11 +182,20 @@ def train(
         else:
             record = new_record(agent, path, seed, num_seeds, total_steps, config or {}, group, tags, placement.devices)
             if path is not None and writes:
+                if (path / LOCK_FILE).exists():
+                    # Whoever is training in it is told of before what it holds.
+                    with owned(path):
+                        pass
                 check_folder(path)
                 path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(owned(path))
                 create_folder(path)
-                record.write(path)
+                try:
+                    record.write(path)
+                except BaseException:
+                    # Whatever it is, such as a full disk: an empty file would keep the next run out.
+                    (path / CONFIG_FILE).unlink()
+                    raise
         checkpoints = None if path is None else Checkpoints(checkpoints_folder(path), keep_checkpoints)
         run = _Run(
             agent=agent,
@@ -363,7 +373,7 @@ class _Run:
     def _begin(self) -> Checkpoint:
         """Where the run starts: from its last checkpoint, or from its beginning."""
         keys = jax.vmap(jax.random.key)(self.seeds)
-        if self.checkpoints is not None and self.checkpoints.steps:
+        if self.resumed and self.checkpoints is not None and self.checkpoints.steps:
             self._status("restoring")
             checkpoint = self.checkpoints.restore(jax.eval_shape(jax.vmap(self.agent.init), keys))
             if checkpoint is not None:
@@ -389,10 +399,12 @@ class _Run:
         """Tell the loggers what will come, which the program of `length` iterations says before it is compiled."""
         self._status("tracing")
         _, metrics = self.programs.trace(length, key, state).out_info[2]
+        if taken := sorted(set(metrics) & set(COLUMNS)):
+            raise ValueError(f"metric {taken[0]!r} of {type(self.agent).__name__} needs another name: it is a column")
         description = RunDescription(
             id=self.record.id,
             name=self.record.name,
-            columns=(*COLUMNS, *sorted(metrics)),
+            columns=(*COLUMNS, *metrics_columns(metrics)),
             step=logged,
             total_steps=self.schedule.total * self.agent.steps_per_iteration,
             num_seeds=len(self.seeds),
@@ -444,7 +456,8 @@ class _Run:
             command = f"memorax resume {self.folder} --debug" if "hyperparameters" in self.record.config else in_python
             found = before is not None or self.agent.env.on_host
             remedy = last if found else f"{last}: `{command}` finds the operation"
-        raise NotFinite(f"{told}. The run stopped; {remedy}", int(steps[-1]), int(self.seeds[first.index]), quantity)
+        step, seed = int(steps[first.iteration]), int(self.seeds[first.index])
+        raise NotFinite(f"{told}. The run stopped; {remedy}", step, seed, quantity)
 
     def _rows(self, episodes: Episodes, metrics: Metrics, step: int, seconds: float) -> list[Row]:
         return [

@@ -19,6 +19,7 @@ from memorax.networks.network import Network, initialize
 from memorax.training.folder import write_config
 from memorax.training.origin import check_random_keys, describe_origin, differences
 from memorax.types import Key, PyTree
+from memorax.validation import json_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,7 @@ def new_record(
         total_steps=total_steps,
         group=group,
         tags=tuple(tags),
-        config=config,
+        config=json_value("config", config),
         parameters=count_parameters(agent),
         interface=_interface(agent),
         origin=describe_origin(devices),
@@ -140,7 +141,7 @@ def resumed_record(
             raise ValueError(f"{name} ({value}) must be {getattr(record, name)}, as in the run in {folder}")
     if config is None:
         config = {**record.config, **({"total_steps": total_steps} if "total_steps" in record.config else {})}
-    return dataclasses.replace(record, total_steps=total_steps, config=config)
+    return dataclasses.replace(record, total_steps=total_steps, config=json_value("config", config))
 
 
 def count_parameters(agent: Agent) -> dict[str, int]:

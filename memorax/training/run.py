@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -146,7 +147,12 @@ def resume_run(
     """
     config = load_config(Path(folder))
     if total_steps is not None:
-        config = dataclasses.replace(config, total_steps=total_steps)
+        before, config = config.total_steps, dataclasses.replace(config, total_steps=total_steps)
+        if config.anneal_lr and config.total_steps != before:
+            logging.getLogger(__name__).warning(
+                f"learning rates were to reach zero at step {before:,}, and now at step {config.total_steps:,}: "
+                "they jump, and the run is not as one that was begun so"
+            )
     if devices is not None:
         config = dataclasses.replace(config, devices=devices)
     return _train(build_agent(config), config, Path(folder), True, loggers, callbacks, debug)
@@ -292,5 +298,9 @@ def _train(
         devices=config.devices,
     )
     if is_first() and (folder / METRICS_FILE).exists():
-        plot_runs([folder], folder / LEARNING_CURVE)
+        try:
+            plot_runs([folder], folder / LEARNING_CURVE)
+        except ValueError as error:
+            # As where no episode has ended. The agents are trained all the same.
+            logging.getLogger(__name__).warning("%s is not drawn: %s", LEARNING_CURVE, error)
     return result

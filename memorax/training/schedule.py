@@ -44,7 +44,8 @@ def make_schedule(
         steps_per_iteration: environment steps in an iteration of the agent.
         total_steps: environment steps in the run.
         log_interval: environment steps between two rows of metrics. By default about a hundredth of the run and at
-            most 100 000, chosen so that chunks divide the run where they can: a shorter last one compiles again.
+            most 100 000 or `evaluation_interval`, chosen so that chunks divide the run where they can: a shorter last
+            one compiles again.
         evaluation_interval: environment steps between two evaluations, rounded up to whole chunks. By default a
             twentieth of the run, and no fewer than an evaluation takes.
         evaluation_steps: environment steps in an evaluation.
@@ -62,7 +63,8 @@ def make_schedule(
             raise ValueError(f"{name} ({value}) must be at least 1: it counts environment steps")
     total = math.ceil(total_steps / steps_per_iteration)
     if log_interval is None:
-        chunk = _default_chunk(total, math.ceil(LONGEST_DEFAULT_CHUNK / steps_per_iteration))
+        longest = min(LONGEST_DEFAULT_CHUNK, evaluation_interval or LONGEST_DEFAULT_CHUNK)
+        chunk = _default_chunk(total, math.ceil(longest / steps_per_iteration))
     else:
         chunk = min(total, math.ceil(log_interval / steps_per_iteration))
     if evaluation_interval is None:
@@ -71,7 +73,7 @@ def make_schedule(
 
 
 def _default_chunk(total: int, longest: int) -> int:
-    """The chunk nearest to a hundredth of `total` that divides it, from a quarter to twice of that."""
+    """The chunk nearest to a hundredth of `total` that divides it, from a third to twice of that; or a hundredth."""
     target = min(math.ceil(total / 100), longest)
-    candidates = [n for n in range(max(1, target // 4), min(2 * target, longest) + 1) if total % n == 0]
+    candidates = [n for n in range(math.ceil(target / 3), min(2 * target, longest) + 1) if total % n == 0]
     return min(candidates, key=lambda n: abs(n - target), default=target)

@@ -15,6 +15,7 @@ import memorax
 from memorax.deployment import Policy
 from memorax.deployment.acting import program_of
 from memorax.deployment.export import export_policy
+from memorax.deployment.manifest import read_manifest, write_manifest
 from memorax.environments.spaces import Box
 from tests.deployment.replay import FIRST, assert_acts_as, make_agent
 
@@ -77,3 +78,15 @@ def test_what_cannot_be_loaded_is_said(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"format": 99}')
     with pytest.raises(ValueError, match=r"must have the format 1"):
         memorax.load_policy(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("step", "best"), ("agent", object())])
+def test_what_an_exported_policy_does_not_have_is_refused(exported: Path, name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must be left out: .* is an exported policy"):
+        memorax.load_policy(exported, **{name: value})
+
+
+def test_numbers_that_json_lacks_are_text_in_a_manifest(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {"training": {"config": {"max_grad_norm": float("inf"), "gamma": 0.5}, "returns": [1, 2]}})
+    written = read_manifest(tmp_path)["training"]
+    assert written == {"config": {"max_grad_norm": "inf", "gamma": 0.5}, "returns": [1, 2]}

@@ -85,3 +85,22 @@ def test_the_hub_is_asked_where_no_directory_takes_its_place(tmp_path: Path, mon
 def test_names_are_checked(target: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must be hub:NAME or hub:OWNER/NAME"):
         upload(tmp_path, target)
+
+
+def test_one_policy_never_takes_the_place_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, folder = tmp_path / "shared", tmp_path / "policy"
+    monkeypatch.setenv("MEMORAX_HUB", str(shared))
+    folder.mkdir()
+    (folder / "manifest.json").write_text("first")
+    upload(folder, "hub:lab/a")
+    upload(folder, "hub:lab/b")
+    with pytest.raises(ValueError, match="lab holds something else than a policy, such as those of an owner"):
+        upload(folder, "hub:lab")
+    upload(folder, "hub:alone")
+    with pytest.raises(ValueError, match="alone is a policy, and no owner"):
+        upload(folder, "hub:alone/a")
+    (folder / "manifest.json").write_text("second")
+    upload(folder, "hub:lab/a")
+    found = {str(path.relative_to(shared)): path.read_text() for path in shared.rglob("manifest.json")}
+    assert found == {"lab/a/manifest.json": "second", "lab/b/manifest.json": "first", "alone/manifest.json": "first"}
+    assert sorted(path.name for path in (shared / "lab").iterdir()) == ["a", "b"]

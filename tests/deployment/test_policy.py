@@ -12,6 +12,7 @@ from memorax.algorithms import PPOConfig
 from memorax.deployment import Policy, load_policy
 from memorax.deployment.acting import program_of
 from memorax.deployment.export import export_policy
+from memorax.deployment.program import checked
 from memorax.environments.make import wrapped
 from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space
 from memorax.networks import TORSOS
@@ -144,6 +145,17 @@ def test_the_carry_is_read_and_set(policy: Policy) -> None:
         policy.carry = {**carry, "previous_action": np.zeros((2,), np.int32)}
 
 
+def test_a_carry_from_before_the_first_step_starts_an_episode_anew() -> None:
+    agent = make_agent(SPACES["discrete"], "gru")
+    policy = Policy(program_of(agent, agent.init(jax.random.key(0))[1]))
+    carry = policy.carry
+    actions, after = play(policy), policy.carry
+    policy.carry = carry
+    assert play(policy) == actions
+    # The reward of before the first observation is nobody's: had it been seen, the memory would differ.
+    np.testing.assert_equal(jax.device_get(policy.carry), jax.device_get(after))
+
+
 def test_the_stateless_form_takes_a_previous_action_of_ones_own(policy: Policy) -> None:
     program = policy.program
     step = program.initial_carry(2)
@@ -188,3 +200,11 @@ def test_sampling_is_repeated_by_its_seed_and_goes_on_after_a_reset(policy: Poli
 def test_shapes_are_checked(policy: Policy, arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         policy(*arguments)
+
+
+@pytest.mark.parametrize("value", [np.full((2, 2, 1), 0.5), np.full((2, 2, 1), 300), np.full((2, 2, 1), np.nan)])
+def test_values_that_the_space_cannot_hold_are_refused(value: np.ndarray) -> None:
+    pixels = Box(0, 255, (2, 2, 1), np.uint8)
+    assert checked(pixels, np.full((2, 2, 1), 7.0), ())[0, 0, 0] == 7
+    with pytest.raises(ValueError, match=r"^observation has values that uint8 cannot hold"):
+        checked(pixels, value, ())

@@ -190,6 +190,28 @@ def test_a_killed_worker_is_tried_once_more(tmp_path: Path) -> None:
     assert [message for _, message in report.failed] == ["its worker ended, 2 times; the same command goes on with it"]
 
 
+def test_an_error_before_training_is_told_as_it_is(tmp_path: Path) -> None:
+    """One that only the worker finds, such as a module that is not there."""
+
+    def train(job: Job) -> None:
+        train_job(dataclasses.replace(job, settings={**job.settings, "torso": "nowhere:torso"}))
+
+    ((_, message),) = run_grid(grid_of(a=SMALL), tmp_path, InThisProcess(train)).failed
+    assert "nowhere" in message and "worker" not in message
+
+
+def test_workers_find_modules_beside_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    (tmp_path / "beside_a_grid.py").write_text("VALUE = 7")
+    (tmp_path / "grid.py").write_text("import beside_a_grid\nGRID = {'grid': {'features': [beside_a_grid.VALUE]}}")
+    assert read_grid(tmp_path / "grid.py").settings[0].config.features == 7
+    program = "import beside_a_grid; print(beside_a_grid.VALUE)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "7\n"
+    assert os.environ["PYTHONPATH"].endswith(f"{os.pathsep}elsewhere")
+
+
 def test_cores_are_shared_out() -> None:
     assert share_cores([0, 1, 2, 3], 2) == [[0, 2], [1, 3]]
     assert share_cores([4, 6], 3) == [[4], [6], [4]]

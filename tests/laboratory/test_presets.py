@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memorax.algorithms import PQNConfig
 from memorax.cli import main
 from memorax.cli.train import parse
 from memorax.environments import registered
@@ -72,3 +73,19 @@ def test_they_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("jaxmarl::MPE_simple_spread_v3 global_state=True", "return -17.72", "docs/results/mappo_gru_spread.csv")
     listed = capsys.readouterr().out
     assert all(word in listed for word in words)
+
+
+def test_what_is_changed_of_a_preset_leaves_the_rest() -> None:
+    pole = load_preset("dqn_cartpole")
+    options = parse(["--preset", "dqn_cartpole", "--environment-options", "max_steps_in_episode=200"]).config
+    assert options.environment_options == {**pole.environment_options, "max_steps_in_episode": 200}
+    elsewhere = parse(
+        ["--preset", "dqn_cartpole", "--environment", "memory::TMaze", "--environment-options", "length=5"]
+    )
+    assert elsewhere.config.environment_options == {"length": 5}
+    first = load_preset("ppo_gru_tmaze").hyperparameters
+    other = parse(["--preset", "ppo_gru_tmaze", "--algorithm", "pqn"]).config.hyperparameters
+    assert isinstance(other, PQNConfig)
+    assert (
+        (other.gamma, other.num_steps) == (first.gamma, first.num_steps) != (PQNConfig().gamma, PQNConfig().num_steps)
+    )

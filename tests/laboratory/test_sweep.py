@@ -18,6 +18,7 @@ from memorax.cli.train import parse
 from memorax.laboratory.command_line import command_line
 from memorax.laboratory.search_space import USUAL, Choice, Range, search_space, with_values
 from memorax.laboratory.sweep import (
+    Reporter,
     Sweep,
     count_trials,
     give_up_lost,
@@ -27,7 +28,7 @@ from memorax.laboratory.sweep import (
     was_given_up,
     work,
 )
-from memorax.training import TrainConfig
+from memorax.training import Event, TrainConfig
 from tests.training.small import CONFIG
 
 SMALL = dataclasses.replace(
@@ -144,3 +145,30 @@ def test_thirty_trials_survive_the_kill_of_a_worker(tmp_path: Path) -> None:
     assert "ended with code -9: 1 trial(s) again" in output
     assert "30 of 30 trials" in output
     assert "memorax train --environment memory::TMaze" in output
+
+
+def test_sweeps_of_one_name_in_one_database_are_told_apart(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+    first = Sweep(tmp_path / "a" / "mine", SMALL, ("gamma",), storage=storage)
+    for sweep in (first, first):
+        open_study(sweep)
+    for other, part in (
+        (dataclasses.replace(first, search=("learning_rate",)), "search"),
+        (dataclasses.replace(first, config=dataclasses.replace(SMALL, torso="gru")), "config"),
+    ):
+        with pytest.raises(ValueError, match=rf"holds a sweep 'mine', whose {part} differs: choose another folder"):
+            open_study(dataclasses.replace(other, folder=tmp_path / "b" / "mine"))
+
+
+def test_a_trial_whose_last_evaluation_is_not_finite_fails() -> None:
+    class Trial:
+        def report(self, value: float, step: int) -> None: ...
+
+        def should_prune(self) -> bool:
+            return False
+
+    reporter = Reporter(Trial())
+    event = Event(32, [{"evaluation_return": 0.9}], None, None, lambda: None)  # type: ignore[arg-type]
+    assert not reporter(event) and reporter.last == 0.9
+    with pytest.raises(ValueError, match=r"the evaluation at step 64 has no finite return: \[nan\]"):
+        reporter(dataclasses.replace(event, step=64, rows=[{"evaluation_return": float("nan")}]))

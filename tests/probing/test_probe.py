@@ -141,7 +141,7 @@ def test_the_command_writes_the_page_where_it_is_told(
     ("arguments", "message"),
     [
         ([], "no run to probe: name at least one run folder"),
-        (["nowhere"], "nowhere holds no config.json: name the folder of a run"),
+        (["nowhere"], "nowhere does not exist: name the folder of a run"),
         (["nowhere", "--episodes", "1"], "episodes (1) must be at least 2"),
         (["nowhere", "nowhere"], "nowhere is named twice: a run counts once"),
         (["nowhere", "--label", "a", "b"], "labels (2) must be one for each of the 1 runs"),

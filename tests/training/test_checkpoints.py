@@ -100,7 +100,7 @@ def test_a_flipped_bit_in_the_facts_is_found(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_of_a_step_is_not_read(tmp_path: Path) -> None:
     saved(tmp_path, (10, 20))
     largest_file(tmp_path / "10").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"step \(10\): that checkpoint is damaged in .*: choose from last, 20$"):
+    with pytest.raises(ValueError, match=r"step \(10\): that checkpoint is damaged in .*: choose from last, best, 20$"):
         Checkpoints(tmp_path).restore(make_tree(0), 10)
     with pytest.raises(ValueError, match=r"step \(best\): that checkpoint does not exist"):
         Checkpoints(tmp_path).restore(make_tree(0), "best")

@@ -17,7 +17,7 @@ from memorax.cli.train import parse
 from memorax.environments.wrappers import NormalizeObservation, NormalizeReward
 from memorax.networks import TORSOS, heads
 from memorax.training import TrainConfig, build_agent, load_run, run_config
-from memorax.training.config import config_from_json, config_to_json, read_config_file
+from memorax.training.config import _typed, config_from_json, config_to_json, parse_settings, read_config_file
 from memorax.training.optimizers import OPTIMIZERS, make_optimizer
 from memorax.training.options import format_options, parse_options
 from tests.training.small import CONFIG, STEPS
@@ -334,3 +334,21 @@ def test_a_head_that_does_not_exist_or_fits_nowhere_is_an_error() -> None:
 def test_parameters_of_a_single_agent_cannot_be_separate() -> None:
     with pytest.raises(ValueError, match="agent_id"):
         build_agent(TrainConfig(environment="memory::TMaze", algorithm="ippo", separate_parameters=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Nested:
+    layers: tuple[tuple[int, ...], ...] = ()
+    widths: tuple[int, ...] | None = None
+    names: list[str] | None = None
+
+
+def test_tuples_of_hyperparameters_survive_json_at_any_depth() -> None:
+    written = json.loads(json.dumps(dataclasses.asdict(_Nested(((1, 2), (3,)), (5,), ["a"]))))
+    assert _Nested(**_typed(written, _Nested)) == _Nested(((1, 2), (3,)), (5,), ["a"])
+
+
+@pytest.mark.parametrize(("text", "value"), [("2.5e5", 2.5e5), ("1e-3", 1e-3), ("-1.e3", -1e3), (".5e1", 5.0)])
+def test_numbers_with_an_exponent_are_numbers_in_yaml(tmp_path: Path, text: str, value: float) -> None:
+    (tmp_path / "a.yaml").write_text(f"x: {text}\ny: [{text}]\nz: e1")
+    assert parse_settings(tmp_path / "a.yaml") == {"x": value, "y": [value], "z": "e1"}

@@ -45,6 +45,19 @@ def test_the_first_signal_is_noted_and_a_later_one_ends_the_process(
     assert signal.getsignal(number) == before
 
 
+def test_ctrl_c_ends_the_process_that_was_asked_to_stop_by_another_signal(
+    ended: list[tuple[int, int, object]], clock: list[float]
+) -> None:
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGTERM)
+        clock[0] = 1.9
+        signal.raise_signal(signal.SIGINT)
+        assert ended == []
+        clock[0] = 2.1
+        signal.raise_signal(signal.SIGINT)
+        assert (interruption.signal, [number for _, number, _ in ended]) == (signal.SIGTERM, [signal.SIGINT])
+
+
 @pytest.mark.parametrize("number", WARNING_SIGNALS)
 def test_warning_signals_are_noted_and_never_end_the_process(
     number: signal.Signals, ended: list[tuple[int, int, object]], clock: list[float]

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from memorax.algorithms import DQNConfig
+from memorax.algorithms import PPO, DQNConfig
 from memorax.algorithms.algorithm import Agent
 from memorax.evaluation import read_metrics
 from memorax.evaluation.curves import group_curves
@@ -22,7 +23,7 @@ from memorax.training import Interrupted, TrainingResult, build_agent, evaluate_
 from memorax.training.checkpoints import Checkpoints, to_arrays
 from memorax.training.finite import Learned
 from memorax.training.folder import owned
-from memorax.training.record import read_record
+from memorax.training.record import RunRecord, read_record
 from memorax.training.run import resume_run
 from memorax.training.watch import Watch
 from tests.training.small import CONFIG, STEPS, assert_same, metrics_without_time, run, small_agent
@@ -356,6 +357,58 @@ def test_what_a_run_says_of_itself_stays_true(agent: Agent, tmp_path: Path, whol
     assert set(first["parameters"]) == {"actor_network", "critic_network"}
     trained = jax.tree.leaves(whole[1].state.critic.params)
     assert first["parameters"]["critic_network"] == sum(leaf[0].size for leaf in trained)
+
+
+def test_what_is_left_of_another_run_is_not_gone_on_with(agent: Agent, tmp_path: Path) -> None:
+    folder, config = tmp_path / "run", dataclasses.replace(CONFIG, total_steps=STEPS)
+    run(agent, config, folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"holds checkpoints of a run whose config.json is gone: choose another"):
+        run(agent, dataclasses.replace(config, seed=11), folder)
+
+
+def test_settings_that_no_file_can_hold_leave_the_folder_free(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, config = tmp_path / "run", dataclasses.replace(CONFIG, total_steps=STEPS)
+    arguments: dict[str, Any] = {"seed": 3, "num_seeds": 2, "folder": folder, "loggers": [], "evaluation_steps": 128}
+    with pytest.raises(ValueError, match=r"^config\['place'\] \(.*\) must be text, a number, a list or a dictionary"):
+        train(agent, STEPS, config={"place": tmp_path}, **arguments)
+    with monkeypatch.context() as full:
+        full.setattr(RunRecord, "write", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
+        with pytest.raises(OSError, match="the disk is full"):
+            train(agent, STEPS, **arguments)
+    trained = train(agent, STEPS, config={"rate": np.float32(0.5), "sizes": (1, jnp.ones(2))}, **arguments)
+    assert trained.step == STEPS
+    assert json.loads((folder / "config.json").read_text())["config"] == {"rate": 0.5, "sizes": [1, [1.0, 1.0]]}
+    assert run(agent, config, folder, resume=True).metrics == []
+
+
+def test_a_curve_that_cannot_be_drawn_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = dataclasses.replace(CONFIG, environment_options={"time_limit": 10_000}, loggers=("file",))
+    _, result = run_config(config, tmp_path / "run", callbacks=[lambda event: True])
+    assert result.stopped is not None
+    assert any("learning_curve.png is not drawn" in record.getMessage() for record in caplog.records)
+
+
+def test_a_metric_may_not_be_called_as_a_column_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def learn(self: PPO, *arguments: Any) -> Any:
+        state, metrics = _learn(self, *arguments)
+        return state, {**metrics, "return": 0.0}
+
+    _learn = PPO._learn
+    monkeypatch.setattr(PPO, "_learn", learn)
+    with pytest.raises(ValueError, match=r"^metric 'return' of PPO needs another name: it is a column$"):
+        train(build_agent(dataclasses.replace(CONFIG, features=6)), STEPS, loggers=[])
+
+
+def test_rates_that_were_annealed_jump_where_a_run_is_made_longer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = dataclasses.replace(CONFIG, anneal_lr=True, total_steps=STEPS, loggers=("file",))
+    run_config(config, tmp_path / "run")
+    resume_run(tmp_path / "run", total_steps=2 * STEPS)
+    assert any(f"to reach zero at step {STEPS:,}, and now at step" in record.getMessage() for record in caplog.records)
 
 
 def test_a_folder_has_one_owner_at_a_time(agent: Agent, tmp_path: Path) -> None:

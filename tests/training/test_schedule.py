@@ -53,3 +53,10 @@ def test_refuses_numbers_that_are_not_positive(name: str) -> None:
     values = {"total_steps": 10, "log_interval": None, "evaluation_interval": None, "evaluation_steps": 10, name: 0}
     with pytest.raises(ValueError, match=rf"{name} \(0\) must be at least 1"):
         make_schedule(1, **values)
+
+
+@pytest.mark.parametrize(("interval", "every"), [(10_000, 10_240), (1, 1024), (500_000, 512_000)])
+def test_evaluations_come_as_often_as_is_asked_for(interval: int, every: int) -> None:
+    schedule = make_schedule(1024, 10_000_000, None, interval, 1024)
+    assert schedule.chunk * schedule.chunks_per_evaluation * 1024 == pytest.approx(every, rel=0.3)
+    assert schedule.chunk * 1024 <= max(interval, 1024) + 1023
