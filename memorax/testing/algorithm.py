@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.algorithms.algorithm import Algorithm
-from memorax.networks.network import unroll, unroll_step
-from memorax.testing.assertions import close, data, equal, require, same_shapes
+from memorax.learning.optimization import Learner
+from memorax.networks.network import Network, initialize, takes_action, unroll, unroll_step
+from memorax.testing.assertions import close, data, equal, is_float, require, same_shapes
 from memorax.testing.learning import check_learning
 from memorax.types import Array, PyTree, Timestep, Transition
 
@@ -74,7 +75,9 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) ->
 
 
 def check_acting_equals_learning(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) -> None:
-    """Check that an agent's network gives the same step by step, as it acts, as over a whole rollout, as it learns.
+    """Check that an agent's networks give the same step by step, as it acts, as over a whole rollout, as it learns.
+
+    They do so over the rollout as it was, and over one in which episodes start at random, however long they are.
 
     Args:
         agent: the agent.
@@ -86,14 +89,11 @@ def check_acting_equals_learning(agent: Algorithm, seed: int = 0, tolerance: flo
         AssertionError: naming the truth that does not hold.
     """
     key, state = agent.init(jax.random.key(seed))
-    network = next(iter(agent.networks.values()))
-    params = agent.acting_params(state)
-
-    def one_step(carry: PyTree, timestep: Timestep) -> tuple[PyTree, PyTree]:
-        return unroll_step(network, params, timestep, carry)
+    acting, *others = agent.networks.values()
+    batch_size = agent.cfg.num_envs * agent.env.num_agents
 
     @jax.jit
-    def compare(key: Array, state: PyTree) -> tuple[PyTree, PyTree]:
+    def compare(key: Array, state: PyTree) -> tuple[PyTree, PyTree, list[PyTree]]:
         # Two rollouts, so that the second starts from a carry with a history; in a loop, so that one is compiled.
         def act(state: PyTree, key: Array) -> tuple[PyTree, PyTree]:
             after, trajectory = agent.act(key, state)
@@ -101,19 +101,88 @@ def check_acting_equals_learning(agent: Algorithm, seed: int = 0, tolerance: flo
 
         after, rollouts = jax.lax.scan(act, state, jax.random.split(key))
         carry_before, trajectory = jax.tree.map(lambda x: x[1], rollouts)
-        carry, output = unroll(network, params, trajectory.timesteps, carry_before)
-        time_first = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), trajectory.timesteps)
-        _, stepped = jax.lax.scan(one_step, carry_before, time_first)
-        stepped = jax.tree.map(lambda x: jnp.moveaxis(x[:, :, 0], 0, 1), jax.tree.leaves(stepped))
-        acted, learned = {"carry": after.worker.carry}, {"carry": carry}
+        # The rollout, and once more with other starts of episodes and other observations, as those of the rollout may
+        # be zeros that leave no trace: as more rows, so that one program runs both.
+        observation = jax.tree.map(
+            lambda x: x + jax.random.normal(key, x.shape, x.dtype) if is_float(x) else x,
+            trajectory.timesteps.observation,
+        )
+        done = jax.random.bernoulli(key, 0.3, trajectory.reward.shape)
+        timesteps = _twice(trajectory.timesteps, trajectory.timesteps.replace(observation=observation, done=done))
+        runs = []
+        for network in (acting, *others):
+            if network is acting:
+                params, carry = agent.acting_params(state), carry_before
+            else:
+                params, carry = _variables(state, network, key)
+            head_inputs = (_twice(trajectory.action, trajectory.action),) if takes_action(network.head) else ()
+            runs.append(_run_both_ways(network, params, timesteps, _twice(carry, carry), head_inputs))
+        (carry, output), _ = runs[0]
+        acted = {"carry": after.worker.carry}
+        learned = {"carry": jax.tree.map(lambda x: x[:batch_size], carry)}
         if "log_prob" in trajectory.extras:
             acted["log_prob"] = trajectory.extras["log_prob"]
-            learned["log_prob"] = output.log_prob(trajectory.action)
-        # A distribution's parameters that do not depend on its inputs have no time to compare along.
-        pairs = [(x, y) for x, y in zip(stepped, jax.tree.leaves(output), strict=True) if x.shape == y.shape]
-        return (acted, [x for x, _ in pairs]), (learned, [y for _, y in pairs])
+            learned["log_prob"] = output.log_prob(_twice(trajectory.action, trajectory.action))[:batch_size]
+        return acted, learned, [((c, jax.tree.leaves(o)), (d, steps)) for (c, o), (d, steps) in runs]
 
-    (acted, stepped), (learned, output) = compare(key, state)
-    close("the outputs while acting are those while learning", stepped, output, tolerance)
+    acted, learned, runs = compare(key, state)
+    for name, ((carry, outputs), (step_carry, steps)) in zip(agent.networks, runs, strict=True):
+        close(
+            "the outputs while acting are those while learning",
+            *_in_step(name, 2 * batch_size, steps, outputs),
+            tolerance,
+        )
+        close("the carry after acting is the carry after learning", step_carry, carry, tolerance)
     close("the carry after acting is the carry after learning", acted.pop("carry"), learned.pop("carry"), tolerance)
     close("probability ratios are 1 before the first update", acted, learned, tolerance)
+
+
+def _run_both_ways(
+    network: Network, params: PyTree, timesteps: Timestep, carry: PyTree, head_inputs: tuple[PyTree, ...]
+) -> tuple[tuple[PyTree, PyTree], tuple[PyTree, list[Array]]]:
+    """`(carry, output)` over a whole sequence, and over its single steps, whose output leaves lead with the time."""
+
+    def one_step(carry: PyTree, inputs: tuple[Timestep, tuple[PyTree, ...]]) -> tuple[PyTree, PyTree]:
+        return unroll_step(network, params, inputs[0], carry, inputs[1])
+
+    time_first = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (timesteps, head_inputs))
+    step_carry, steps = jax.lax.scan(one_step, carry, time_first)
+    return unroll(network, params, timesteps, carry, head_inputs=head_inputs), (step_carry, jax.tree.leaves(steps))
+
+
+def _in_step(
+    name: str, batch_size: int, steps: list[Array], outputs: list[Array]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Outputs of single steps, leaves `[T, B, 1, ...]`, and of the whole sequence, `[B, T, ...]`, side by side."""
+    pairs = []
+    for step, output in zip(map(np.asarray, steps), map(np.asarray, outputs), strict=True):
+        has_time = step.shape[1:3] == (batch_size, 1)
+        # A distribution's parameters that do not depend on its inputs have no time: they are the same at each step.
+        along = np.moveaxis(step[:, :, 0], 0, 1) if has_time else step
+        output = output if has_time else np.broadcast_to(output, (len(step), *output.shape))
+        require(
+            along.shape == output.shape,
+            f"outputs over a sequence are those of its steps: {name} gives {list(output.shape)} over a sequence of "
+            f"{len(step)} steps, and {list(step.shape[1:])} at each of them",
+        )
+        pairs.append((along, output))
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def _variables(state: PyTree, network: Network, key: Array) -> tuple[PyTree, PyTree]:
+    """Variables of a network, those of the state where it has such, and its carry at the start of an episode."""
+    timestep = state.worker.timestep
+    shapes = jax.eval_shape(lambda: initialize(network, key, timestep)[0])
+    for learner in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Learner)):
+        if isinstance(learner, Learner) and _described(learner.variables) == _described(shapes):
+            return learner.variables, network.initialize_carry(key, timestep)
+    return initialize(network, key, timestep)
+
+
+def _described(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: f"{x.dtype}{x.shape}", dict(tree))
+
+
+def _twice(tree: PyTree, other: PyTree) -> PyTree:
+    """The rows of a tree, then those of another."""
+    return jax.tree.map(lambda x, y: jnp.concatenate([x, y]), tree, other)

@@ -30,10 +30,15 @@ NOWHERE = -1
 def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000) -> None:
     """Check what an algorithm learns, by changes of the rollouts its `_store` and `_learn` are given.
 
-    Every network learns and stays finite. A carry is learned from where a sequence goes on, and no NaN in it reaches
-    anything where an episode starts: be it recorded in the rollout or a field of the state that is built as the carry
-    of a network, which also goes on with every rollout. A time limit is not a failure, and where it cuts an episode,
-    what the reward is worth depends on the final observation. Actions that pay are chosen more often.
+    Every network learns, every array of its parameters, and stays finite. A carry is learned from where a sequence goes
+    on, and no NaN in it reaches anything where an episode starts: be it recorded in the rollout or a field of the state
+    that is built as the carry of a network, which also goes on with every rollout. A time limit is not a failure, no
+    return crosses it, and where it cuts an episode, what the reward is worth depends on the final observation. Actions
+    that pay are chosen more often.
+
+    What cannot be seen: a return that crosses a time limit where the order of steps counts anyway, as with replay, with
+    an update at each step or with minibatches of single steps, and a final observation that is valued with another
+    carry than the one before it.
 
     Args:
         agent: the agent.
@@ -47,6 +52,7 @@ def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000) 
     bench.check_parameters_move()
     bench.check_ends()
     bench.check_time_limits()
+    bench.check_returns_at_time_limits()
     if bench.has_carries:
         bench.check_carries()
     bench.check_actions_that_pay(num_iterations)
@@ -128,16 +134,30 @@ class _Bench:
         )
         all_finite("what is learned is finite", self.learned(state))
         self.ready, self.limit = state, 2 * (i + 1) + 20
+        still = self._unmoved_leaves(state)
+        for i in range(self.limit):
+            if not still:
+                break
+            state = self.iterate(state, i, lambda state, trajectory: (state, trajectory))
+            still = [name for name in self._unmoved_leaves(state) if name in still]
+        require(
+            not still,
+            f"learning changes every parameter of a network: within {self.limit} iterations it did not change "
+            f"{' and '.join(still)}",
+        )
+
+    def _unmoved_leaves(self, state: Any) -> list[str]:
+        """The arrays of the learners' parameters that are as they were at first."""
+        pairs = zip(*map(jax.tree_util.tree_leaves_with_path, _learners(self.first, state)), strict=True)
+        # A single number may be fixed by a setting, as a temperature is.
+        still = [path for (path, x), (_, y) in pairs if x.ndim and x.size and same(x, y)]
+        return [f"{path[0].key}{jax.tree_util.keystr(path[1:])}" for path in still]
 
     def _unmoved(self, state: Any) -> list[str]:
         """The learners, and the parameters that act, that are as they were at first."""
-
-        def parts(state: Any) -> dict[str, PyTree]:
-            leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=lambda x: isinstance(x, Learner))
-            learners = {jax.tree_util.keystr(path): x.params for path, x in leaves if isinstance(x, Learner)}
-            return {"the parameters that act": self.agent.acting_params(state), **learners}
-
-        before, after = parts(self.first), parts(state)
+        before, after = _learners(self.first, state)
+        before = {"the parameters that act": self.agent.acting_params(self.first), **before}
+        after = {"the parameters that act": self.agent.acting_params(state), **after}
         # A single number may be fixed by a setting, as a temperature is.
         networks = [name for name, params in before.items() if any(x.ndim for x in jax.tree.leaves(params))]
         return [name for name in networks if same(before[name], after[name])]
@@ -164,6 +184,33 @@ class _Bench:
                 "the final observation is bootstrapped from after a time limit: learning follows the rewards of steps "
                 "that were truncated, but not the observations they led to",
             )
+
+    def check_returns_at_time_limits(self) -> None:
+        """Where every step is cut off by a time limit, the order of the rewards within a sequence changes nothing.
+
+        All steps are made alike but for their rewards, and rise in time or fall. Where every step terminates the order
+        may change something too, as with updates at every step: then nothing can be told.
+        """
+        before = self._arrays(self.ready)
+        moved, by_order = {}, {}
+        for name in ("terminated", "truncated"):
+            ended = _ended(name)
+            rising, falling = (
+                self._arrays(self.iterate(self.ready, 0, _then(_alike_but_for_rewards(sign), ended)))
+                for sign in (1.0, -1.0)
+            )
+            moved[name], by_order[name] = _largest_differences(rising, before), _largest_differences(rising, falling)
+        told = (moved["terminated"] > 0) & (by_order["terminated"] <= 1e-3 * moved["terminated"])
+        crosses = told & (by_order["truncated"] > 1e-2 * moved["truncated"])
+        require(
+            not crosses.any(),
+            "no return crosses a time limit: where every step is truncated, the order of the rewards changes what is "
+            "learned",
+        )
+
+    def _arrays(self, state: Any) -> list[np.ndarray]:
+        """What the learners have learned, array by array."""
+        return [np.asarray(x) for x in jax.tree.leaves(_learners(state))]
 
     def check_carries(self) -> None:
         """Carries are used where sequences go on, and are not where they start."""
@@ -226,6 +273,16 @@ class _Bench:
                 f"actions that pay are chosen: after {num_iterations} iterations in which one half of the actions pays "
                 f"1 and the other -1 the greedy policy is paid {mean:.2f}",
             )
+
+
+def _learners(*states: Any) -> list[dict[str, PyTree]]:
+    """The parameters of each learner of each state, by the learner's name."""
+
+    def learners(state: Any) -> dict[str, PyTree]:
+        leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=lambda x: isinstance(x, Learner))
+        return {jax.tree_util.keystr(path): x.params for path, x in leaves if isinstance(x, Learner)}
+
+    return [learners(state) for state in states]
 
 
 def _with_discount(agent: Algorithm, discount: Array) -> Algorithm:
@@ -297,6 +354,23 @@ def _ended(name: str) -> Edit:
         every = np.ones(trajectory.reward.shape, bool)
         ends = {"terminated": ~every, "truncated": ~every, name: every}
         return state, trajectory.replace(timesteps=trajectory.timesteps.replace(done=every), **ends)
+
+    return edit
+
+
+def _largest_differences(arrays: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
+    return np.array([np.max(np.abs(x - y), initial=0.0) for x, y in zip(arrays, others, strict=True)])
+
+
+def _alike_but_for_rewards(sign: float) -> Edit:
+    """Every step is the first of the rollout, and rewards rise in time or fall."""
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        shape = trajectory.reward.shape
+        alike = trajectory.replace(next_timestep=None, carry=None)
+        alike = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x)[:1, :1], x.shape), alike)
+        later = np.broadcast_to(np.linspace(-sign, sign, shape[1], dtype=trajectory.reward.dtype), shape)
+        return state, alike.replace(reward=later, next_timestep=trajectory.next_timestep, carry=trajectory.carry)
 
     return edit
 

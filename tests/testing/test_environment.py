@@ -105,6 +105,40 @@ class ObservesInAnotherType(Walk):
         return Box(0, 2, (1,), jnp.int32)
 
 
+class BothTerminatesAndRunsOutOfTime(Walk):
+    def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        *rest, terminated, _, info = super().step_env(key, env_state, action, params)
+        return *rest, terminated, terminated, info
+
+
+class DrawsWithoutTheKey(Walk):
+    """A number of NumPy's is drawn once for a program, when it is traced."""
+
+    def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        place, time = env_state
+        return super().step_env(key, (place, time), action * np.random.default_rng().random(), params)
+
+
+class RandomSteps(Walk):
+    def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        return super().step_env(key, env_state, action * jax.random.uniform(key), params)
+
+
+class OneKeyForAllSteps(RandomSteps):
+    def vectorize(self, num_envs: int) -> VectorEnvironment:
+        class Batch(VectorEnvironment):
+            def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+                return jax.vmap(self.env.step, in_axes=(None, 0, 0, None))(key, env_state, action, params)
+
+        return Batch(self, num_envs)
+
+
+class BeginsAtItsThirdStep(Walk):
+    def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        observation, (place, time), *rest = super().step(key, env_state, action, params)
+        return observation, (place, jnp.where(time == 0, 2, time)), *rest
+
+
 class PaysNaN(Walk):
     def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
         observation, state, _, *rest = super().step_env(key, env_state, action, params)
@@ -121,12 +155,17 @@ WRONG = {
     NeverEnds: r"an episode of NeverEnds ends within num_steps \(40\) .* pass more num_steps",
     LeavesItsSpace: "observations and final observations lie in the observation space",
     ObservesInAnotherType: "observations have the space's shape and type",
+    BothTerminatesAndRunsOutOfTime: "what a time limit cuts off is not terminated, as all is that is truncated here",
+    DrawsWithoutTheKey: "the same key gives the same play",
+    OneKeyForAllSteps: "the environments of a batch are drawn and stepped each by itself",
+    BeginsAtItsThirdStep: "an episode that ended is followed by the first state of the next",
     PaysNaN: "rewards are finite scalars",
 }
 
 
-def test_an_environment_without_a_mistake() -> None:
-    check_environment(Walk(), None, num_steps=40)
+@pytest.mark.parametrize("environment", [Walk, RandomSteps])
+def test_an_environment_without_a_mistake(environment: type[Walk]) -> None:
+    check_environment(environment(), None, num_steps=40)
 
 
 @pytest.mark.parametrize("environment", WRONG, ids=lambda environment: environment.__name__)

@@ -14,7 +14,9 @@ import pytest
 from memorax import testing
 from memorax.algorithms import ALGORITHMS, DQN, PPO, Algorithm, DQNConfig
 from memorax.environments.environment import Environment
-from memorax.networks import MLP, RNN, FeatureExtractor, Network, SequenceModelWrapper
+from memorax.learning import bootstrap
+from memorax.networks import MLP, RNN, FeatureExtractor, Network, SequenceModelWrapper, heads
+from memorax.networks.sequence_models import SequenceModel
 from memorax.types import Trajectory
 from tests.catalogue import CONFIGS, leaves_as_vector
 from tests.probes import CueRecall, MaskedActions
@@ -186,3 +188,76 @@ def test_carries_need_not_be_used_where_the_settings_say_so(name: str) -> None:
 def test_what_an_algorithm_learns_is_part_of_its_check() -> None:
     with pytest.raises(AssertionError, match=WRONG["ppo_limits_are_failures"][2]):
         testing.check_algorithm(wrong_agent("ppo_limits_are_failures"))
+
+
+class Around(SequenceModel):
+    """A sequence model as it is. Each below changes one thing."""
+
+    model: SequenceModel
+
+    @nn.nowrap
+    def initialize_carry(self, key: Any, input_shape: tuple[int, ...]) -> Any:
+        return self.model.initialize_carry(key, input_shape)
+
+    def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple[Any, jax.Array]:
+        return self.model(inputs, done, carry)
+
+
+class StopsTheGradient(Around):
+    def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple[Any, jax.Array]:
+        carry, outputs = self.model(inputs, done, carry)
+        return carry, jax.lax.stop_gradient(outputs)
+
+
+class ResetsBetweenCallsAlone(Around):
+    def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple[Any, jax.Array]:
+        return self.model(inputs, done.at[:, 1:].set(False), carry)
+
+
+class LastStepAlone(heads.DiscreteQNetwork):
+    """Its outputs have one step, however many there were."""
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        return nn.Dense(self.action_dim)(features[:, -1:])
+
+
+def of_networks(kind: Any, name: str, **torsos: nn.Module) -> Algorithm:
+    """An agent whose networks, told apart by their heads, have torsos of their own."""
+
+    def make_network(head: nn.Module) -> Network:
+        torso = torsos.get(type(head).__name__, RNN(nn.GRUCell(4)))
+        return Network(FeatureExtractor(nn.Sequential([leaves_as_vector, MLP(4)])), torso, head)
+
+    return kind.build(CONFIGS[name], CueRecall(delay=1000), None, make_network, optax.adam(3e-3))
+
+
+def test_a_torso_that_is_not_learned_is_named() -> None:
+    torso = StopsTheGradient(RNN(nn.GRUCell(4)))
+    agent = of_networks(PPO, "ppo", Categorical=torso, VNetwork=torso)
+    with pytest.raises(AssertionError, match=r"learning changes every parameter of a network: .*feature_extractor"):
+        testing.check_learning(agent)
+
+
+@pytest.mark.parametrize("wrong", ["Categorical", "VNetwork"])
+def test_whoever_does_not_reset_where_it_learns_is_named(wrong: str) -> None:
+    agent = of_networks(PPO, "ppo", **{wrong: ResetsBetweenCallsAlone(RNN(nn.GRUCell(4)))})
+    with pytest.raises(AssertionError, match="the outputs while acting are those while learning"):
+        testing.check_acting_equals_learning(agent)
+
+
+def test_outputs_of_another_number_of_steps_are_named() -> None:
+    agent = of_networks(DQN, "dqn")
+    network = agent.q_network
+    wrong = DQN(CONFIGS["dqn"], agent.env, None, network.clone(head=LastStepAlone(2)), optax.adam(3e-3))
+    with pytest.raises(AssertionError, match="outputs over a sequence are those of its steps"):
+        testing.check_acting_equals_learning(wrong)
+
+
+def test_returns_that_cross_a_time_limit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_terminations_alone(trajectory: Trajectory, gamma: Any) -> Any:
+        return gamma * (1.0 - trajectory.ended), trajectory.ended
+
+    monkeypatch.setattr(bootstrap, "ends_of_returns", at_terminations_alone)
+    with pytest.raises(AssertionError, match="no return crosses a time limit"):
+        testing.check_learning(small_agent(PPO, "gru", CONFIGS["ppo"], CueRecall(delay=3)))

@@ -23,16 +23,28 @@ class Average(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple[Any, jax.Array]:
-        inputs = nn.Dense(FEATURES)(inputs)
+        inputs = self.project(nn.Dense(FEATURES)(self.see(inputs)), done)
         start = self.initialize_carry(None, inputs[:, 0].shape)
 
         def step(carry: Any, xs: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
-            average, count = self.reset(xs[1], start, carry)
-            carry = self.remember(average, xs[0], count), count + 1
+            carry = self.step(xs[1], start, carry, xs[0])
             return carry, carry[0]
 
-        carry, averages = jax.lax.scan(step, carry, (inputs.swapaxes(0, 1), done.T))
+        carry, averages = jax.lax.scan(step, self.before(carry), (inputs.swapaxes(0, 1), done.T))
         return self.after(carry), self.read(nn.Dense(FEATURES)(averages.swapaxes(0, 1)), inputs)
+
+    def see(self, inputs: jax.Array) -> jax.Array:
+        return inputs
+
+    def project(self, projected: jax.Array, done: jax.Array) -> jax.Array:
+        return projected
+
+    def before(self, carry: Any) -> Any:
+        return carry
+
+    def step(self, done: jax.Array, start: Any, carry: Any, inputs: jax.Array) -> Any:
+        average, count = self.reset(done, start, carry)
+        return self.remember(average, inputs, count), count + 1
 
     def reset(self, done: jax.Array, start: Any, carry: Any) -> Any:
         return jnp.where(done[:, None], start[0], carry[0]), jnp.where(done, start[1], carry[1])
@@ -87,6 +99,29 @@ class LearnsNothingOfThePast(Average):
         return 0.8 * jax.lax.stop_gradient(average) + 0.2 * inputs
 
 
+class LearnsNothingOfItsInputs(Average):
+    def see(self, inputs: jax.Array) -> jax.Array:
+        return jax.lax.stop_gradient(inputs)
+
+
+class LearnsNothingOfFirstSteps(Average):
+    def project(self, projected: jax.Array, done: jax.Array) -> jax.Array:
+        return jnp.where(done[..., None], jax.lax.stop_gradient(projected), projected)
+
+
+class LearnsHalfOfWhatItsCarryIsWorth(Average):
+    def before(self, carry: Any) -> Any:
+        return 0.5 * carry[0] + jax.lax.stop_gradient(0.5 * carry[0]), carry[1]
+
+
+class WeighsThePastThatAResetDrops(Average):
+    """As where a gate is applied to the carry before it is dropped: zero times NaN is the gradient of the gate."""
+
+    def step(self, done: jax.Array, start: Any, carry: Any, inputs: jax.Array) -> Any:
+        past = jnp.where(done[:, None], start[0], carry[0] * nn.sigmoid(inputs))
+        return self.remember(past, inputs, carry[1]), jnp.where(done, start[1], carry[1]) + 1
+
+
 class Overflows(Average):
     def remember(self, average: jax.Array, inputs: jax.Array, count: jax.Array) -> jax.Array:
         return 1.2 * average + inputs
@@ -119,6 +154,10 @@ WRONG = {
     LooksAhead: "single steps equal the whole sequence",
     MixesTheBatch: "no row of a batch changes another",
     LearnsNothingOfThePast: "the gradient by the parameters is that of the outputs, through time",
+    LearnsNothingOfItsInputs: "the gradient by the inputs is that of the outputs, through time",
+    LearnsNothingOfFirstSteps: "the gradient by the parameters is that of the outputs, also where episodes start",
+    LearnsHalfOfWhatItsCarryIsWorth: "the gradient by the carry is that of the outputs",
+    WeighsThePastThatAResetDrops: "gradients are finite where a reset drops a carry of NaN",
     Overflows: "after 920 steps of one episode outputs and carry are finite",
     StopsAtStepThirty: "after 920 steps of one episode an input is still seen",
     ForgetsFromStepThirty: "after 920 steps of one episode an input is still remembered",
