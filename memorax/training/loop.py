@@ -178,7 +178,7 @@ def train(
             read_config(path)
             if writes:
                 stack.enter_context(owned(path))
-            record = resumed_record(path, seed, num_seeds, total_steps, config)
+            record = resumed_record(agent, path, seed, num_seeds, total_steps, config)
         else:
             record = new_record(agent, path, seed, num_seeds, total_steps, config or {}, group, tags, placement.devices)
             if path is not None and writes:

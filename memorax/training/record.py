@@ -16,6 +16,7 @@ from memorax.algorithms.algorithm import Agent
 from memorax.environments.interface import describe_interface
 from memorax.evaluation.runs import read_config
 from memorax.networks.network import Network, initialize
+from memorax.training.description import changes, describe_agent
 from memorax.training.folder import write_config
 from memorax.training.origin import check_random_keys, describe_origin, differences
 from memorax.types import Key, PyTree
@@ -37,6 +38,7 @@ class RunRecord:
         config: the settings, as JSON holds them; those of `TrainConfig`, or what `train` was given.
         parameters: number of parameters of each network, in one seed.
         interface: what passes between its environment and its agent; see `memorax.environments.interface`.
+        agent: its agent's settings and those of its environment; see `describe_agent`.
         origin: the surroundings it was begun in; see `describe_origin`.
         resumed: step and surroundings of each time the run was resumed.
     """
@@ -51,6 +53,7 @@ class RunRecord:
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     parameters: Mapping[str, int] = dataclasses.field(default_factory=dict)
     interface: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    agent: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     resumed: tuple[Mapping[str, Any], ...] = ()
 
@@ -93,6 +96,7 @@ def new_record(
         config=json_value("config", config),
         parameters=count_parameters(agent),
         interface=_interface(agent),
+        agent=describe_agent(agent),
         origin=describe_origin(devices),
     )
 
@@ -121,11 +125,12 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def resumed_record(
-    folder: Path, seed: int, num_seeds: int, total_steps: int, config: Mapping[str, Any] | None
+    agent: Agent, folder: Path, seed: int, num_seeds: int, total_steps: int, config: Mapping[str, Any] | None
 ) -> RunRecord:
     """The record of the run in a folder, to go on with for `total_steps`.
 
     Args:
+        agent: the agent that goes on. Where its settings differ from those that the run had, this is told and kept.
         folder: the run folder.
         seed: must be that of the run.
         num_seeds: must be that of the run.
@@ -133,15 +138,30 @@ def resumed_record(
         config: settings in place of the run's.
 
     Raises:
-        ValueError: if there is no run in the folder or it has other seeds.
+        ValueError: if there is no run in the folder or it has other seeds, or if its config describes another agent.
     """
     record = read_record(folder)
     for name, value in (("seed", seed), ("num_seeds", num_seeds)):
         if value != getattr(record, name):
             raise ValueError(f"{name} ({value}) must be {getattr(record, name)}, as in the run in {folder}")
+    now = describe_agent(agent)
+    if changed := changes(record.agent, now):
+        if config is None and "hyperparameters" in record.config:
+            raise ValueError(
+                f"agent is not the one that the config of {folder} describes ({', '.join(changed)}): "
+                f"go on with that by `memorax resume {folder}`, or choose another folder"
+            )
+        warn_of_another_agent(record, changed)
+        record = dataclasses.replace(record, agent=now)
     if config is None:
         config = {**record.config, **({"total_steps": total_steps} if "total_steps" in record.config else {})}
     return dataclasses.replace(record, total_steps=total_steps, config=json_value("config", config))
+
+
+def warn_of_another_agent(record: RunRecord, changed: Sequence[str]) -> None:
+    """Say how an agent differs from that of a run, where it does."""
+    if changed:
+        logging.getLogger(__name__).warning("the agent is not that of run %s: %s", record.name, ", ".join(changed))
 
 
 def count_parameters(agent: Agent) -> dict[str, int]:

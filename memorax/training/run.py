@@ -24,10 +24,11 @@ from memorax.training.building import build_agent
 from memorax.training.callbacks import Callback
 from memorax.training.checkpoints import Checkpoints, Step
 from memorax.training.config import TrainConfig, config_to_json
+from memorax.training.description import changes, describe_agent
 from memorax.training.folder import checkpoints_folder, load_config, make_default_folder
 from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, TrainingResult, train
 from memorax.training.processes import is_first
-from memorax.training.record import RunRecord, read_record
+from memorax.training.record import RunRecord, read_record, warn_of_another_agent
 from memorax.types import Key, PyTree
 from memorax.validation import whole_number
 
@@ -175,6 +176,7 @@ def load_run(folder: str | Path, agent: Agent | None = None, step: Step = "last"
     config = load_config(path) if agent is None else None
     agent = build_agent(config) if config is not None else agent
     assert agent is not None
+    warn_of_another_agent(record, changes(record.agent, describe_agent(agent)))
     keys = jax.vmap(jax.random.key)(np.arange(record.seed, record.seed + record.num_seeds))
     template = jax.eval_shape(jax.vmap(agent.init), keys)
     checkpoint = Checkpoints(checkpoints_folder(path)).restore(template, step)

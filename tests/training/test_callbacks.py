@@ -108,7 +108,9 @@ def test_what_a_callback_saves_stays_and_is_loaded_by_its_step(agent: Agent, tmp
     for name, array in to_arrays(loaded.states).items():
         np.testing.assert_array_equal(array, states[2 * STEPS][name], err_msg=name)
     assert evaluate_run(folder, 64, agent=agent, step=8 * STEPS).step == 8 * STEPS
-    with pytest.raises(ValueError, match=r"step \(32\): that checkpoint does not exist .* from last, 64, 256, 352"):
+    with pytest.raises(
+        ValueError, match=r"step \(32\): that checkpoint does not exist .* from last, best, 64, 256, 352"
+    ):
         load_run(folder, agent, step=STEPS)
     with pytest.raises(ValueError, match="cannot save a run without a folder"):
         train(agent, STEPS, callbacks=[lambda event: event.save()], **EVERY_CHUNK)

@@ -359,6 +359,27 @@ def test_what_a_run_says_of_itself_stays_true(agent: Agent, tmp_path: Path, whol
     assert first["parameters"]["critic_network"] == sum(leaf[0].size for leaf in trained)
 
 
+def test_an_agent_of_another_task_is_told_and_takes_no_run_over(
+    agent: Agent, tmp_path: Path, whole: tuple[Path, TrainingResult], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has the same arrays, and so nothing else would tell it."""
+    other = build_agent(dataclasses.replace(CONFIG, environment_options={"scale_reward": 3.0}))
+    assert load_run(whole[0], agent=agent).step and not caplog.messages
+    load_run(whole[0], agent=other)
+    assert (
+        "the agent is not that of run whole: " in caplog.messages[-1]
+        and "environment.scale None -> 3.0" in caplog.messages[-1]
+    )
+    asked: dict[str, Any] = {"seed": 3, "num_seeds": 2, "loggers": [], "evaluation_steps": 128}
+    with pytest.raises(ValueError, match=r"agent is not the one that the config of .* describes .*scale None -> 3"):
+        train(other, 4 * STEPS, folder=whole[0], resume=True, **asked)
+    # A run from Python goes on with whatever agent it is given, and says so.
+    train(agent, STEPS, folder=tmp_path / "run", **asked)
+    train(other, 2 * STEPS, folder=tmp_path / "run", resume=True, **asked)
+    assert "the agent is not that of run run: " in caplog.messages[-1]
+    assert read_record(tmp_path / "run").agent["environment.scale"] == 3
+
+
 def test_what_is_left_of_another_run_is_not_gone_on_with(agent: Agent, tmp_path: Path) -> None:
     folder, config = tmp_path / "run", dataclasses.replace(CONFIG, total_steps=STEPS)
     run(agent, config, folder)
