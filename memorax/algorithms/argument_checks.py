@@ -28,9 +28,21 @@ def require_parts(algorithm: type, cfg: Any, env: Any) -> None:
     expected = config_class_of(algorithm)
     if expected is not None and not isinstance(cfg, expected):
         raise ValueError(f"cfg ({_described(cfg)}) must be a {expected.__name__}, for {algorithm.__name__}")
+    require_environment(env)
+
+
+def require_environment(env: Any) -> None:
+    """Raise a `ValueError` where an environment is none."""
     if not isinstance(env, Environment):
-        what = f"the class {env.__name__}" if isinstance(env, type) else _described(env)
-        raise ValueError(f"env ({what}) must be an environment: memorax.make returns one, and its parameters")
+        raise ValueError(
+            f"env ({_described(env)}) must be an environment: memorax.make returns one, and its parameters"
+        )
+
+
+def require_agent(agent: Any) -> None:
+    """Raise a `ValueError` where an agent is none."""
+    if not hasattr(type(agent), "network_heads"):
+        raise ValueError(f"agent ({_described(agent)}) must be an agent: an algorithm with networks and an environment")
 
 
 def require_key(key: Any, call: str) -> None:
@@ -96,4 +108,6 @@ def rounded_up(num_steps: Any, steps_at_a_time: int) -> int:
 
 
 def _described(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     return f"{value!r}" if isinstance(value, int | float | str | None) else type(value).__name__

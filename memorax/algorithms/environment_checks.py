@@ -25,6 +25,10 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     """
     _check_memory_option(env, env_params)
     space = env.action_space(env_params)
+    for kind, declared in (("observation", env.observation_space(env_params)), ("action", space)):
+        if not isinstance(declared, Space):
+            given = f"{type(declared).__module__}.{type(declared).__name__}"
+            raise ValueError(f"the {kind} space of {env.name} ({given}) must be one of memorax.environments.spaces")
     batch = env.vectorize(1)
     # Wrappers change what each of several agents sees row by row of a batch.
     in_batches = env.batch_only or (env.has_agents and isinstance(env, Wrapper))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,6 +48,7 @@ def check_networks(
     space = policy_space(env.action_space(env_params))
     carries = {}
     for name, network in networks.items():
+        _check_places(name, network)
         check_is_sequence_model(network.torso, f"the torso of {name}")
         network.head.check_action_space(space)
         if name in defaults:
@@ -69,6 +71,22 @@ def check_networks(
             )
         carries[name] = before
     return carries
+
+
+def _check_places(name: str, network: Network) -> None:
+    """Raise a `ValueError` where a part of a network stands in the place of another."""
+    first = type(network.feature_extractor)
+    try:
+        inspect.signature(first.__call__).bind(None, "observation", "action", "reward", "done")
+    except TypeError:
+        raise ValueError(
+            f"the feature extractor of {name} ({first.__name__}) must take observations, actions, rewards and done: "
+            "FeatureExtractor(observation_extractor=...) makes one of what takes observations"
+        ) from None
+    if not hasattr(network.head, "check_action_space"):
+        raise ValueError(
+            f"the head of {name} ({type(network.head).__name__}) must be a Head: see memorax.networks.heads"
+        )
 
 
 def _check_parameters(name: str, variables: PyTree) -> None:

@@ -20,6 +20,12 @@ def play_episodes(policy: Policy, env: Any, episodes: int, seed: int | None) -> 
     """See `Policy.run`."""
     if episodes < 1:
         raise ValueError(f"episodes ({episodes}) must be at least 1")
+    if not all(hasattr(env, name) for name in ("reset", "step", "action_space", "unwrapped")):
+        what = repr(env) if isinstance(env, str) else type(env).__name__
+        raise ValueError(
+            f"env ({what}) must be one of gymnasium's, as gymnasium.make returns it: in any other, call the policy "
+            "step by step"
+        )
     returns = []
     for episode in range(episodes):
         observation, info = env.reset(seed=seed if episode == 0 else None)

@@ -12,6 +12,7 @@ import numpy as np
 from memorax.deployment.program import Arrays, Program, checked
 from memorax.environments.spaces import Space
 from memorax.types import PyTree
+from memorax.validation import whole_number
 
 FRESH = "fresh"
 """What a policy's carry holds besides that of its program: whether nothing was seen since `reset`, bool `[B]`."""
@@ -44,7 +45,7 @@ class Policy:
         self, program: Program, deterministic: bool = True, sampling_seed: int = 0, num_envs: int | None = None
     ) -> None:
         if num_envs is not None and num_envs < 1:
-            raise ValueError(f"batch ({num_envs}) must be at least 1: it counts environments side by side")
+            raise ValueError(f"num_envs ({num_envs}) must be at least 1: it counts environments side by side")
         self.program = program
         self.deterministic = deterministic
         self.num_envs = num_envs
@@ -80,7 +81,7 @@ class Policy:
 
     def batch(self, num_envs: int) -> Policy:
         """The same policy for `num_envs` environments side by side, with a memory of its own, from the beginning."""
-        return Policy(self.program, self.deterministic, self._sampling_seed, num_envs)
+        return Policy(self.program, self.deterministic, self._sampling_seed, whole_number("num_envs", num_envs))
 
     @property
     def carry(self) -> Arrays:

@@ -118,6 +118,8 @@ def checked(space: Space, value: Any, lead: tuple[int, ...], name: str = "observ
             found = ", ".join(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
             raise ValueError(f"{name} ({found}) must be a dictionary of {', '.join(space.spaces)}")
         return {key: checked(inner, value[key], lead, f"{name}[{key!r}]") for key, inner in space.spaces.items()}
+    if isinstance(value, Mapping):
+        raise ValueError(f"{name} must be an array {[*lead, *space.shape]}, and not a dictionary of {', '.join(value)}")
     given = np.asarray(value)
     # Rounding is fine, as from float64 to float32. A whole number that loses its fraction says something else.
     with np.errstate(invalid="ignore"):

@@ -6,10 +6,11 @@ import importlib
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from memorax.environments.environment import Environment
-from memorax.environments.options import check_options, constructor_options, suggest
+from memorax.environments.options import constructor_options, suggest
 from memorax.environments.wrappers import WRAPPERS, Wrapper
 from memorax.installation import install_command
 from memorax.parts import is_own, load_own
@@ -114,7 +115,11 @@ def _adapted(
 ) -> tuple[Environment, PyTree]:
     """An environment of one's own under our protocol, with its parameters; `options` are fields of these."""
     if isinstance(env, Environment):
-        check_options(name, options, ())
+        for option in options:
+            raise ValueError(
+                f"environment {name} is made already: {option} goes to what makes it{suggest(option, WRAPPERS)} "
+                f"(for any environment: {', '.join(WRAPPERS)})"
+            )
         return env, env.default_params if env_params is None else env_params
     if _is_written_for_gymnax(env) and not isinstance(env, type):
         return cast(Any, load("gymnax")).adapt(name, env, env_params, options, of_constructor)
@@ -138,7 +143,7 @@ def _make_of_suite(id: str, options: dict[str, Any]) -> tuple[Environment, PyTre
         raise ValueError(f"environment {id!r} names no suite (valid: 'suite::Id'){_suggest_anywhere(id)}")
     suite_name = ALIASES.get(suite_name, suite_name)
     if suite_name not in SUITES:
-        close = suggest(suite_name, SUITES) or _suggest_anywhere(env_id)
+        close = suggest(suite_name, SUITES) or _suggest_own(suite_name, env_id) or _suggest_anywhere(env_id)
         raise ValueError(f"unknown suite {suite_name!r} in {id!r} (valid: {', '.join(SUITES)}){close}")
     suite = load(suite_name)
     if suite_name in REGISTRIES:
@@ -148,6 +153,13 @@ def _make_of_suite(id: str, options: dict[str, Any]) -> tuple[Environment, PyTre
         close = suggest(_without_module(env_id), known) or f" (valid: {', '.join(known)})"
         raise ValueError(f"unknown environment {id!r}{close}")
     return suite.make(env_id, **options)
+
+
+def _suggest_own(module: str, attribute: str) -> str:
+    """How a part of a module of one's own is named, where there is such a module."""
+    if not module.isidentifier() or not (Path(f"{module}.py").is_file() or module in sys.modules):
+        return ""
+    return f": did you mean '{module}:{attribute}', of the module {module}?"
 
 
 def registered() -> dict[str, list[str] | str]:

@@ -67,7 +67,15 @@ def mean_return(transitions: Transition) -> Array:
 
     Returns:
         float32 `[...]`: the mean over the episodes that `evaluated_episodes` counts.
+
+    Raises:
+        ValueError: if they are none, such as all that `evaluate` returns.
     """
+    if not hasattr(transitions, "info"):
+        given = type(transitions).__name__
+        raise ValueError(
+            f"transitions ({given}) must be what evaluate returns last: _, transitions = agent.evaluate(...)"
+        )
     episodes = evaluated_episodes(transitions)
     total = jnp.sum(jnp.where(episodes.counted, episodes.returns, 0.0), axis=(-2, -1))
     return total / jnp.sum(episodes.counted, axis=(-2, -1))

@@ -10,12 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from memorax.algorithms.argument_checks import require_environment
+from memorax.algorithms.environment_checks import check_environment_types
 from memorax.environments.environment import Environment, check_step_values
 from memorax.environments.wrappers.batch_wrapper import BatchWrapper
 from memorax.environments.wrappers.transform import Transform
 from memorax.learning.exploration import random_actions
 from memorax.testing.assertions import data, equal, is_float, require, same, same_shapes
 from memorax.types import Array, PyTree
+from memorax.validation import whole_number
 
 NUM_STARTS = 16
 """Batches of first observations that are drawn to see what first observations are like; fewer on the host."""
@@ -76,13 +79,21 @@ def check_environment(env: Environment, env_params: PyTree, num_steps: int = 200
 
     Raises:
         AssertionError: naming the truth that does not hold.
+        ValueError: if it is no environment, or what it returns is of another kind or number.
     """
+    require_environment(env)
+    num_steps, num_envs = whole_number("num_steps", num_steps), whole_number("num_envs", num_envs)
     batch_size = num_envs * env.num_agents
     reset, roll = _programs(env, env_params, num_steps, num_envs)
     action_keys, step_keys = _keys(jax.random.key(0), num_steps)
-    compiled_reset = reset.lower(jax.random.key(0)).compile()
-    first, state = compiled_reset(jax.random.key(0))
-    lowered = roll.lower(action_keys, step_keys, first, state, False)
+    try:
+        compiled_reset = reset.lower(jax.random.key(0)).compile()
+        first, state = compiled_reset(jax.random.key(0))
+        lowered = roll.lower(action_keys, step_keys, first, state, False)
+    except Exception:
+        # Where it is known what is wrong with what the environment returns, this says so in a line.
+        check_environment_types(env, env_params)
+        raise
     compiled_roll = lowered.compile()
 
     def play(key: Array) -> tuple[PyTree, PyTree, PyTree, Steps, Seen]:

@@ -168,6 +168,13 @@ class TrainConfig:
         require_positive(self, *COUNTS_OF_STEPS)
 
 
+TEXT = (
+    "text: a name or, of one of your own, MODULE:ATTRIBUTE. An agent made in Python is trained by "
+    "memorax.training.train(agent, ...)"
+)
+"""What a setting must be that is a text."""
+
+
 def _check_kinds(config: TrainConfig) -> None:
     """Raise a `ValueError` where a setting that is text, several texts or options by name holds something else."""
     for name, hint in typing.get_type_hints(TrainConfig).items():
@@ -175,13 +182,14 @@ def _check_kinds(config: TrainConfig) -> None:
         if name in OPTIONS:
             valid, kind = isinstance(value, Mapping), "options by name, a dictionary"
         elif typing.get_origin(hint) is tuple:
-            valid, kind = isinstance(value, list | tuple), "several texts, a list"
+            valid, kind = isinstance(value, list | tuple), f"a list of texts, such as [{value!r}]"
         elif hint in (str, str | None):
-            valid, kind = isinstance(value, str) or (value is None and hint is not str), "text"
+            valid, kind = isinstance(value, str) or (value is None and hint is not str), TEXT
         else:
             continue
         if not valid:
-            raise ValueError(f"{name} ({value!r}) must be {kind}")
+            simple = value is None or isinstance(value, bool | int | float | str | list | tuple)
+            raise ValueError(f"{name} ({value if simple else type(value).__name__!r}) must be {kind}")
 
 
 def find_algorithm(name: str) -> tuple[type[Agent], type]:

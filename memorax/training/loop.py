@@ -142,7 +142,7 @@ def train(
         NotFinite: a ValueError, where a loss or a parameter is not finite and `on_nan` says "stop".
     """
     if not isinstance(agent, Algorithm):
-        given = type(agent).__name__
+        given = f"the class {agent.__name__}" if isinstance(agent, type) else type(agent).__name__
         raise ValueError(
             f"agent ({given}) must be an agent: memorax.training.run_config trains what a config describes"
         )

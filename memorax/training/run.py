@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from memorax.algorithms.algorithm import Agent
+from memorax.algorithms.argument_checks import require_agent
 from memorax.environments import host
 from memorax.evaluation.episodes import EvaluatedEpisodes, evaluated_episodes
 from memorax.evaluation.plot import plot_runs
@@ -68,6 +69,7 @@ class Run:
         Raises:
             ValueError: if the run has no such seed.
         """
+        seed = whole_number("seed", seed)
         if seed not in self.seeds:
             raise ValueError(f"seed ({seed!r}) must be one of the run's: {', '.join(map(str, self.seeds))}")
         return jax.tree.map(lambda x: x[seed - self.record.seed], self.states)
@@ -173,6 +175,8 @@ def load_run(folder: str | Path, agent: Agent | None = None, step: Step = "last"
     """
     path = Path(folder)
     record = read_record(path)
+    if agent is not None:
+        require_agent(agent)
     config = load_config(path) if agent is None else None
     agent = build_agent(config) if config is not None else agent
     assert agent is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +13,14 @@ import numpy as np
 import optax
 import pytest
 
-from memorax.algorithms import ALGORITHMS
+from memorax.algorithms import ALGORITHMS, PPO
 from memorax.algorithms.environment_checks import check_environment_types
 from memorax.environments import make, registered
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
-from memorax.networks import MLP, FeatureExtractor, Network, SequenceModelWrapper, observation_encoder
-from tests.catalogue import CONFIGS
+from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, SequenceModelWrapper, observation_encoder
+from tests.catalogue import CONFIGS, make_agent
+from tests.probes import EndlessReward
 
 KEY = jax.random.key(0)
 ALONE = [name for name in ALGORITHMS if name != "mappo"]
@@ -289,3 +291,22 @@ def test_agents_train_where_jax_looks_for_nan(algorithm: str) -> None:
         for _ in range(2):
             key, state, _ = agent.train(key, state, 64)
         agent.evaluate(key, state, 8)
+
+
+@pytest.mark.parametrize(
+    ("place", "part", "message"),
+    [
+        (
+            "feature_extractor",
+            nn.Dense(3),
+            "the feature extractor of actor_network (Dense) must take observations, actions",
+        ),
+        ("feature_extractor", TORSOS["gru"](4), "the feature extractor of actor_network (RNN) must take observations"),
+        ("head", nn.Dense(2), "the head of actor_network (Dense) must be a Head"),
+    ],
+)
+def test_parts_of_a_network_have_their_places(place: str, part: Any, message: str) -> None:
+    agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](4))
+    network = agent.actor_network.clone(**{place: part})
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        PPO(agent.cfg, agent.env, None, network, agent.critic_network, optax.adam(1e-3), optax.adam(1e-3))

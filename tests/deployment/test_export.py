@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 import memorax
+from memorax.cli import main
 from memorax.deployment import Policy
 from memorax.deployment.acting import program_of
 from memorax.deployment.export import export_policy
 from memorax.deployment.manifest import read_manifest, write_manifest
 from memorax.environments.spaces import Box
+from memorax.training.folder import check_folder
 from tests.deployment.replay import FIRST, assert_acts_as, make_agent
 
 PLAY = """
@@ -84,6 +86,18 @@ def test_what_cannot_be_loaded_is_said(exported: Path, tmp_path: Path) -> None:
 def test_what_an_exported_policy_does_not_have_is_refused(exported: Path, name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{name} must be left out: .* is an exported policy"):
         memorax.load_policy(exported, **{name: value})
+
+
+def test_runs_and_exported_policies_do_not_share_a_folder(folder: Path, exported: Path) -> None:
+    assert main(["export", str(folder), str(folder)]) == 2
+    assert not (folder / "manifest.json").exists()
+    with pytest.raises(ValueError, match="holds an exported policy: choose another folder"):
+        check_folder(exported)
+
+
+def test_others_may_read_what_is_exported(exported: Path) -> None:
+    modes = {path.stat().st_mode & 0o777 for path in exported.iterdir()}
+    assert len(modes) == 1, "as the umask says"
 
 
 def test_numbers_that_json_lacks_are_text_in_a_manifest(tmp_path: Path) -> None:

@@ -195,6 +195,7 @@ def test_sampling_is_repeated_by_its_seed_and_goes_on_after_a_reset(policy: Poli
         ((np.zeros(2),), r"observation \[2\] must have the shape \[3\]"),
         ((np.zeros(3), np.zeros(2)), r"reward \[2\] must be one value"),
         ((np.zeros(3), 0.0, [True]), r"done \[1\] must be one value"),
+        (({"x": np.zeros(3)},), r"observation must be an array \[3\], and not a dictionary of x"),
     ],
 )
 def test_shapes_are_checked(policy: Policy, arguments: tuple[Any, ...], message: str) -> None:
@@ -208,3 +209,9 @@ def test_values_that_the_space_cannot_hold_are_refused(value: np.ndarray) -> Non
     assert checked(pixels, np.full((2, 2, 1), 7.0), ())[0, 0, 0] == 7
     with pytest.raises(ValueError, match=r"^observation has values that uint8 cannot hold"):
         checked(pixels, value, ())
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", object()])
+def test_a_policy_plays_environments_of_gymnasium_alone(policy: Policy, env: Any) -> None:
+    with pytest.raises(ValueError, match=r"^env \(.*\) must be one of gymnasium's"):
+        policy.run(env)

@@ -165,7 +165,9 @@ def test_a_wrapper_is_applied_by_keyword() -> None:
 def test_an_environment_itself_is_taken_with_its_wrappers() -> None:
     env, params = make(CueRecall(delay=3), time_limit=2)
     assert (env.env, env.keyword, params) == (CueRecall(delay=3), ("time_limit", 2), None)
-    with pytest.raises(ValueError, match=r"^CueRecall has no option 'delay'"):
+    with pytest.raises(
+        ValueError, match=r"^environment CueRecall is made already: delay goes to what makes it: did you mean 'delay_ob"
+    ):
         make(CueRecall(), delay=3)
 
 
@@ -188,3 +190,10 @@ def test_importing_environments_imports_no_suite() -> None:
     code = "import sys, memorax.environments; print(sorted({'gymnax', 'gymnasium', 'popgym'} & set(sys.modules)))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
+
+
+def test_a_module_of_ones_own_has_one_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine_to_make.py").write_text("")
+    with pytest.raises(ValueError, match=r"did you mean 'mine_to_make:Maze', of the module mine_to_make\?$"):
+        make("mine_to_make::Maze")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from memorax.evaluation import evaluated_episodes, mean_return
 from memorax.rollout import rollout, start
@@ -80,3 +81,8 @@ def test_evaluations_of_short_and_long_episodes_have_the_true_mean() -> None:
     every, counted = jax.jit(jax.vmap(evaluate))(jax.random.split(jax.random.key(0), 1000))
     np.testing.assert_allclose(jnp.mean(counted), 5.0, atol=0.1)
     assert jnp.mean(every) < 4.75  # the bias that is avoided
+
+
+def test_a_mean_return_is_that_of_transitions() -> None:
+    with pytest.raises(ValueError, match=r"^transitions \(tuple\) must be what evaluate returns last"):
+        mean_return((jax.random.key(0), None))  # type: ignore[arg-type]

@@ -33,3 +33,16 @@ def test_a_last_line_without_its_end_is_not_read(tmp_path: Path, torn: str) -> N
         {name: column.tolist() for name, column in found.items()},
         {"seed": [0.0, 0.0], "step": [10.0, 20.0], "return": [1.5, np.nan]},
     )
+
+
+def test_a_folder_that_is_none_or_holds_runs_is_told(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs" / "a", (0,))
+    (tmp_path / "file").touch()
+    for folder, message in (
+        (tmp_path / "nowhere", "nowhere does not exist: name the folder of a run"),
+        (tmp_path / "file", "file is a file: name the folder of a run"),
+        (tmp_path / "runs", r"runs holds no config.json: name one of its 1 runs, such as .*a$"),
+        (tmp_path, "holds no config.json: name the folder of a run"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_config(folder)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -215,3 +217,35 @@ def test_ends_that_look_like_starts_by_chance() -> None:
     starts[:8] = 1.0
     with pytest.raises(AssertionError, match="the two are the same wherever an episode ended"):
         _check_ends(Walk(), steps, starts, num_steps=24)
+
+
+class WithoutInfo(Walk):
+    def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        return (*super().step_env(key, env_state, action, params)[:5], None)
+
+
+class WithoutState(Walk):
+    def reset(self, key: Key, params: PyTree) -> Any:
+        return super().reset(key, params)[0]
+
+
+class WithForeignActions(Walk):
+    def action_space(self, params: PyTree) -> Any:
+        return gymnasium.spaces.Discrete(2)
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (WithoutInfo(), "the last value that step_env of WithoutInfo returns must be a dictionary, not None"),
+        (WithoutState(), "reset of WithoutState must return (observation, env_state), and not"),
+        (
+            WithForeignActions(),
+            "the action space of WithForeignActions (gymnasium.spaces.discrete.Discrete) must be one",
+        ),
+        (Walk, "env (the class Walk) must be an environment"),
+    ],
+)
+def test_what_is_of_another_kind_is_told_in_a_line(env: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        check_environment(env, None, num_steps=8)
