@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
             runs: Folders of the runs; runs that differ only in their seeds are one line.
             output: Picture to write; its ending (.png, .pdf, .svg, .jpg) selects the format.
             metric: Column of metrics.csv to draw. Default: evaluation_return, or return where a run has fewer than
-                three evaluations.
+                five evaluations.
             label: One label for each run, in the order of the runs; runs with the same label are one line. Default:
                 the settings that differ between the runs.
         """

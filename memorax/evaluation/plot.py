@@ -23,7 +23,7 @@ PANELS_IN_A_ROW = 3
 FEWEST_SEEDS_FOR_AN_INTERVAL = 5
 """With fewer seeds, Student's t gives an interval far wider than the seeds lie apart: the seeds are drawn instead."""
 
-FEWEST_EVALUATIONS = 3
+FEWEST_EVALUATIONS = 5
 """With fewer evaluations in some run, the default metric is the return of the training episodes."""
 
 FEW_POINTS = 10
@@ -49,7 +49,7 @@ def plot_runs(
         folders: run folders.
         output: the picture to write; its ending says of what kind (png, pdf, svg, jpg).
         metric: the column of `metrics.csv` to draw; by default `evaluation_return`, or `return` where a run has fewer
-            than three evaluations.
+            than five evaluations.
         labels: a label for each run, in place of what tells it from the others; runs with the same label are one line.
 
     Returns:
