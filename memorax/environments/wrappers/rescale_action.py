@@ -52,11 +52,11 @@ class RescaleAction(Transform):
         return Box(self.low, self.high, self._space.shape, self._space.dtype)
 
     def act(self, key: Key, memory: PyTree, action: Array, params: PyTree) -> tuple[Array, PyTree]:
-        # Weights that are exactly 0 and 1 at the bounds, so that no rounding leaves them.
         weight = jnp.clip((action - self.low) / (self.high - self.low), 0.0, 1.0)
         bounds = (self._space.low, self._space.high)
         low, high = (np.broadcast_to(np.asarray(x, self._space.dtype), self._space.shape) for x in bounds)
-        return (low * (1.0 - weight) + high * weight).astype(self._space.dtype), memory
+        # The weights of bounds that nearly meet add up to one only but for rounding.
+        return self._space.clip((low * (1.0 - weight) + high * weight).astype(self._space.dtype)), memory
 
 
 def rescale_action(env: Environment, value: Any) -> Environment:

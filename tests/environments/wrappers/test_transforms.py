@@ -245,6 +245,12 @@ def test_rescale_action_maps_bounds_to_bounds(bounds: tuple[float, float]) -> No
     np.testing.assert_allclose(taken[1:], [(low + high) / 2, [high[0], (low + high)[1] / 2]], rtol=1e-6)
 
 
+def test_rescale_action_stays_in_a_box_whose_bounds_are_equal() -> None:
+    env = RescaleAction(Track(Box(0.1, 0.1, (1,))))
+    taken = play(env, np.linspace(-1, 1, 101, dtype=np.float32)[:, None, None]).info["action"]
+    np.testing.assert_array_equal(taken, np.float32(0.1))
+
+
 @pytest.mark.parametrize(
     "space", [Box(-np.inf, 1.0, (2,)), Box(np.asarray([0.0, -np.inf]), 1.0, (2,)), Box(0, 9, (2,), np.int32)]
 )
