@@ -102,9 +102,10 @@ def check_acting_equals_learning(agent: Algorithm, seed: int = 0, tolerance: flo
         after, rollouts = jax.lax.scan(act, state, jax.random.split(key))
         carry_before, trajectory = jax.tree.map(lambda x: x[1], rollouts)
         # The rollout, and once more with other starts of episodes and other observations, as those of the rollout may
-        # be zeros that leave no trace: as more rows, so that one program runs both.
+        # be zeros that leave no trace: as more rows, so that one program runs both. They are moved by the same at each
+        # step, as they may say which agent observes.
         observation = jax.tree.map(
-            lambda x: x + jax.random.normal(key, x.shape, x.dtype) if is_float(x) else x,
+            lambda x: x + jax.random.normal(key, (len(x), 1, *x.shape[2:]), x.dtype) if is_float(x) else x,
             trajectory.timesteps.observation,
         )
         done = jax.random.bernoulli(key, 0.3, trajectory.reward.shape)

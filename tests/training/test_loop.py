@@ -19,8 +19,18 @@ from memorax.algorithms.algorithm import Agent
 from memorax.evaluation import read_metrics
 from memorax.evaluation.curves import group_curves
 from memorax.loggers import FileLogger, Logger, Outcome, Row, RunDescription
-from memorax.training import Interrupted, TrainingResult, build_agent, evaluate_run, load_run, run_config, train
+from memorax.training import (
+    Interrupted,
+    TrainConfig,
+    TrainingResult,
+    build_agent,
+    evaluate_run,
+    load_run,
+    run_config,
+    train,
+)
 from memorax.training.checkpoints import Checkpoints, to_arrays
+from memorax.training.description import changes, describe_agent
 from memorax.training.finite import Learned
 from memorax.training.folder import owned
 from memorax.training.record import RunRecord, read_record
@@ -359,25 +369,36 @@ def test_what_a_run_says_of_itself_stays_true(agent: Agent, tmp_path: Path, whol
     assert first["parameters"]["critic_network"] == sum(leaf[0].size for leaf in trained)
 
 
-def test_an_agent_of_another_task_is_told_and_takes_no_run_over(
+def test_an_agent_of_other_settings_is_told_and_takes_no_run_over(
     agent: Agent, tmp_path: Path, whole: tuple[Path, TrainingResult], caplog: pytest.LogCaptureFixture
 ) -> None:
     """It has the same arrays, and so nothing else would tell it."""
-    other = build_agent(dataclasses.replace(CONFIG, environment_options={"scale_reward": 3.0}))
+    hyperparameters = dataclasses.replace(CONFIG.hyperparameters, gamma=0.5)
+    other = build_agent(dataclasses.replace(CONFIG, hyperparameters=hyperparameters))
     assert load_run(whole[0], agent=agent).step and not caplog.messages
     load_run(whole[0], agent=other)
     assert (
         "the agent is not that of run whole: " in caplog.messages[-1]
-        and "environment.scale None -> 3.0" in caplog.messages[-1]
+        and "hyperparameters.gamma 0.99 -> 0.5" in caplog.messages[-1]
     )
     asked: dict[str, Any] = {"seed": 3, "num_seeds": 2, "loggers": [], "evaluation_steps": 128}
-    with pytest.raises(ValueError, match=r"agent is not the one that the config of .* describes .*scale None -> 3"):
+    with pytest.raises(ValueError, match=r"agent is not the one that the config of .* describes .*gamma 0.99 -> 0.5"):
         train(other, 4 * STEPS, folder=whole[0], resume=True, **asked)
     # A run from Python goes on with whatever agent it is given, and says so.
     train(agent, STEPS, folder=tmp_path / "run", **asked)
     train(other, 2 * STEPS, folder=tmp_path / "run", resume=True, **asked)
     assert "the agent is not that of run run: " in caplog.messages[-1]
-    assert read_record(tmp_path / "run").agent["environment.scale"] == 3
+    assert read_record(tmp_path / "run").agent["hyperparameters.gamma"] == 0.5
+
+
+def test_the_task_and_its_settings_are_part_of_what_an_agent_is() -> None:
+    mazes = [
+        describe_agent(build_agent(TrainConfig(environment="memory::TMaze", environment_options=options)))
+        for options in ({"length": 5}, {"length": 10}, {"length": 5, "time_limit": 3})
+    ]
+    assert changes(mazes[0], mazes[1]) == ["environment.length 5 -> 10", "environment_params.length 5 -> 10"]
+    assert changes(mazes[0], mazes[0]) == changes({}, mazes[0]) == []
+    assert "environment.num_steps None -> 3" in changes(mazes[0], mazes[2])
 
 
 def test_what_is_left_of_another_run_is_not_gone_on_with(agent: Agent, tmp_path: Path) -> None:
