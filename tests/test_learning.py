@@ -17,7 +17,7 @@ from benchmarks import learning, results
 from memorax.algorithms import DQN, PPO, Algorithm, DQNConfig, PPOConfig
 from memorax.cli.demo import demo_config
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network
-from memorax.training.building import build_agent
+from memorax.training.config import build_agent
 from memorax.training.loop import train
 from memorax.training.summary import count_evaluated_episodes
 from tests.probes import CueRecall

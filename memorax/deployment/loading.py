@@ -66,8 +66,8 @@ def load_program(
     from memorax.deployment.acting import Acting, make_program, take_params
     from memorax.environments.interface import describe_interface, interface_from_json
     from memorax.environments.playback import PlaybackEnvironment
-    from memorax.training.building import build_agent
     from memorax.training.checkpoints import Checkpoints
+    from memorax.training.config import build_agent
     from memorax.training.folder import checkpoints_folder, load_config
     from memorax.training.record import read_record
 

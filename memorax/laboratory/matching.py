@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from memorax.laboratory.grid import Grid, Setting, with_config
-from memorax.training.building import build_agent
-from memorax.training.config import TrainConfig, config_from_json, config_to_json
+from memorax.training.config import TrainConfig, build_agent, config_from_json, config_to_json
 from memorax.training.record import count_parameters
 
 TOLERANCE = 0.1

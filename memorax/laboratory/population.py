@@ -18,8 +18,7 @@ from memorax.laboratory.command_line import command_line
 from memorax.laboratory.search_space import Range, Space, with_values
 from memorax.laboratory.sweep import REPORT_FILE, markdown_table
 from memorax.random_keys import key_for
-from memorax.training.building import build_agent
-from memorax.training.config import TrainConfig
+from memorax.training.config import TrainConfig, build_agent
 from memorax.types import Array, Key
 
 

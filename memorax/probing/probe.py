@@ -36,8 +36,8 @@ from memorax.probing.returns import (
 )
 from memorax.probing.stored_carries import Drift, drift_in_buffer, drift_of_earlier_parameters
 from memorax.random_keys import key_for
-from memorax.training.building import build_agent
 from memorax.training.checkpoints import Checkpoints, Step
+from memorax.training.config import build_agent
 from memorax.training.folder import checkpoints_folder
 from memorax.training.run import Run, load_run
 from memorax.types import Carry, Key, PyTree, Timestep

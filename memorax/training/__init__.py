@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-from memorax.training.building import build_agent
 from memorax.training.callbacks import Callback, Event
-from memorax.training.config import TrainConfig
+from memorax.training.config import TrainConfig, build_agent
 from memorax.training.finite import NotFinite
 from memorax.training.interruption import Interrupted
 from memorax.training.loop import TrainingResult, train

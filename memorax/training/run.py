@@ -21,10 +21,9 @@ from memorax.evaluation.runs import CONFIG_FILE
 from memorax.loggers import Logger, make_loggers
 from memorax.loggers.file import METRICS_FILE
 from memorax.random_keys import key_for
-from memorax.training.building import build_agent
 from memorax.training.callbacks import Callback
 from memorax.training.checkpoints import Checkpoints, Step
-from memorax.training.config import TrainConfig, config_to_json
+from memorax.training.config import TrainConfig, build_agent, config_to_json
 from memorax.training.description import changes, describe_agent
 from memorax.training.folder import checkpoints_folder, load_config, make_default_folder
 from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, TrainingResult, train
