@@ -102,7 +102,7 @@ def test_every_seed_has_its_own_policy(tmp_path: Path) -> None:
 def test_the_page_of_deployment_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "mine").symlink_to(folder)
+    (tmp_path / "runs" / "pole").symlink_to(folder)
     monkeypatch.chdir(tmp_path)
     namespace: dict = {}
     for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
