@@ -38,7 +38,7 @@ class MultiAgentEnvironment(Environment):
     `info` says so, for every agent and step:
 
     * `active`, bool `[A]`: the agent took part in this step; still true in the step with which it goes out.
-    * `went_out`, bool `[A]`: the agent went out with this step although the episode goes on.
+    * `went_out`, bool `[A]`: the agent went out with this step, which does not terminate the episode.
 
     A batch lays agents side by side, so that any algorithm of one agent learns one policy for all of them (parameter
     sharing; Gupta et al., "Cooperative Multi-Agent Control Using Deep Reinforcement Learning", 2017).
