@@ -40,20 +40,21 @@ def upload(folder: Path, target: str, private: bool = False) -> str:
     """
     name = _name(target)
     if directory := os.environ.get(DIRECTORY):
-        return str(_replace(folder, Path(directory) / name))
+        return str(_replace(folder, Path(directory), name))
     api = require("huggingface_hub", "hub").HfApi()
     repository = api.create_repo(name, private=private, exist_ok=True)
     api.upload_folder(repo_id=repository.repo_id, folder_path=folder, commit_message="Upload a policy")
     return str(repository)
 
 
-def _replace(folder: Path, place: Path) -> Path:
-    """Copy a policy's folder to a place in the directory, in place of the policy there, whole or not at all."""
+def _replace(folder: Path, directory: Path, name: str) -> Path:
+    """Copy a policy's folder into the directory, in place of the policy of that name, whole or not at all."""
+    place = directory / name
     if place.exists() and not (place / MANIFEST_FILE).is_file():
         raise ValueError(f"{place} holds something else than a policy, such as those of an owner: choose another name")
-    above = next((above for above in place.parents if (above / MANIFEST_FILE).is_file()), None)
-    if above is not None:
-        raise ValueError(f"{above} is a policy, and no owner: choose another name than {place.name} in it")
+    owner = place.parent
+    if owner != directory and (owner / MANIFEST_FILE).is_file():
+        raise ValueError(f"{owner} is a policy, and no owner: choose another name than {place.name} in it")
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as beside:
         shutil.copytree(folder, Path(beside) / "new")
