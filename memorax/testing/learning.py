@@ -33,12 +33,12 @@ def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000) 
     Every network learns, every array of its parameters, and stays finite. A carry is learned from where a sequence goes
     on, and no NaN in it reaches anything where an episode starts: be it recorded in the rollout or a field of the state
     that is built as the carry of a network, which also goes on with every rollout. A time limit is not a failure, no
-    return crosses it, and where it cuts an episode, what the reward is worth depends on the final observation. Actions
-    that pay are chosen more often.
+    return crosses it, and where it cuts an episode, what the reward is worth depends on the final observation, which
+    is seen with the carry of the steps that led to it. Actions that pay are chosen more often.
 
     What cannot be seen: a return that crosses a time limit where the order of steps counts anyway, as with replay, with
-    an update at each step or with minibatches of single steps, and a final observation that is valued with another
-    carry than the one before it.
+    an update at each step or with minibatches of single steps, and, with replay or an update at each step, a final
+    observation that is seen with another carry.
 
     Args:
         agent: the agent.
@@ -55,6 +55,7 @@ def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000) 
     bench.check_returns_at_time_limits()
     if bench.has_carries:
         bench.check_carries()
+        bench.check_carries_at_time_limits()
     bench.check_every_array_moves()
     bench.check_actions_that_pay(num_iterations)
 
@@ -254,6 +255,39 @@ class _Bench:
                 f"{name} goes on with the rollout: what was seen last does not change it",
             )
 
+    def check_carries_at_time_limits(self) -> None:
+        """Where a time limit cuts off a rollout's last step, that step is worth what it is where the episode goes on.
+
+        Both lead to the same observation. A replay buffer learns from a step once it knows what followed, which the
+        last step of a rollout that goes on does not say.
+        """
+        if self.agent.replays or self._share_that_a_time_limit_changes(0.0) > 0:
+            return
+        # At a discount far above one it counts for most of what is learned.
+        require(
+            self._share_that_a_time_limit_changes(30.0) <= 1e-3,
+            "the final observation is seen with the carry before it: where a time limit cuts off the last step of a "
+            "rollout, learning differs from where the episode goes on to the same observation",
+        )
+
+    def _share_that_a_time_limit_changes(self, discount: float) -> float:
+        """How far a time limit at the last step changes what acts, as a fraction of how far it is learned.
+
+        The median over arrays: optimizers that divide by a gradient's size, as Adam does, make whole steps of one that
+        is all rounding.
+        """
+        nowhere = _starts(self.agent.carry_interval, NOWHERE)
+        before, cut, whole = (
+            [np.asarray(x) for x in jax.tree.leaves(self.agent.acting_params(state))]
+            for state in (
+                self.ready,
+                self.iterate(self.ready, 0, _then(nowhere, _last_step_cut_off(True)), discount),
+                self.iterate(self.ready, 0, _then(nowhere, _last_step_cut_off(False)), discount),
+            )
+        )
+        moved, changed = _largest_differences(whole, before), _largest_differences(whole, cut)
+        return float(np.median(changed[moved > 0] / moved[moved > 0])) if moved.any() else 0.0
+
     def check_actions_that_pay(self, num_iterations: int) -> None:
         """The greedy policy learns to choose the half of the actions that pays, whichever does."""
         space = self.agent.env.action_space(self.agent.env_params)
@@ -396,6 +430,32 @@ def _other_rewards(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]
 
 def _other_final_observations(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
     return state, trajectory.replace(final_observation=jax.tree.map(_change, trajectory.final_observation))
+
+
+def _last_step_cut_off(at_limit: bool) -> Edit:
+    """The last step is cut off by a time limit, or not, and leads to the same observation.
+
+    All others terminate, so that nothing else is worth more than its reward.
+    """
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        terminated, truncated = np.ones(trajectory.reward.shape, bool), np.zeros(trajectory.reward.shape, bool)
+        terminated[:, -1], truncated[:, -1] = False, at_limit
+        following = trajectory.next_timestep
+        reached = jax.tree.map(lambda x: x[:, None], following.observation)
+        following = following.replace(
+            action=jax.tree.map(lambda x: x[:, -1], trajectory.action),
+            reward=trajectory.reward[:, -1],
+            done=truncated[:, -1],
+        )
+        return state, trajectory.replace(
+            terminated=terminated,
+            truncated=truncated,
+            final_observation=jax.tree.map(_last_replaced, trajectory.final_observation, reached),
+            next_timestep=following,
+        )
+
+    return edit
 
 
 def _change(x: Array) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import flax.linen as nn
@@ -17,7 +18,7 @@ from memorax.environments.environment import Environment
 from memorax.learning import bootstrap
 from memorax.networks import MLP, RNN, FeatureExtractor, Network, SequenceModelWrapper, heads
 from memorax.networks.sequence_models import SequenceModel
-from memorax.types import Trajectory
+from memorax.types import Timestep, Trajectory, where
 from tests.catalogue import CONFIGS, leaves_as_vector
 from tests.probes import CueRecall, MaskedActions
 
@@ -261,3 +262,37 @@ def test_returns_that_cross_a_time_limit_are_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(bootstrap, "ends_of_returns", at_terminations_alone)
     with pytest.raises(AssertionError, match="no return crosses a time limit"):
         testing.check_learning(small_agent(PPO, "gru", CONFIGS["ppo"], CueRecall(delay=3)))
+
+
+def _with_carry(carry_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Final observations are valued with the carry that `carry_of` makes of the one before the rollout."""
+
+    def at_limits(evaluate: Any, params: Any, trajectory: Trajectory, carry: Any, next_values: Any) -> Any:
+        def value(final: Any) -> Any:
+            return evaluate(params, jax.tree.map(lambda x: x[:, None], final), carry_of(carry))[1][:, 0]
+
+        no_start = jnp.zeros_like(trajectory.truncated)
+        finals = Timestep(trajectory.final_observation, trajectory.action, trajectory.reward, no_start)
+        values = jax.vmap(value, in_axes=1, out_axes=1)(finals)
+        return where(trajectory.truncated, values, next_values)
+
+    monkeypatch.setattr(bootstrap, "_values_at_time_limits", at_limits)
+
+
+CARRIES = {"fresh": lambda carry: jax.tree.map(jnp.zeros_like, carry), "of_the_rollout": lambda carry: carry}
+
+
+@pytest.mark.parametrize(
+    ("name", "carry"),
+    [
+        pytest.param(name, carry, marks=() if (name, carry) == ("ppo", "fresh") else pytest.mark.slow)
+        for name, carry in itertools.product(("ppo", "shared_ppo", "gradient_ppo", "impala", "pqn"), CARRIES)
+    ],
+)
+def test_a_final_observation_seen_with_another_carry_is_named(
+    name: str, carry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with_carry(CARRIES[carry], monkeypatch)
+    agent = small_agent(ALGORITHMS[name][0], "gru", CONFIGS[name], CueRecall(delay=3))
+    with pytest.raises(AssertionError, match="the final observation is seen with the carry before it"):
+        testing.check_learning(agent)
