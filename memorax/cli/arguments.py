@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
-from memorax.training.options import Switch, Whole
+from memorax.training.options import Number, Switch, Whole, or_none
 
 OTHER_NAMES: Mapping[str, str] = {
     "algo": "algorithm",
@@ -83,8 +84,11 @@ def readable(hint: Any, default: Any, name: str) -> Any:
         default: the default.
         name: the name of the option.
     """
-    if hint in (int, int | None):
-        hint = Whole if hint is int else Whole | None
+    optional = type(None) in typing.get_args(hint)
+    kind = next(kind for kind in typing.get_args(hint) if kind is not type(None)) if optional else hint
+    kind = {int: Whole, float: Number}.get(kind, kind)
+    if any(isinstance(part, PrimitiveConstructorSpec) for part in getattr(kind, "__metadata__", ())):
+        hint = or_none(kind) if optional else kind
     metadata = getattr(hint, "__metadata__", ())
     if any(hasattr(part, "help_behavior_hint") for part in metadata):
         return hint  # it has its own
@@ -95,8 +99,7 @@ def readable(hint: Any, default: Any, name: str) -> Any:
             return Annotated[hint, tyro.conf.arg(metavar=name.upper())]
         return Annotated[hint, tyro.conf.arg(metavar=f"[{name.upper()}]", help_behavior_hint="")]
     if default is None:
-        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
-        return Annotated[hint, tyro.conf.arg(metavar=_metavar(kinds[0]), help_behavior_hint="")]
+        return Annotated[hint, tyro.conf.arg(metavar=_metavar(kind), help_behavior_hint="")]
     if default in ((), {}) or hint == Switch:
         return Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
     return hint

@@ -64,6 +64,48 @@ Steps = Annotated[int, _whole_number("STEPS", "steps")]
 Whole = Annotated[int, _whole_number("INT", "the value")]
 
 
+def parse_number(words: list[str]) -> float:
+    """Read a number.
+
+    Raises:
+        ValueError: if the word says none.
+    """
+    try:
+        return float(words[0])
+    except ValueError as error:
+        raise ValueError(f"the value ({words[0]}) must be a number, such as 0.001 or 1e-3") from error
+
+
+Number = Annotated[
+    float,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT",
+        instance_from_str=parse_number,
+        is_instance=lambda value: isinstance(value, float | int),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+
+
+def or_none(kind: Any) -> Any:
+    """A type of one word that has a way of its own to be read, or None: written as `None`, as where a preset says more.
+
+    Without it an error would tell of every type that the word is not.
+    """
+    of_word = kind.__metadata__[0]
+    return Annotated[
+        kind.__origin__ | None,
+        PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=of_word.metavar,
+            instance_from_str=lambda words: None if words == ["None"] else of_word.instance_from_str(words),
+            is_instance=lambda value: value is None or of_word.is_instance(value),
+            str_from_instance=lambda value: ["None"] if value is None else of_word.str_from_instance(value),
+        ),
+    ]
+
+
 def parse_checkpoint_step(words: list[str]) -> int | str:
     """Read the step of a checkpoint: a number of steps, `best` or `last`."""
     return words[0] if words[0] in ("best", "last") else whole_number("step", words[0])

@@ -81,6 +81,28 @@ def test_whole_numbers_may_be_written_with_an_exponent(capsys: pytest.CaptureFix
     assert "Error parsing --num-seeds: the value (2.5) must be a whole number" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--gamma", "high"], "--gamma: the value (high) must be a number, such as 0.001 or 1e-3"),
+        (["--learning-rate", "fast"], "--learning-rate: the value (fast) must be a number, such as 0.001 or 1e-3"),
+        (["--evaluation-interval", "many"], "--evaluation-interval: steps (many) must be a whole number, such as"),
+    ],
+)
+def test_what_is_no_number_is_told_in_a_sentence(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(words)
+    told = " ".join(capsys.readouterr().err.replace("│", "").split())
+    assert f"Error parsing {message}" in told
+    assert "no type matching" not in told
+
+
+def test_none_is_a_value_of_options_that_may_be_without_one() -> None:
+    assert parse(["--learning-rate", "None", "--evaluation-interval", "None"]) == Command(TrainConfig())
+
+
 def test_trains_resumes_evaluates_plots_and_renders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
