@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from numbers import Real
@@ -50,20 +51,32 @@ def json_value(name: str, value: Any) -> Any:
 
     Args:
         name: what it is, for messages.
-        value: the value; mappings, lists and tuples may be nested.
+        value: the value; mappings, lists, tuples and ranges may be nested.
 
     Raises:
         ValueError: if JSON has nothing like it.
     """
     if isinstance(value, Mapping):
         return {str(key): json_value(f"{name}[{key!r}]", member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | range):
         return [json_value(f"{name}[{index}]", member) for index, member in enumerate(value)]
     if isinstance(value, np.generic) or hasattr(value, "__array__"):
         return np.asarray(value).tolist()
     if value is not None and not isinstance(value, bool | int | float | str):
         raise ValueError(f"{name} ({value!r}) must be text, a number, a list or a dictionary, which JSON can hold")
     return value
+
+
+def finite_json(value: Any) -> Any:
+    """A value of JSON's kinds whose numbers that are not finite are text: JSON has no such numbers.
+
+    Python's `json` writes them all the same, but what others read must not hold them.
+    """
+    if isinstance(value, Mapping):
+        return {name: finite_json(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_json(member) for member in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _python_number(name: str, value: Any, kinds: set[Any]) -> Any:

@@ -87,13 +87,19 @@ def _require_alike(what: str, before: PyTree, after: PyTree) -> None:
             "both must be the same"
         )
     for (path, old), new in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
-        # Numbers of Python take the type of what they meet.
-        alike = old.shape == new.shape and (old.dtype == new.dtype or old.weak_type or new.weak_type)
-        if not alike:
+        if old.shape != new.shape or not (old.dtype == new.dtype or old.weak_type or _takes_type(new, old)):
             raise ValueError(
                 f"{what}{jax.tree_util.keystr(path)} is {_describe(old)} after a reset and {_describe(new)} after a "
                 "step: both must have the same shape and type"
             )
+
+
+def _takes_type(number: Any, of: Any) -> bool:
+    """Whether a number is one of Python's that takes the type of what it meets, as 1 and 1.0 that of a float."""
+    if not number.weak_type:
+        return False
+    met: Any = jax.eval_shape(lambda x, y: jnp.where(True, x, y), number, of)
+    return met.dtype == of.dtype
 
 
 def _require_declared(name: str, space: Space, observation: PyTree, lead: tuple[int, ...]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from memorax.validation import finite_json
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"
@@ -18,17 +19,8 @@ ONNX_FILE = "greedy.onnx"
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     """Write a manifest."""
-    plain = _without_infinities({"format": FORMAT, **content})
+    plain = finite_json({"format": FORMAT, **content})
     (folder / MANIFEST_FILE).write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n")
-
-
-def _without_infinities(value: Any) -> Any:
-    """A value whose numbers that are not finite are text: JSON has no such numbers, and others read this file too."""
-    if isinstance(value, Mapping):
-        return {name: _without_infinities(member) for name, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_infinities(member) for member in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

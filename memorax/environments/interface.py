@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from memorax.environments.environment import Environment
 from memorax.environments.space_json import space_from_json, space_to_json
 from memorax.environments.spaces import Space
 from memorax.environments.wrappers.wrapper import Wrapper
 from memorax.types import PyTree
+from memorax.validation import json_value
 
 WORLD = (
     "action_repeat",
@@ -54,7 +53,7 @@ class Interface:
     def to_json(self) -> dict[str, Any]:
         """The interface as JSON holds it."""
         spaces = {name: space_to_json(getattr(self, name)) for name in SPACES}
-        return {**spaces, "num_agents": self.num_agents, "wrappers": _plain(dict(self.wrappers))}
+        return {**spaces, "num_agents": self.num_agents, "wrappers": json_value("wrappers", self.wrappers)}
 
 
 SPACES = ("observation_space", "action_space", "seen_space", "chosen_space")
@@ -80,15 +79,3 @@ def describe_interface(env: Environment, env_params: PyTree) -> Interface:
         num_agents=env.num_agents,
         wrappers=dict(reversed(wrappers)),
     )
-
-
-def _plain(value: Any) -> Any:
-    """A setting as JSON holds it."""
-    match value:
-        case Mapping():
-            return {name: _plain(member) for name, member in value.items()}
-        case list() | tuple() | range():
-            return [_plain(member) for member in value]
-        case np.ndarray() | np.generic():
-            return value.tolist()
-    return value

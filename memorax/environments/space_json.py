@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from memorax.validation import finite_json
 
 
 def space_to_json(space: Space) -> dict[str, Any]:
@@ -60,13 +60,7 @@ def _bound_to_json(bound: Any, shape: tuple[int, ...]) -> Any:
     full = np.broadcast_to(np.asarray(bound), shape)
     # Pictures have thousands of bounds, all the same.
     alike = full.size > 0 and bool(np.all(full == full.flat[0]))
-    return _to_plain((full.flat[0] if alike else full).tolist())
-
-
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_to_plain(member) for member in value]
-    return value if math.isfinite(value) else str(value)
+    return finite_json((full.flat[0] if alike else full).tolist())
 
 
 def _bound_from_json(bound: Any) -> np.ndarray:

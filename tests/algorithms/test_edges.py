@@ -133,6 +133,13 @@ class Widening(Game):
         return self.space.sample(key), env_state + jnp.zeros((3,), jnp.int32), 1.0, False, False, {}
 
 
+class Turning(Game):
+    """Its count becomes a fraction with the first step."""
+
+    def step_env(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        return self.space.sample(key), env_state + 1.0, 1.0, False, False, {}
+
+
 class Short(Game):
     """Its steps do not say whether a time limit cut them off."""
 
@@ -188,6 +195,7 @@ OBSERVED, STATE, TWO = jnp.zeros(2), jnp.zeros((), jnp.int32), Box(0.0, 1.0, (2,
         ),
         (Growing(), r"^the state of Growing has another structure after a step, PyTreeDef.* than after a reset"),
         (Widening(), r"^the state of Widening is int32\[\] after a reset and int32\[3\] after a step"),
+        (Turning(), r"^the state of Turning is int32\[\] after a reset and float32\[\] after a step"),
         (Short(), r"^step_env of Short must return \(observation, env_state, .*, info\), and not 5 values"),
         (
             NamesItsOption(),
