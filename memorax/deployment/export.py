@@ -163,7 +163,7 @@ def describe_training(run: Path, seed: int | None = None) -> dict[str, Any]:
 
 
 def _evaluations(run: Path, seed: int) -> list[dict[str, float]]:
-    """The evaluations of an agent in training: step, mean return and number of episodes."""
+    """The evaluations of an agent in training: step, mean return, which may be NaN, and number of episodes."""
     from memorax.evaluation.runs import read_metrics
 
     metrics = read_metrics(run)
@@ -173,5 +173,5 @@ def _evaluations(run: Path, seed: int) -> list[dict[str, float]]:
     return [
         {"step": int(step), "return": float(value), "episodes": int(episodes)}
         for number, step, value, episodes in rows
-        if number == seed and np.isfinite(value)
+        if number == seed and episodes > 0
     ]

@@ -76,7 +76,8 @@ def _front_matter(environment: str, algorithm: str, reached: list[Any]) -> list[
 
 
 def _return(evaluation: Mapping[str, Any]) -> str:
-    return f"{evaluation['return']:.4g} over {evaluation['episodes']} episodes"
+    # A manifest holds numbers that are not finite as text.
+    return f"{float(evaluation['return']):.4g} over {evaluation['episodes']} episodes"
 
 
 def _describe(space: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import memorax
 from memorax.cli import main
 from memorax.deployment import Policy
 from memorax.deployment.acting import program_of
-from memorax.deployment.export import export_policy
+from memorax.deployment.export import describe_training, export_policy
 from memorax.deployment.manifest import read_manifest, write_manifest
 from memorax.environments.spaces import Box
 from memorax.training.folder import check_folder
@@ -56,6 +57,15 @@ def test_another_process_plays_without_any_network(folder: Path, exported: Path)
     env = gymnasium.make("CartPole-v1", max_episode_steps=30)
     expected = memorax.load_policy(folder).run(env, 3, seed=5)
     assert list(map(float, played.stdout.split())) == expected.tolist()
+
+
+def test_an_evaluation_whose_return_is_no_number_is_among_those_reached(folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(folder, tmp_path / "run")
+    header, *rows = (run / "metrics.csv").read_text().splitlines()
+    last = dict(zip(header.split(","), rows[-1].split(","), strict=True))
+    rows[-1] = ",".join((last | {"evaluation_return": "nan"}).values())
+    (run / "metrics.csv").write_text("\n".join([header, *rows]) + "\n")
+    assert np.isnan(describe_training(run, 3)["evaluations"][-1]["return"])
 
 
 def test_the_manifest_describes_the_policy(exported: Path) -> None:

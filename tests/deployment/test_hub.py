@@ -39,7 +39,10 @@ def test_a_policy_that_was_pushed_is_loaded_by_its_name(
 
 
 def test_a_card_counts_what_was_reached_by_the_step() -> None:
-    evaluations = [{"step": 10, "return": 1.5, "episodes": 2}, {"step": 20, "return": 9.0, "episodes": 2}]
+    evaluations: list[dict[str, Any]] = [
+        {"step": 10, "return": 1.5, "episodes": 2},
+        {"step": 20, "return": 9.0, "episodes": 2},
+    ]
     manifest: dict[str, Any] = {
         "training": {"config": {"environment": "a::B"}, "evaluations": evaluations, "step": 10, "seed": 0},
         "observation_space": {"kind": "dict", "spaces": {"x": {"kind": "discrete", "n": 3}}},
@@ -53,6 +56,9 @@ def test_a_card_counts_what_was_reached_by_the_step() -> None:
     assert "| mean return | 1.5 over 2 episodes |" in card
     assert "| observations | `x`: one of 3 |" in card and "| actions | 2 choices, of 2, 3 |" in card
     assert "| ONNX | no: sort |" in card and "learning_curve" not in card
+    # A manifest has numbers that are not finite as text.
+    evaluations[0]["return"] = "nan"
+    assert "| mean return | nan over 2 episodes |" in model_card(manifest, "hub:x", curve=False)
 
 
 def test_the_hub_is_asked_where_no_directory_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
