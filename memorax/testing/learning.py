@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -14,17 +14,13 @@ from memorax.algorithms.algorithm import Algorithm
 from memorax.environments.spaces import Discrete
 from memorax.learning.optimization import Learner
 from memorax.networks.network import action_mask
+from memorax.testing import rollout_edits as edits
 from memorax.testing.assertions import all_finite, is_float, require, same
+from memorax.testing.rollout_edits import Edit
 from memorax.types import Array, PyTree, Trajectory
-
-Edit = Callable[[Any, Trajectory], tuple[Any, Trajectory]]
-"""Changes what an iteration learns from: `(state, trajectory) -> (state, trajectory)`."""
 
 MOST_ITERATIONS_BEFORE_LEARNING = 1000
 """Iterations within which a small agent must have begun to learn."""
-
-NOWHERE = -1
-"""In place of the parity of the sequences with which episodes start, where none does."""
 
 
 def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000) -> None:
@@ -170,23 +166,23 @@ class _Bench:
 
     def check_ends(self) -> None:
         """Where every step terminates, what it is worth is its reward."""
-        ended = _ended("terminated")
+        terminated = edits.ended("terminated")
         # From the first state, so that a replay buffer holds nothing else.
         require(
-            not self._part(self.first, (ended, self.discount), (ended, self.discount / 2)),
+            not self._part(self.first, (terminated, self.discount), (terminated, self.discount / 2)),
             "no return crosses an end: where every step terminates, the discount changes what is learned",
         )
 
     def check_time_limits(self) -> None:
         """Steps that are cut off by a time limit are no failures; what they are worth is seen in what they led to."""
         require(
-            self.differ(_ended("truncated"), _ended("terminated")),
+            self.differ(edits.ended("truncated"), edits.ended("terminated")),
             "a time limit is not a failure: the same is learned where every step is truncated as where it terminated",
         )
-        truncated = _ended("truncated")
-        if self.differ(truncated, _then(truncated, _other_rewards)):
+        truncated = edits.ended("truncated")
+        if self.differ(truncated, edits.then(truncated, edits.other_rewards)):
             require(
-                self.differ(truncated, _then(truncated, _other_final_observations)),
+                self.differ(truncated, edits.then(truncated, edits.other_final_observations)),
                 "the final observation is bootstrapped from after a time limit: learning follows the rewards of steps "
                 "that were truncated, but not the observations they led to",
             )
@@ -200,9 +196,11 @@ class _Bench:
         before = self._arrays(self.ready)
         moved, by_order, by_rounding = {}, {}, {}
         for name in ("terminated", "truncated"):
-            ended = _ended(name)
+            every_step_ends = edits.ended(name)
             rising, falling, nearly = (
-                self._arrays(self.iterate(self.ready, 0, _then(_alike_but_for_rewards(slope), ended)))
+                self._arrays(
+                    self.iterate(self.ready, 0, edits.then(edits.alike_but_for_rewards(slope), every_step_ends))
+                )
                 for slope in (1.0, -1.0, 1.0 + 1e-5)
             )
             moved[name], by_order[name] = _largest_differences(rising, before), _largest_differences(rising, falling)
@@ -224,31 +222,28 @@ class _Bench:
     def check_carries(self) -> None:
         """Carries are used where sequences go on, and are not where they start."""
         interval = self.agent.carry_interval
-        places: dict[str, Edit] = {name: _poisoned_field(name) for name in self.carry_fields}
-        places["the recorded carry"] = _poisoned_recorded(interval)
+        places = {name: functools.partial(edits.poisoned_field, name) for name in self.carry_fields}
+        places["the recorded carry"] = functools.partial(edits.poisoned_recorded, interval)
         for name, poisoned in places.items():
             for parity in (0, 1):
-                starts = _starts(interval, parity)
+                some_start = edits.starts(interval, parity)
                 require(
-                    not self.differ(starts, _then(starts, lambda *x, edit=poisoned: edit(*x, at_starts=True))),
+                    not self.differ(some_start, edits.then(some_start, poisoned(at_starts=True))),
                     f"no carry is learned from where an episode starts: a NaN there in {name} changes what is learned",
                 )
-            nowhere = _starts(interval, NOWHERE)
+            nowhere = edits.starts(interval, edits.NOWHERE)
             require(
                 not self.agent.uses_recorded_carries
-                or self.differ(nowhere, _then(nowhere, lambda *x, edit=poisoned: edit(*x, at_starts=False))),
+                or self.differ(nowhere, edits.then(nowhere, poisoned(at_starts=False))),
                 f"learning goes on from the carry before each sequence: a NaN in {name} changes nothing",
             )
         self._check_carries_go_on()
 
     def _check_carries_go_on(self) -> None:
         state, trajectory = self.act(self.key(0, 0), self.ready)
-        state, trajectory = _starts(self.agent.carry_interval, NOWHERE)(state, trajectory)
-        timesteps = trajectory.timesteps
-        changed = jax.tree.map(_change, timesteps.observation)
-        observation = jax.tree.map(_last_replaced, timesteps.observation, changed)
-        other = trajectory.replace(timesteps=timesteps.replace(observation=observation))
-        one, another = (self.learn(self.key(0, 1), state, x) for x in (trajectory, other))
+        state, trajectory = edits.starts(self.agent.carry_interval, edits.NOWHERE)(state, trajectory)
+        one = self.learn(self.key(0, 1), state, trajectory)
+        another = self.learn(self.key(0, 1), *edits.other_last_observation(state, trajectory))
         for name in self.carry_fields:
             require(
                 not same(getattr(one, name), getattr(another, name)),
@@ -276,13 +271,13 @@ class _Bench:
         The median over arrays: optimizers that divide by a gradient's size, as Adam does, make whole steps of one that
         is all rounding.
         """
-        nowhere = _starts(self.agent.carry_interval, NOWHERE)
+        nowhere = edits.starts(self.agent.carry_interval, edits.NOWHERE)
         before, cut, whole = (
             [np.asarray(x) for x in jax.tree.leaves(self.agent.acting_params(state))]
             for state in (
                 self.ready,
-                self.iterate(self.ready, 0, _then(nowhere, _last_step_cut_off(True)), discount),
-                self.iterate(self.ready, 0, _then(nowhere, _last_step_cut_off(False)), discount),
+                self.iterate(self.ready, 0, edits.then(nowhere, edits.last_step_cut_off(True)), discount),
+                self.iterate(self.ready, 0, edits.then(nowhere, edits.last_step_cut_off(False)), discount),
             )
         )
         moved, changed = _largest_differences(whole, before), _largest_differences(whole, cut)
@@ -348,125 +343,8 @@ def _built_alike(tree: PyTree, carry: PyTree) -> bool:
     return described[0] == described[1]
 
 
-def _then(first: Edit, second: Edit) -> Edit:
-    return lambda state, trajectory: second(*first(state, trajectory))
-
-
-def _starts(interval: int, parity: int) -> Edit:
-    """Episodes start where every other sequence does, and nowhere else: the even ones, the odd ones, or not at all."""
-
-    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
-        done = np.zeros(trajectory.reward.shape, bool)
-        rows = np.arange(done.shape[0])[:, None] + np.arange(done.shape[1] // interval)
-        done[:, ::interval] = rows % 2 == parity
-        return state, trajectory.replace(timesteps=trajectory.timesteps.replace(done=done))
-
-    return edit
-
-
-def _nan_where(place: np.ndarray, tree: PyTree) -> PyTree:
-    def poison(x: Array) -> np.ndarray:
-        if not is_float(x):
-            return np.asarray(x)
-        return np.where(place.reshape(*place.shape, *(1,) * (x.ndim - place.ndim)), np.nan, x).astype(x.dtype)
-
-    return jax.tree.map(poison, tree)
-
-
-def _poisoned_recorded(interval: int) -> Any:
-    def edit(state: Any, trajectory: Trajectory, at_starts: bool) -> tuple[Any, Trajectory]:
-        place = np.asarray(trajectory.timesteps.done)[:, ::interval] == at_starts  # (B, C)
-        return state, trajectory.replace(carry=_nan_where(place, trajectory.carry))
-
-    return edit
-
-
-def _poisoned_field(name: str) -> Any:
-    def edit(state: Any, trajectory: Trajectory, at_starts: bool) -> tuple[Any, Trajectory]:
-        place = np.asarray(trajectory.timesteps.done)[:, 0] == at_starts  # (B,)
-        return state.replace(**{name: _nan_where(place, getattr(state, name))}), trajectory
-
-    return edit
-
-
-def _ended(name: str) -> Edit:
-    """Every step is an episode of its own, which terminated or was truncated."""
-
-    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
-        every = np.ones(trajectory.reward.shape, bool)
-        ends = {"terminated": ~every, "truncated": ~every, name: every}
-        return state, trajectory.replace(timesteps=trajectory.timesteps.replace(done=every), **ends)
-
-    return edit
-
-
 def _largest_differences(arrays: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
     return np.array([np.max(np.abs(x - y), initial=0.0) for x, y in zip(arrays, others, strict=True)])
-
-
-def _alike_but_for_rewards(slope: float) -> Edit:
-    """Every step is the first of the rollout and of an episode, and rewards rise in time or fall.
-
-    So whatever is remembered is the same at each step.
-    """
-
-    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
-        shape = trajectory.reward.shape
-        alike = trajectory.replace(next_timestep=None, carry=None)
-        alike = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x)[:1, :1], x.shape), alike)
-        later = np.broadcast_to(np.linspace(-slope, slope, shape[1], dtype=trajectory.reward.dtype), shape)
-        timesteps = alike.timesteps.replace(done=np.ones_like(alike.timesteps.done))
-        kept = {"next_timestep": trajectory.next_timestep, "carry": trajectory.carry}
-        return state, alike.replace(timesteps=timesteps, reward=later, **kept)
-
-    return edit
-
-
-def _other_rewards(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
-    reward = np.asarray(trajectory.reward)
-    added = np.arange(reward.size, dtype=reward.dtype).reshape(reward.shape) % 5 + 1
-    return state, trajectory.replace(reward=reward + added)
-
-
-def _other_final_observations(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
-    return state, trajectory.replace(final_observation=jax.tree.map(_change, trajectory.final_observation))
-
-
-def _last_step_cut_off(at_limit: bool) -> Edit:
-    """The last step is cut off by a time limit, or not, and leads to the same observation.
-
-    All others terminate, so that nothing else is worth more than its reward.
-    """
-
-    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
-        terminated, truncated = np.ones(trajectory.reward.shape, bool), np.zeros(trajectory.reward.shape, bool)
-        terminated[:, -1], truncated[:, -1] = False, at_limit
-        following = trajectory.next_timestep
-        reached = jax.tree.map(lambda x: x[:, None], following.observation)
-        following = following.replace(
-            action=jax.tree.map(lambda x: x[:, -1], trajectory.action),
-            reward=trajectory.reward[:, -1],
-            done=truncated[:, -1],
-        )
-        return state, trajectory.replace(
-            terminated=terminated,
-            truncated=truncated,
-            final_observation=jax.tree.map(_last_replaced, trajectory.final_observation, reached),
-            next_timestep=following,
-        )
-
-    return edit
-
-
-def _change(x: Array) -> np.ndarray:
-    """Another observation of the same kind; what is allowed (bool) stays as it is."""
-    if is_float(x):
-        return np.asarray(x + 1)
-    return np.asarray(x) if x.dtype == bool else np.where(np.asarray(x) == 0, 1, 0).astype(x.dtype)
-
-
-def _last_replaced(x: Array, changed: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.asarray(x)[:, :-1], changed[:, -1:]], axis=1)
 
 
 def _half(action: PyTree, observation: PyTree) -> tuple[np.ndarray, np.ndarray]:

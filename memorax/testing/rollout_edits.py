@@ -1,0 +1,150 @@
+"""Changes of rollouts, from which an algorithm must learn otherwise, or must not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from memorax.testing.assertions import is_float
+from memorax.types import Array, PyTree, Trajectory
+
+Edit = Callable[[Any, Trajectory], tuple[Any, Trajectory]]
+"""Changes what an iteration learns from: `(state, trajectory) -> (state, trajectory)`."""
+
+NOWHERE = -1
+"""In place of the parity of the sequences with which episodes start, where none does."""
+
+
+def then(first: Edit, second: Edit) -> Edit:
+    """One change, then another."""
+    return lambda state, trajectory: second(*first(state, trajectory))
+
+
+def starts(interval: int, parity: int) -> Edit:
+    """Episodes start where every other sequence does, and nowhere else: the even ones, the odd ones, or not at all."""
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        done = np.zeros(trajectory.reward.shape, bool)
+        rows = np.arange(done.shape[0])[:, None] + np.arange(done.shape[1] // interval)
+        done[:, ::interval] = rows % 2 == parity
+        return state, trajectory.replace(timesteps=trajectory.timesteps.replace(done=done))
+
+    return edit
+
+
+def _nan_where(place: np.ndarray, tree: PyTree) -> PyTree:
+    def poison(x: Array) -> np.ndarray:
+        if not is_float(x):
+            return np.asarray(x)
+        return np.where(place.reshape(*place.shape, *(1,) * (x.ndim - place.ndim)), np.nan, x).astype(x.dtype)
+
+    return jax.tree.map(poison, tree)
+
+
+def poisoned_recorded(interval: int, at_starts: bool) -> Edit:
+    """Recorded carries are NaN where a sequence starts an episode, or else where it does not."""
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        place = np.asarray(trajectory.timesteps.done)[:, ::interval] == at_starts  # (B, C)
+        return state, trajectory.replace(carry=_nan_where(place, trajectory.carry))
+
+    return edit
+
+
+def poisoned_field(name: str, at_starts: bool) -> Edit:
+    """A carry of the state is NaN where the rollout starts an episode, or else where it does not."""
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        place = np.asarray(trajectory.timesteps.done)[:, 0] == at_starts  # (B,)
+        return state.replace(**{name: _nan_where(place, getattr(state, name))}), trajectory
+
+    return edit
+
+
+def ended(name: str) -> Edit:
+    """Every step is an episode of its own, which terminated or was truncated."""
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        every = np.ones(trajectory.reward.shape, bool)
+        ends = {"terminated": ~every, "truncated": ~every, name: every}
+        return state, trajectory.replace(timesteps=trajectory.timesteps.replace(done=every), **ends)
+
+    return edit
+
+
+def alike_but_for_rewards(slope: float) -> Edit:
+    """Every step is the first of the rollout and of an episode, and rewards rise in time or fall.
+
+    So whatever is remembered is the same at each step.
+    """
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        shape = trajectory.reward.shape
+        alike = trajectory.replace(next_timestep=None, carry=None)
+        alike = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x)[:1, :1], x.shape), alike)
+        later = np.broadcast_to(np.linspace(-slope, slope, shape[1], dtype=trajectory.reward.dtype), shape)
+        timesteps = alike.timesteps.replace(done=np.ones_like(alike.timesteps.done))
+        kept = {"next_timestep": trajectory.next_timestep, "carry": trajectory.carry}
+        return state, alike.replace(timesteps=timesteps, reward=later, **kept)
+
+    return edit
+
+
+def other_rewards(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    """Rewards are larger, each by another number than the one before it."""
+    reward = np.asarray(trajectory.reward)
+    added = np.arange(reward.size, dtype=reward.dtype).reshape(reward.shape) % 5 + 1
+    return state, trajectory.replace(reward=reward + added)
+
+
+def other_final_observations(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    """What steps led to is something else."""
+    return state, trajectory.replace(final_observation=jax.tree.map(_changed, trajectory.final_observation))
+
+
+def other_last_observation(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    """What was seen at the last step is something else."""
+    timesteps = trajectory.timesteps
+    changed = jax.tree.map(_changed, timesteps.observation)
+    observation = jax.tree.map(_last_replaced, timesteps.observation, changed)
+    return state, trajectory.replace(timesteps=timesteps.replace(observation=observation))
+
+
+def last_step_cut_off(at_limit: bool) -> Edit:
+    """The last step is cut off by a time limit, or not, and leads to the same observation.
+
+    All others terminate, so that nothing else is worth more than its reward.
+    """
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        terminated, truncated = np.ones(trajectory.reward.shape, bool), np.zeros(trajectory.reward.shape, bool)
+        terminated[:, -1], truncated[:, -1] = False, at_limit
+        following = trajectory.next_timestep
+        reached = jax.tree.map(lambda x: x[:, None], following.observation)
+        following = following.replace(
+            action=jax.tree.map(lambda x: x[:, -1], trajectory.action),
+            reward=trajectory.reward[:, -1],
+            done=truncated[:, -1],
+        )
+        return state, trajectory.replace(
+            terminated=terminated,
+            truncated=truncated,
+            final_observation=jax.tree.map(_last_replaced, trajectory.final_observation, reached),
+            next_timestep=following,
+        )
+
+    return edit
+
+
+def _changed(x: Array) -> np.ndarray:
+    """Another observation of the same kind; what is allowed (bool) stays as it is."""
+    if is_float(x):
+        return np.asarray(x + 1)
+    return np.asarray(x) if x.dtype == bool else np.where(np.asarray(x) == 0, 1, 0).astype(x.dtype)
+
+
+def _last_replaced(x: Array, changed: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.asarray(x)[:, :-1], changed[:, -1:]], axis=1)
