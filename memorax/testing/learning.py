@@ -26,11 +26,12 @@ MOST_ITERATIONS_BEFORE_LEARNING = 1000
 def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000) -> None:
     """Check what an algorithm learns, by changes of the rollouts its `_store` and `_learn` are given.
 
-    Every network learns, every array of its parameters, and stays finite. A carry is learned from where a sequence goes
-    on, and no NaN in it reaches anything where an episode starts: be it recorded in the rollout or a field of the state
-    that is built as the carry of a network, which also goes on with every rollout. A time limit is not a failure, no
-    return crosses it, and where it cuts an episode, what the reward is worth depends on the final observation, which
-    is seen with the carry of the steps that led to it. Actions that pay are chosen more often.
+    Every network learns, every array of its parameters, and stays finite; every step is learned from. A carry is
+    learned from where a sequence goes on, and no NaN in it reaches anything where an episode starts: be it recorded in
+    the rollout or a field of the state that is built as the carry of a network, which also goes on with every rollout.
+    A time limit is not a failure, no return crosses it, and where it cuts an episode, what the reward is worth depends
+    on the final observation, which is seen with the carry of the steps that led to it. Actions that pay are chosen more
+    often.
 
     What cannot be seen: a return that crosses a time limit where the order of steps counts anyway, as with replay, with
     an update at each step or with minibatches of single steps, and, with replay or an update at each step, a final
@@ -49,6 +50,7 @@ def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000) 
     bench.check_ends()
     bench.check_time_limits()
     bench.check_returns_at_time_limits()
+    bench.check_every_step_is_learned_from()
     if bench.has_carries:
         bench.check_carries()
         bench.check_carries_at_time_limits()
@@ -213,6 +215,17 @@ class _Bench:
             not crosses.any(),
             "no return crosses a time limit: where every step is truncated, the order of the rewards changes what is "
             "learned",
+        )
+
+    def check_every_step_is_learned_from(self) -> None:
+        """Where every step terminates, another reward at any one step of the rollouts changes what is learned."""
+        ended = edits.ended("terminated")
+        steps = range(self.agent.cfg.num_steps)
+        without = [t for t in steps if not self.differ(ended, edits.then(ended, edits.other_reward_at(t)))]
+        require(
+            not without,
+            f"every step is learned from: within {self.limit} iterations the reward of step "
+            f"{' and '.join(map(str, without))} of {len(steps)} in each rollout changes nothing",
         )
 
     def _arrays(self, state: Any) -> list[np.ndarray]:

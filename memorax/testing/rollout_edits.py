@@ -100,6 +100,17 @@ def other_rewards(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
     return state, trajectory.replace(reward=reward + added)
 
 
+def other_reward_at(step: int) -> Edit:
+    """The rewards of one step of the rollout are other ones, and no larger than one where they were not."""
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        reward = np.array(trajectory.reward)
+        reward[:, step] += np.where(reward[:, step] > 0, -1, 1)
+        return state, trajectory.replace(reward=reward)
+
+    return edit
+
+
 def other_final_observations(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
     """What steps led to is something else."""
     return state, trajectory.replace(final_observation=jax.tree.map(_changed, trajectory.final_observation))

@@ -98,10 +98,20 @@ class OnlyTheActor(PPO):
         return after.replace(critic=state.critic), metrics
 
 
+class SkipsTheFirstStep(PPO):
+    def _prepare(self, state: Any, trajectory: Trajectory) -> Any:
+        after, batch = super()._prepare(state, trajectory)
+        return after, batch.replace(active=jnp.ones_like(batch.timesteps.done).at[:, 0].set(False))
+
+
 class NothingIsLearned(DQN):
     def _learn(self, key: Any, state: Any, trajectory: Trajectory) -> Any:
         after, metrics = super()._learn(key, state, trajectory)
         return after.replace(learner=state.learner), metrics
+
+
+def first_reward_is_lost(state: Any, trajectory: Trajectory) -> Trajectory:
+    return trajectory.replace(reward=trajectory.reward.at[:, 0].set(0.0))
 
 
 FROM_CARRIES = "learning goes on from the carry before each sequence: a NaN in the recorded carry changes nothing"
@@ -116,6 +126,7 @@ WRONG = {
     "ppo_next_episode": (learning(next_episode_is_the_successor), "mlp", "the final observation is bootstrapped from"),
     "ppo_still_critic": (StillCritic, "gru", "critic_carry goes on with the rollout"),
     "ppo_critic_from_zeros": (CriticFromZeros, "gru", "a NaN in critic_carry changes nothing"),
+    "ppo_skips_a_step": (SkipsTheFirstStep, "gru", "every step is learned from: .* the reward of step 0 of 8 in each"),
     "ppo_only_the_actor": (OnlyTheActor, "mlp", "learning changes the parameters of every network: .* .critic;"),
     "ppo_ascent": (learning(ascent), "mlp", PAYS),
     "dqn_carry_after": (storing(carry_after), "gru", FROM_CARRIES),
@@ -123,6 +134,7 @@ WRONG = {
     "dqn_shifted_done": (storing(shifted_done), "gru", FROM_STARTS),
     "dqn_returns_cross": (storing(no_ends), "mlp", "no return crosses an end"),
     "dqn_limits_are_failures": (storing(limits_are_failures), "mlp", "a time limit is not a failure"),
+    "dqn_skips_a_step": (storing(first_reward_is_lost), "mlp", "every step is learned from: .* step 0 of 4 in each"),
     "dqn_nothing": (
         NothingIsLearned,
         "mlp",
