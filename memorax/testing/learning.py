@@ -269,11 +269,14 @@ class _Bench:
         Both lead to the same observation. A replay buffer learns from a step once it knows what followed, which the
         last step of a rollout that goes on does not say.
         """
-        if self.agent.replays or self._share_that_a_time_limit_changes(0.0) > 0:
-            return
-        # At a discount far above one it counts for most of what is learned.
+
+        def differs(discount: float) -> bool:
+            return self._share_that_a_time_limit_changes(discount) > 1e-3
+
+        # What differs at a discount of zero too is another loss than that of values. Far above one, the value of what
+        # the last step led to is most of what is learned.
         require(
-            self._share_that_a_time_limit_changes(30.0) <= 1e-3,
+            self.agent.replays or differs(0.0) or not differs(30.0),
             "the final observation is seen with the carry before it: where a time limit cuts off the last step of a "
             "rollout, learning differs from where the episode goes on to the same observation",
         )
