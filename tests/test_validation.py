@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from memorax.algorithms import ALGORITHMS
 from memorax.training import TrainConfig
 from memorax.training.config import config_from_json, config_to_json
-from memorax.validation import plain_value, python_numbers, require_positive
+from memorax.validation import finite_json, plain_value, python_numbers, require_positive
 
 
 @dataclass(frozen=True)
@@ -93,3 +94,10 @@ def test_values_of_numpy_are_values_of_python() -> None:
     assert plain_value(np.asarray([[1, 2]])) == ((1, 2),)
     assert plain_value(np.asarray(3.0)) == 3.0
     assert plain_value("text") == "text"
+
+
+def test_numbers_that_json_lacks_become_text() -> None:
+    value = {"low": [-np.inf, 0.5], "of": {"nan": (math.nan, 2**60, "text", None, True)}}
+    plain = finite_json(value)
+    assert plain == {"low": ["-inf", 0.5], "of": {"nan": ["nan", 2**60, "text", None, True]}}
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
