@@ -39,6 +39,7 @@ class MultiAgentEnvironment(Environment):
 
     * `active`, bool `[A]`: the agent took part in this step; still true in the step with which it goes out.
     * `went_out`, bool `[A]`: the agent went out with this step, which does not terminate the episode.
+    * `raw_reward`, float32 `[A]`: what each agent is paid; the reward of the step is 0 for those that are out.
 
     A batch lays agents side by side, so that any algorithm of one agent learns one policy for all of them (parameter
     sharing; Gupta et al., "Cooperative Multi-Agent Control Using Deep Reinforcement Learning", 2017).
@@ -86,17 +87,19 @@ class MultiAgentEnvironment(Environment):
             key, env_state.env_state, action, params
         )
         active = ~env_state.out
-        info = {**info, "active": active, "went_out": active & out & ~terminated}
+        reward = jnp.broadcast_to(jnp.asarray(reward, jnp.float32), active.shape)
+        info = {"raw_reward": reward, **info, "active": active, "went_out": active & out & ~terminated}
         observation = jax.tree.map(lambda seen: _zero_where(out, seen), observation)
-        return observation, AgentsState(env_state=after, out=out), reward, terminated, truncated, info
+        paid = _zero_where(~active, reward)
+        return observation, AgentsState(env_state=after, out=out), paid, terminated, truncated, info
 
     def vectorize(self, num_envs: int) -> MultiAgentVectorEnvironment:
         return MultiAgentVectorEnvironment(self, num_envs)
 
 
 def _zero_where(out: Array, seen: Array) -> Array:
-    """What agents see, `[A, ...]`, 0 for those that went out, as it may be NaN there: even what counts in no loss
-    would spoil its gradient. Whole numbers and masks of legal actions stay as they are.
+    """What agents see or are paid, `[A, ...]`, 0 for those that are out, where it may be NaN: even what counts in no
+    loss would spoil its gradient. Whole numbers and masks of legal actions stay as they are.
     """
     if not jnp.issubdtype(seen.dtype, jnp.inexact):
         return seen

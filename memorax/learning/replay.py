@@ -37,9 +37,7 @@ class ReplayedSteps(struct.PyTreeNode):
     def of(cls, trajectory: Trajectory) -> ReplayedSteps:
         """The part of a rollout that is kept."""
         active = jnp.ones_like(trajectory.terminated) if trajectory.active is None else trajectory.active
-        # What is paid to an agent that went out counts in no target; NaN there would still spoil a gradient.
-        reward = jnp.where(active, trajectory.reward, 0.0)
-        return cls(trajectory.timesteps, trajectory.action, reward, trajectory.ended, active)
+        return cls(trajectory.timesteps, trajectory.action, trajectory.reward, trajectory.ended, active)
 
     @classmethod
     def like(cls, timestep: Timestep) -> ReplayedSteps:

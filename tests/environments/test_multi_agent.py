@@ -182,7 +182,8 @@ def test_each_agent_of_the_probe_needs_what_it_was_shown_first() -> None:
 def test_an_agent_of_the_probe_goes_out() -> None:
     check_environment(GoesOut(while_out=3.0), None, num_steps=8, num_envs=3)
     reward, info = play(GoesOut(while_out=3.0), np.ones((6, 2)))
-    np.testing.assert_array_equal(reward, [[1, 1], [1, 1], [3, 1], [3, 1], [1, 1], [1, 1]])
+    np.testing.assert_array_equal(reward, [[1, 1], [1, 1], [0, 1], [0, 1], [1, 1], [1, 1]])
+    np.testing.assert_array_equal(info["raw_reward"], [[1, 1], [1, 1], [3, 1], [3, 1], [1, 1], [1, 1]])
     np.testing.assert_array_equal(info["active"], [[1, 1], [1, 1], [0, 1], [0, 1], [1, 1], [1, 1]])
     np.testing.assert_array_equal(info["went_out"], [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0], [1, 0]])
 
