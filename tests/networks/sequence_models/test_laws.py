@@ -83,7 +83,7 @@ def test_ten_thousand_steps(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALONE)
 def test_bfloat16(name: str) -> None:
-    laws.check_bfloat16(computing_in(jnp.bfloat16, MODELS[name]), FEATURES)
+    laws.check_bfloat16(MODELS[name], computing_in(jnp.bfloat16, MODELS[name]), FEATURES)
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=pytest.mark.slow) if x in COMPOSED else x for x in PARTS])
