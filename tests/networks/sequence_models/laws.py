@@ -144,10 +144,8 @@ def check_bfloat16(exact: SequenceModel, model: SequenceModel, features: int) ->
     assert all(x.dtype == jnp.float32 and bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(gradient))
     _, steps = jax.jit(functools.partial(step_by_step, model))(params, inputs.astype(jnp.bfloat16), done, carry)
     outputs, steps = np.asarray(outputs, np.float32), np.asarray(steps, np.float32)
-    size, tolerance = (
-        np.abs(steps).max(),
-        0.01,
-    )  # bfloat16 has 8 bits: a hundredth of an array's size is a few roundings
+    # bfloat16 has 8 bits: a hundredth of an array's size is a few roundings.
+    tolerance, size = 0.01, np.abs(steps).max()
     if np.abs(outputs - steps).max() > tolerance * size:
         # A deep model rounds more often, and step by step at other places: no two roundings of its own apart.
         _, unrounded = jax.jit(exact.apply)(params, inputs.astype(jnp.bfloat16).astype(jnp.float32), done, carry)
