@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import tyro
@@ -49,75 +51,50 @@ Switch = tyro.conf.FlagCreatePairsOff[bool]
 """`--name` for True and nothing for False."""
 
 
-def _whole_number(metavar: str, name: str) -> PrimitiveConstructorSpec[int]:
-    """How an option is read that is a whole number, also where it is written as `1e5`."""
+def _one_word(metavar: str, read: Callable[[str], Any], kinds: Any) -> PrimitiveConstructorSpec[Any]:
+    """How an option of one word is read, and what values it has."""
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
-        instance_from_str=lambda words: whole_number(name, words[0]),
-        is_instance=lambda value: isinstance(value, int),
+        instance_from_str=lambda words: read(words[0]),
+        is_instance=lambda value: isinstance(value, kinds),
         str_from_instance=lambda value: [str(value)],
     )
 
 
-Steps = Annotated[int, _whole_number("STEPS", "steps")]
-Whole = Annotated[int, _whole_number("INT", "the value")]
-
-
-def parse_number(words: list[str]) -> float:
+def parse_number(word: str) -> float:
     """Read a number.
 
     Raises:
         ValueError: if the word says none.
     """
     try:
-        return float(words[0])
+        return float(word)
     except ValueError as error:
-        raise ValueError(f"the value ({words[0]}) must be a number, such as 0.001 or 1e-3") from error
+        raise ValueError(f"the value ({word}) must be a number, such as 0.001 or 1e-3") from error
 
 
-Number = Annotated[
-    float,
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="FLOAT",
-        instance_from_str=parse_number,
-        is_instance=lambda value: isinstance(value, float | int),
-        str_from_instance=lambda value: [str(value)],
-    ),
-]
+Steps = Annotated[int, _one_word("STEPS", functools.partial(whole_number, "steps"), int)]
+Whole = Annotated[int, _one_word("INT", functools.partial(whole_number, "the value"), int)]
+Number = Annotated[float, _one_word("FLOAT", parse_number, float | int)]
 
 
 def or_none(kind: Any) -> Any:
-    """A type of one word that has a way of its own to be read, or None: written as `None`, as where a preset says more.
+    """One of the types above, or None: written as `None`, as where a preset says more.
 
     Without it an error would tell of every type that the word is not.
     """
     of_word = kind.__metadata__[0]
-    return Annotated[
-        kind.__origin__ | None,
-        PrimitiveConstructorSpec(
-            nargs=1,
-            metavar=of_word.metavar,
-            instance_from_str=lambda words: None if words == ["None"] else of_word.instance_from_str(words),
-            is_instance=lambda value: value is None or of_word.is_instance(value),
-            str_from_instance=lambda value: ["None"] if value is None else of_word.str_from_instance(value),
-        ),
-    ]
+
+    def read(word: str) -> Any:
+        return None if word == "None" else of_word.instance_from_str([word])
+
+    return Annotated[kind.__origin__ | None, _one_word(of_word.metavar, read, kind.__origin__ | int | None)]
 
 
-def parse_checkpoint_step(words: list[str]) -> int | str:
+def parse_checkpoint_step(word: str) -> int | str:
     """Read the step of a checkpoint: a number of steps, `best` or `last`."""
-    return words[0] if words[0] in ("best", "last") else whole_number("step", words[0])
+    return word if word in ("best", "last") else whole_number("step", word)
 
 
-CheckpointStep = Annotated[
-    int | str,
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="{last,best,STEP}",
-        instance_from_str=parse_checkpoint_step,
-        is_instance=lambda value: isinstance(value, int | str),
-        str_from_instance=lambda value: [str(value)],
-    ),
-]
+CheckpointStep = Annotated[int | str, _one_word("{last,best,STEP}", parse_checkpoint_step, int | str)]
