@@ -192,6 +192,13 @@ def test_nothing_is_wrong_where_the_future_does_not_count(name: str) -> None:
 
 
 @pytest.mark.slow
+def test_nothing_is_wrong_where_a_step_is_seldom_replayed() -> None:
+    """Of 64 steps some are not drawn within the iterations in which others are."""
+    cfg = DQNConfig(num_envs=2, num_steps=64, buffer_size=2048, batch_size=2, learning_starts=128, num_updates=1)
+    testing.check_learning(small_agent(DQN, "mlp", cfg, CueRecall(delay=3)))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["r2d2", "sac"])
 def test_carries_need_not_be_used_where_the_settings_say_so(name: str) -> None:
     cfg = dataclasses.replace(CONFIGS[name], carry="zeros")
