@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -61,8 +62,8 @@ def check_environment(env: Environment, env_params: PyTree, num_steps: int = 200
     Observations, rewards and states keep the shapes, types and bounds of the spaces; where steps are truncated, some
     are not terminated as well; the same key gives the same play, when it is traced once more too. The final observation
     is the next one while an episode goes on. An episode that ends shows its own final observation and is followed by
-    the first one, and by the first state, of the next. The environments of a batch are drawn and stepped each by
-    itself.
+    the first one, and by the first state, of the next, which is drawn anew. The environments of a batch are drawn and
+    stepped each by itself.
 
     What cannot be seen from outside: a final observation that is the next episode's first where first observations
     never vary, a next episode that begins too late where neither first observations nor any part of first states are
@@ -133,6 +134,7 @@ def check_environment(env: Environment, env_params: PyTree, num_steps: int = 200
     drawn = [jax.tree.map(lambda x: np.asarray(data(x)), compiled_reset(key)) for key in keys]
     starts, first_states = jax.tree.map(lambda *x: np.stack(x), *drawn)
     _check_ends(env, steps, starts, num_steps)
+    _check_starts_vary(env, steps, first, starts)
     _check_first_states(env, steps, first_states, seen)
     _check_batch(env, num_envs, (first, steps), play(jax.random.key(1))[::3][:2], starts)
     if num_envs > 1 and not (env.on_host or env.batch_only):
@@ -254,6 +256,38 @@ def _check_ends(env: Environment, steps: Steps, starts: PyTree, num_steps: int) 
     )
 
 
+def _check_starts_vary(env: Environment, steps: Steps, first: PyTree, starts: PyTree) -> None:
+    """Where first observations vary, episodes do not all begin alike, or as the one before them did."""
+    if env.has_running_statistics:
+        return
+    agents, chance = env.num_agents, _chance_of_the_same_start(env, starts)
+    # Agents end together: what all of them observe is the start of one environment.
+    done = np.asarray(steps.terminated | steps.truncated)[:, ::agents]  # (T, E)
+    observation = _rows(steps.observation, 2)
+    observation = observation.reshape(*done.shape, -1)
+    firsts = _rows(first, 1).reshape(done.shape[1], -1)
+    begun = [observation[done[:, i], i] for i in range(done.shape[1])]  # for each environment (N, D)
+    repeated = {
+        "the environment's first": [(x == y).all(axis=-1) for x, y in zip(begun, firsts, strict=True)],
+        "the one before it": [(x[1:] == x[:-1]).all(axis=-1) for x in begun],
+        "any other": [(x == y).all(axis=-1) for x, y in itertools.pairwise(np.concatenate(begun))],
+    }
+    for which, comparisons in repeated.items():
+        alike = np.concatenate([np.atleast_1d(x) for x in comparisons]) if comparisons else np.ones(0, bool)
+        require(
+            not alike.all() or chance ** len(alike) > 1e-3,
+            f"an episode that ended is followed by a start that is drawn anew: although first observations vary, each "
+            f"of {len(alike)} began as {which} did",
+        )
+
+
+def _chance_of_the_same_start(env: Environment, starts: PyTree) -> float:
+    """How often the most frequent first observation is seen: two are alike no more often, by chance."""
+    rows = _rows(starts, 2)  # (N, B, D)
+    _, counts = np.unique(rows.reshape(rows.shape[0] * rows.shape[1] // env.num_agents, -1), axis=0, return_counts=True)
+    return int(np.max(counts)) / int(np.sum(counts))
+
+
 def _check_first_states(env: Environment, steps: Steps, first_states: PyTree, seen: Seen) -> None:
     """What is the same in all first states, such as a count of steps, is so again after an end."""
     if env.has_running_statistics or env.on_host:
@@ -301,6 +335,9 @@ def _check_batch(
     first = by_environment(_rows(starts, 2), 1)  # (N, E, A, D)
     varied = len(np.unique(first[:, 0].reshape(len(first), -1), axis=0)) > 1
     require(not (varied and bool((first == first[:, :1]).all())), truth)
+    pairs = [(first[:, i] == first[:, j]).all() for i, j in itertools.combinations(range(num_envs), 2)]
+    by_chance = len(pairs) * _chance_of_the_same_start(env, starts) ** len(first)
+    require(not any(pairs) or by_chance > 1e-3, truth)
     steps = by_environment(_rows(play[1], 2), 1)  # (T, E, A, D)
     if not same(play, other):
         require(not bool((steps == steps[:, :1]).all()), truth)

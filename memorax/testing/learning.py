@@ -26,12 +26,13 @@ MOST_ITERATIONS_BEFORE_LEARNING = 1000
 def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000) -> None:
     """Check what an algorithm learns, by changes of the rollouts its `_store` and `_learn` are given.
 
-    Every network learns, every array of its parameters, and stays finite; every step is learned from. A carry is
-    learned from where a sequence goes on, and no NaN in it reaches anything where an episode starts: be it recorded in
-    the rollout or a field of the state that is built as the carry of a network, which also goes on with every rollout.
-    A time limit is not a failure, no return crosses it, and where it cuts an episode, what the reward is worth depends
-    on the final observation, which is seen with the carry of the steps that led to it. Actions that pay are chosen more
-    often.
+    Every network learns, every array of its parameters, and stays finite; what begins as a copy of parameters, as a
+    target network does, follows them. Every step and every row of a rollout is learned from. A carry is learned from
+    where a sequence goes on, and no NaN in it reaches anything where an episode starts: be it recorded in the rollout
+    or a field of the state that is built as the carry of a network, which also goes on with every rollout. The discount
+    counts (`gamma` of the config, where it has one), and no return crosses an end. A time limit is not a failure, no
+    return crosses it either, and where it cuts an episode, what the reward is worth depends on the final observation,
+    which is seen with the carry of the steps that led to it. Actions that pay are chosen more often.
 
     What cannot be seen: a return that crosses a time limit where the order of steps counts anyway, as with replay, with
     an update at each step or with minibatches of single steps, and, with replay or an update at each step, a final
@@ -47,10 +48,11 @@ def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000) 
     """
     bench = _Bench(agent, seed)
     bench.check_parameters_move()
+    bench.check_copies_follow()
     bench.check_ends()
     bench.check_time_limits()
     bench.check_returns_at_time_limits()
-    bench.check_every_step_is_learned_from()
+    bench.check_every_reward_is_learned_from()
     if bench.has_carries:
         bench.check_carries()
         bench.check_carries_at_time_limits()
@@ -138,6 +140,27 @@ class _Bench:
         all_finite("what is learned is finite", self.learned(state))
         self.ready, self.limit = state, 2 * (i + 1) + 20
 
+    def check_copies_follow(self) -> None:
+        """What begins as a copy of a network's parameters, as a target network does, does not stay as it was."""
+        first = self.learned(self.first)
+        parameters = [jax.tree.leaves(params) for params in _learners(first)[0].values()]
+        still = []
+        for field in dataclasses.fields(first):
+            leaves = jax.tree.leaves(getattr(first, field.name))
+            if leaves and any(len(leaves) == len(x) and same(leaves, x) for x in parameters):
+                still.append(field.name)
+        state = self.ready
+        for i in range(MOST_ITERATIONS_BEFORE_LEARNING):
+            still = [name for name in still if same(getattr(first, name), getattr(state, name))]
+            if not still:
+                break
+            state = self.iterate(state, i, lambda state, trajectory: (state, trajectory))
+        require(
+            not still,
+            f"what begins as a copy of parameters follows them: within {MOST_ITERATIONS_BEFORE_LEARNING} iterations "
+            f"{' and '.join(still)} did not change; a target network that seldom moves needs a small period here",
+        )
+
     def check_every_array_moves(self) -> None:
         """Every array of the parameters is learned within some more iterations."""
         state = self.ready
@@ -170,8 +193,13 @@ class _Bench:
         return [name for name in networks if same(before[name], after[name])]
 
     def check_ends(self) -> None:
-        """Where every step terminates, what it is worth is its reward."""
-        terminated = edits.ended("terminated")
+        """Where every step terminates, what it is worth is its reward; where none does, the discount counts."""
+        terminated, nowhere = edits.ended("terminated"), edits.ended_nowhere
+        require(
+            not _has_discount(self.agent)
+            or self._part(self.ready, (nowhere, self.discount), (nowhere, self.discount / 2)),
+            "the discount counts: where no episode ends, another `gamma` changes nothing of what is learned",
+        )
         # From the first state, so that a replay buffer holds nothing else.
         require(
             not self._part(self.first, (terminated, self.discount), (terminated, self.discount / 2)),
@@ -220,16 +248,18 @@ class _Bench:
             "learned",
         )
 
-    def check_every_step_is_learned_from(self) -> None:
-        """Where every step terminates, another reward at any one step of the rollouts changes what is learned."""
-        ended, steps = edits.ended("terminated"), self.agent.cfg.num_steps
-        for step in range(steps):
-            other = edits.then(ended, edits.other_reward_at(step))
+    def check_every_reward_is_learned_from(self) -> None:
+        """Where every step terminates, other rewards at any one step, or in any one row, change what is learned."""
+        ended, (rows, steps) = edits.ended("terminated"), self.act(self.key(0, 0), self.ready)[1].reward.shape
+        places = [("step", i, steps, (slice(None), i)) for i in range(steps)]
+        places += [("row", i, rows, (i, slice(None))) for i in range(rows)]
+        for kind, i, number, place in places:
+            other = edits.then(ended, edits.other_reward_at(place))
             # A replay buffer may hold a step for as many more iterations as a rollout has steps before it is drawn.
             require(
                 self._part(self.ready, (ended, self.discount), (other, self.discount), times=steps),
-                f"every step is learned from: within {steps * self.limit} iterations the reward of step {step} of "
-                f"{steps} in each rollout changes nothing",
+                f"every step is learned from: within {steps * self.limit} iterations the reward of {kind} {i} of "
+                f"{number} in each rollout changes nothing",
             )
 
     def _arrays(self, state: Any) -> list[np.ndarray]:
@@ -342,9 +372,13 @@ def _learners(*states: Any) -> list[dict[str, PyTree]]:
     return [learners(state) for state in states]
 
 
+def _has_discount(agent: Algorithm) -> bool:
+    return "gamma" in {field.name for field in dataclasses.fields(agent.cfg)}
+
+
 def _with_discount(agent: Algorithm, discount: Array) -> Algorithm:
     """The same agent with another discount, which may be traced; the agent itself where its config has none."""
-    if "gamma" not in {field.name for field in dataclasses.fields(agent.cfg)}:
+    if not _has_discount(agent):
         return agent
     # Neither is made anew: a config looks at its values, which must not be traced, and agents cannot be changed.
     cfg, other = copy.copy(agent.cfg), copy.copy(agent)

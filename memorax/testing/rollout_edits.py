@@ -75,6 +75,13 @@ def ended(name: str) -> Edit:
     return edit
 
 
+def ended_nowhere(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    """No episode ends or starts."""
+    never = np.zeros(trajectory.reward.shape, bool)
+    timesteps, following = trajectory.timesteps.replace(done=never), trajectory.next_timestep.replace(done=never[:, 0])
+    return state, trajectory.replace(terminated=never, truncated=never, timesteps=timesteps, next_timestep=following)
+
+
 def alike_but_for_rewards(slope: float) -> Edit:
     """Every step is the first of the rollout and of an episode, and rewards rise in time or fall.
 
@@ -100,12 +107,12 @@ def other_rewards(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
     return state, trajectory.replace(reward=reward + added)
 
 
-def other_reward_at(step: int) -> Edit:
-    """The rewards of one step of the rollout are other ones, and no larger than one where they were not."""
+def other_reward_at(place: tuple[slice | int, slice | int]) -> Edit:
+    """The rewards of some rows and steps of the rollout are other ones, and no larger than one where they were not."""
 
     def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
         reward = np.array(trajectory.reward)
-        reward[:, step] += np.where(reward[:, step] > 0, -1, 1)
+        reward[place] += np.where(reward[place] > 0, -1, 1)
         return state, trajectory.replace(reward=reward)
 
     return edit

@@ -16,7 +16,7 @@ from memorax.environments.spaces import Box, Discrete, Space, action_mask_space
 from memorax.environments.spaces import Dict as DictSpace
 from memorax.testing import check_environment
 from memorax.testing.environment import Steps, _check_ends
-from memorax.types import Array, Key, PyTree
+from memorax.types import Array, Key, PyTree, where
 
 LENGTH = 5
 
@@ -92,6 +92,40 @@ class OneForAll(StartsAtZeroAndNeverResets):
         return Batch(self, num_envs)
 
 
+class DrawnInPairs(Walk):
+    def vectorize(self, num_envs: int) -> VectorEnvironment:
+        class Batch(VectorEnvironment):
+            def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
+                keys = jnp.repeat(jax.random.split(key, num_envs // 2), 2)
+                return jax.vmap(self.env.reset, in_axes=(0, None))(keys, params)
+
+        return Batch(self, num_envs)
+
+
+class NextStartIsOfOneKey(Walk):
+    def next_start(self, before: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+        return self.reset(jax.random.key(0), params)
+
+    def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        observation, state, reward, terminated, truncated, info = super().step(key, env_state, action, params)
+        begun = where(terminated, self.next_start(env_state, params), (observation, state))
+        return *begun, reward, terminated, truncated, info
+
+
+class BeginsAsItsFirstEpisodeDid(NextStartIsOfOneKey):
+    def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
+        observation, (place, time) = super().reset(key, params)
+        return observation, (place, time, place)
+
+    def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        observation, state, *rest = super().step_env(key, env_state[:2], action, params)
+        return observation, (*state, env_state[2]), *rest
+
+    def next_start(self, before: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+        state = (before[2], jnp.zeros((), jnp.int32), before[2])
+        return self.observe(state), state
+
+
 class NeverEnds(Walk):
     def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
         return super().step_env(key, (env_state[0] % 1.0, jnp.zeros((), jnp.int32)), action, params)
@@ -153,6 +187,9 @@ WRONG = {
     StartsAtZeroAndNeverResets: "an episode that ended is followed by the first observation of the next",
     FinalObservationIsTheLast: "the final observation is the next one while an episode goes on",
     OneDrawForAll: "the environments of a batch are drawn and stepped each by itself",
+    DrawnInPairs: "the environments of a batch are drawn and stepped each by itself",
+    NextStartIsOfOneKey: "a start that is drawn anew: .* began as the one before it did",
+    BeginsAsItsFirstEpisodeDid: "a start that is drawn anew: .* began as the environment's first did",
     OneForAll: "the environments of a batch are drawn and stepped each by itself",
     NeverEnds: r"an episode of NeverEnds ends within num_steps \(40\) .* pass more num_steps",
     LeavesItsSpace: "observations and final observations lie in the observation space",

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from memorax import testing
-from memorax.algorithms import ALGORITHMS, DQN, PPO, Algorithm, DQNConfig
+from memorax.algorithms import ALGORITHMS, DQN, PPO, SAC, Algorithm, DQNConfig
 from memorax.environments.environment import Environment
 from memorax.learning import bootstrap
 from memorax.networks import MLP, RNN, FeatureExtractor, Network, SequenceModelWrapper, heads
@@ -104,6 +104,33 @@ class SkipsTheFirstStep(PPO):
         return after, batch.replace(active=jnp.ones_like(batch.timesteps.done).at[:, 0].set(False))
 
 
+class LastRowIsForgotten(PPO):
+    def _prepare(self, state: Any, trajectory: Trajectory) -> Any:
+        after, batch = super()._prepare(state, trajectory)
+        return after, batch.replace(active=jnp.ones_like(batch.timesteps.done).at[-1].set(False))
+
+
+class ItsOwnDiscount(PPO):
+    """Whatever its config says, the discount is that of the tests."""
+
+    def _learn(self, key: Any, state: Any, trajectory: Trajectory) -> Any:
+        networks = self.actor_network, self.critic_network
+        optimizers = self.actor_optimizer, self.critic_optimizer
+        agent = PPO(CONFIGS["ppo"], self.env, self.env_params, *networks, *optimizers)
+        return agent._learn(key, state, trajectory)
+
+
+def with_still_target(kind: Any) -> Any:
+    """An algorithm whose target network stays as it begins."""
+
+    class StillTarget(kind):
+        def _learn(self, key: Any, state: Any, trajectory: Trajectory) -> Any:
+            after, metrics = super()._learn(key, state, trajectory)
+            return after.replace(target_params=state.target_params), metrics
+
+    return StillTarget
+
+
 class NothingIsLearned(DQN):
     def _learn(self, key: Any, state: Any, trajectory: Trajectory) -> Any:
         after, metrics = super()._learn(key, state, trajectory)
@@ -127,6 +154,8 @@ WRONG = {
     "ppo_still_critic": (StillCritic, "gru", "critic_carry goes on with the rollout"),
     "ppo_critic_from_zeros": (CriticFromZeros, "gru", "a NaN in critic_carry changes nothing"),
     "ppo_skips_a_step": (SkipsTheFirstStep, "gru", "every step is learned from: .* the reward of step 0 of 8 in each"),
+    "ppo_forgets_a_row": (LastRowIsForgotten, "gru", "every step is learned from: .* the reward of row 3 of 4 in each"),
+    "ppo_its_own_discount": (ItsOwnDiscount, "mlp", "the discount counts"),
     "ppo_only_the_actor": (OnlyTheActor, "mlp", "learning changes the parameters of every network: .* .critic;"),
     "ppo_ascent": (learning(ascent), "mlp", PAYS),
     "dqn_carry_after": (storing(carry_after), "gru", FROM_CARRIES),
@@ -140,6 +169,8 @@ WRONG = {
         "mlp",
         "within 1000 iterations it did not change",
     ),
+    "dqn_still_target": (with_still_target(DQN), "mlp", "copy of parameters follows them: .* target_params did not"),
+    "sac_still_target": (with_still_target(SAC), "mlp", "copy of parameters follows them: .* target_params did not"),
     "dqn_ascent": (storing(ascent), "mlp", PAYS),
 }
 
