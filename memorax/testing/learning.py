@@ -250,17 +250,17 @@ class _Bench:
 
     def check_every_reward_is_learned_from(self) -> None:
         """Where every step terminates, other rewards at any one step, or in any one row, change what is learned."""
-        ended, (rows, steps) = edits.ended("terminated"), self.act(self.key(0, 0), self.ready)[1].reward.shape
-        places = [("step", i, steps, (slice(None), i)) for i in range(steps)]
-        places += [("row", i, rows, (i, slice(None))) for i in range(rows)]
-        for kind, i, number, place in places:
-            other = edits.then(ended, edits.other_reward_at(place))
-            # A replay buffer may hold a step for as many more iterations as a rollout has steps before it is drawn.
-            require(
-                self._part(self.ready, (ended, self.discount), (other, self.discount), times=steps),
-                f"every step is learned from: within {steps * self.limit} iterations the reward of {kind} {i} of "
-                f"{number} in each rollout changes nothing",
-            )
+        ended, shape = edits.ended("terminated"), self.act(self.key(0, 0), self.ready)[1].reward.shape
+        # A replay buffer may hold a step for as many more iterations as a rollout has steps before it is drawn.
+        times = self.agent.cfg.num_steps
+        for axis, kind in ((1, "step"), (0, "row")):
+            for i in range(shape[axis]):
+                other = edits.then(ended, edits.other_reward_at(i, axis))
+                require(
+                    self._part(self.ready, (ended, self.discount), (other, self.discount), times),
+                    f"every step is learned from: within {times * self.limit} iterations the reward of {kind} {i} of "
+                    f"{shape[axis]} in each rollout changes nothing",
+                )
 
     def _arrays(self, state: Any) -> list[np.ndarray]:
         """What the learners have learned, array by array."""

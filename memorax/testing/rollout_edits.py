@@ -107,12 +107,13 @@ def other_rewards(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
     return state, trajectory.replace(reward=reward + added)
 
 
-def other_reward_at(place: tuple[slice | int, slice | int]) -> Edit:
-    """The rewards of some rows and steps of the rollout are other ones, and no larger than one where they were not."""
+def other_reward_at(index: int, axis: int) -> Edit:
+    """The rewards of one row (`axis` 0) or step (1) are other ones, and no larger than one where they were not."""
 
     def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
         reward = np.array(trajectory.reward)
-        reward[place] += np.where(reward[place] > 0, -1, 1)
+        changed = np.moveaxis(reward, axis, 0)[index]
+        changed += np.where(changed > 0, -1, 1)
         return state, trajectory.replace(reward=reward)
 
     return edit

@@ -35,6 +35,8 @@ def check_sequence_model(
 ) -> None:
     """Check that a sequence model acts as it learns, never leaks, remembers on and learns through time.
 
+    Parameters that begin as zeros are random here, as what lies before a layer of zeros would not show.
+
     Gradients by the parameters, the inputs and the carry are compared with finite differences. Where a model jumps or
     bends sharply, as at a choice between experts, differences say nothing and a wrong gradient is not seen. A model may
     stop every gradient to a part of its carry.
@@ -58,7 +60,7 @@ def check_sequence_model(
     inputs = jax.random.normal(keys[0], (batch_size, num_steps, features))
     done = jax.random.bernoulli(keys[1], 0.15, (batch_size, num_steps))
     first = model.initialize_carry(keys[2], (batch_size, features))
-    params = jax.jit(model.init)(keys[3], inputs[:, :1], done[:, :1], first)
+    params = _off_zero(jax.device_get(jax.jit(model.init)(keys[3], inputs[:, :1], done[:, :1], first)))
     run: Run = jax.jit(model.apply)
 
     # A carry with a history, as between two rollouts.
@@ -76,6 +78,8 @@ def _check_steps(run: Run, params: PyTree, inputs: Array, done: Array, carry: Py
     after, outputs = run(params, inputs, done, carry)
     require(outputs.shape[:2] == (batch_size, num_steps), f"outputs are [B, T, D], not {outputs.shape}")
     all_finite("outputs are finite", outputs)
+    _, others = run(params, inputs + 1.0, done, carry)
+    require(not same(outputs, others), "outputs depend on the inputs: other inputs give the same")
     step_carry, steps = _in_chunks(run, params, inputs, done, carry, 1)
     close("single steps equal the whole sequence (outputs)", steps, outputs, tolerance)
     close("single steps equal the whole sequence (final carry)", step_carry, after, tolerance)
@@ -230,6 +234,16 @@ def _check_gradient(
 
 
 # Of NumPy: a compiled program of these would take as long as that of a small model.
+
+
+def _off_zero(params: PyTree) -> PyTree:
+    """The same parameters with small random numbers where a whole array is zero: what it multiplies shows nothing."""
+    random = np.random.default_rng(0)
+
+    def moved(x: np.ndarray) -> np.ndarray:
+        return x if not is_float(x) or np.any(x) else (0.1 * random.standard_normal(x.shape)).astype(x.dtype)
+
+    return jax.tree.map(moved, params)
 
 
 def _filled(carry: PyTree, value: float) -> PyTree:

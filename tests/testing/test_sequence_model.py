@@ -139,6 +139,23 @@ class ForgetsFromStepThirty(Average):
         return super().remember(jnp.where(count[:, None] < 30, average, 0.0), inputs, count)
 
 
+class IsConstant(Average):
+    def read(self, outputs: jax.Array, inputs: jax.Array) -> jax.Array:
+        return jnp.zeros_like(outputs)
+
+
+class NeverResetsWhatItDoesNotShowAtFirst(NeverResets):
+    """A layer of zeros hides what is wrong before it, as where a residual branch begins with nothing."""
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple[Any, jax.Array]:
+        carry, outputs = super().__call__(inputs, done, carry)
+        return carry, inputs + nn.Dense(inputs.shape[-1], kernel_init=nn.initializers.zeros)(outputs)
+
+    def read(self, outputs: jax.Array, inputs: jax.Array) -> jax.Array:
+        return jnp.nan_to_num(outputs)
+
+
 class KeepsItsCountAtStepThirty(Average):
     def reset(self, done: jax.Array, start: Any, carry: Any) -> Any:
         done = done & (carry[1] < 30)
@@ -161,6 +178,8 @@ WRONG = {
     Overflows: "after 920 steps of one episode outputs and carry are finite",
     StopsAtStepThirty: "after 920 steps of one episode an input is still seen",
     ForgetsFromStepThirty: "after 920 steps of one episode an input is still remembered",
+    IsConstant: "outputs depend on the inputs",
+    NeverResetsWhatItDoesNotShowAtFirst: "nothing before a done changes what follows",
     KeepsItsCountAtStepThirty: "after 920 steps of one episode a reset gives the initial carry",
 }
 
