@@ -196,7 +196,7 @@ def wrong_agent(name: str) -> Algorithm:
     return small_agent(kind, torso, cfg, CueRecall(delay=3))
 
 
-SLOW = ("ppo_zero_carry", *(name for name in WRONG if name.startswith("dqn")))
+SLOW = ("ppo_zero_carry", *(name for name in WRONG if name.startswith(("dqn", "sac"))))
 """Promises that other parts break too."""
 
 
