@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from memorax.parts import suggest
 from memorax.training.config import TrainConfig
+from memorax.training.options import parse_value
 
 
 @dataclass(frozen=True)
@@ -107,19 +108,12 @@ def _around(name: str, default: Any) -> Space:
 
 def _read(name: str, text: str) -> Space:
     if ".." not in text:
-        return Choice(tuple(_literal(word) for word in text.split(",")))
+        return Choice(tuple(parse_value(word) for word in text.split(",")))
     log = text.startswith("log:")
-    low, high = (_literal(word) for word in text.removeprefix("log:").split("..", 1))
-    numbers = all(isinstance(end, int | float) for end in (low, high))
+    low, high = (parse_value(word) for word in text.removeprefix("log:").split("..", 1))
+    numbers = all(isinstance(end, int | float) and math.isfinite(end) for end in (low, high))
     if not numbers or low >= high or (log and low <= 0):
         raise ValueError(
             f"search {name}={text} must be NAME=LOW..HIGH with LOW < HIGH, or NAME=log:LOW..HIGH with 0 < LOW < HIGH"
         )
     return Range(low, high, log)
-
-
-def _literal(word: str) -> Any:
-    try:
-        return ast.literal_eval(word)
-    except (ValueError, SyntaxError):
-        return word

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import math
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -12,12 +13,35 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from memorax.validation import whole_number
 
+WORDS = {"true": True, "false": False, "inf": math.inf, "nan": math.nan}
+"""Words that are values too, as other languages, configuration files and `repr` write them."""
 
-def parse_options(words: list[str]) -> dict[str, Any]:
-    """Read `NAME=VALUE` words; a value that is no Python literal is taken as text.
+
+class _Words(ast.NodeTransformer):
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        value = WORDS.get(node.id.lower())
+        return node if value is None else ast.copy_location(ast.Constant(value), node)
+
+
+def parse_value(text: str) -> Any:
+    """Read a Python literal, in which `true`, `false`, `inf` and `nan` are values too; anything else is text.
 
     Raises:
-        ValueError: if a word lacks its name or its `=`.
+        ValueError: if it is a list, tuple or dictionary that cannot be read.
+    """
+    try:
+        return ast.literal_eval(_Words().visit(ast.parse(text.strip(), mode="eval")))
+    except (ValueError, SyntaxError) as error:
+        if text.strip().startswith(("[", "(", "{")):
+            raise ValueError(f"{text} is no Python literal: text in it needs quotes, as in ['a', 'b']") from error
+        return text
+
+
+def parse_options(words: list[str]) -> dict[str, Any]:
+    """Read `NAME=VALUE` words, each value by `parse_value`.
+
+    Raises:
+        ValueError: if a word lacks its name or its `=`, or a value cannot be read.
     """
     options = {}
     for word in words:
@@ -25,9 +49,9 @@ def parse_options(words: list[str]) -> dict[str, Any]:
         if not separator or not name.isidentifier():
             raise ValueError(f"option {word!r} must be NAME=VALUE")
         try:
-            options[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            options[name] = value
+            options[name] = parse_value(value)
+        except ValueError as error:
+            raise ValueError(f"option {name}: {error}") from error
     return options
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,6 +123,20 @@ def test_options_are_python_values_or_text() -> None:
     assert parse_options(format_options(options)) == options
     with pytest.raises(ValueError, match="option 'limit' must be NAME=VALUE"):
         parse_options(["limit"])
+
+
+def test_options_are_read_as_other_languages_write_them() -> None:
+    read = parse_options(["slippery=false", "windy=TRUE", "high=[inf,-inf]", "limit= 1e3", "name=infinite"])
+    assert read == {
+        "slippery": False,
+        "windy": True,
+        "high": [math.inf, -math.inf],
+        "limit": 1000.0,
+        "name": "infinite",
+    }
+    assert parse_options(format_options(read)) == read
+    with pytest.raises(ValueError, match=r"option kinds: \[a,b\] is no Python literal: text in it needs quotes"):
+        parse_options(["kinds=[a,b]"])
 
 
 def test_a_config_is_read_from_a_file(tmp_path: Path) -> None:
