@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import subprocess
 import sys
@@ -207,6 +208,23 @@ def test_who_raised_decides() -> None:
     assert (
         one_line(OSError(errno.ENOSPC, "no space left on the disk", "runs/x")) == "no space left on the disk (runs/x)"
     )
+
+
+WITH_CUDA = any(map(importlib.util.find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin")))
+
+
+@pytest.mark.parametrize(
+    "platform", ["nowhere", pytest.param("cuda", marks=pytest.mark.skipif(WITH_CUDA, reason="JAX has CUDA here"))]
+)
+def test_a_device_that_is_not_there_is_one_line(platform: str) -> None:
+    """JAX raises an AssertionError without a message where its package for CUDA is not installed."""
+    command = [sys.executable, "-m", "memorax", "list", "torsos", "lru"]
+    environment = {**os.environ, "JAX_PLATFORMS": platform}
+    made = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert made.returncode == 2
+    error = made.stderr.splitlines()[-1]
+    assert error.startswith(f"error: JAX finds no device (JAX_PLATFORMS={platform}): ")
+    assert "Traceback" not in made.stderr
 
 
 def test_what_cannot_be_fetched_is_one_line(
