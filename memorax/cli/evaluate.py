@@ -9,7 +9,7 @@ import tyro
 
 from memorax.cli.arguments import call_command
 from memorax.evaluation.episodes import unfinished_warning
-from memorax.evaluation.statistics import mean_interval
+from memorax.evaluation.statistics import interval_text
 from memorax.training import evaluate_run
 from memorax.training.options import CheckpointStep
 
@@ -40,17 +40,12 @@ def main(arguments: list[str]) -> int:
         evaluation = evaluate_run(run, num_steps, seed, deterministic=not sample, step=step)
         print(f"{run} after {evaluation.step:,} steps: mean return and its 95 % interval")
         for name, returns in zip(evaluation.seeds, evaluation.returns, strict=True):
-            print(f"seed {name}: {_interval(returns)} over {len(returns)} episodes")
+            print(f"seed {name}: {interval_text(returns)} over {len(returns)} episodes")
         if len(evaluation.seeds) > 1:
             means = np.array([returns.mean() for returns in evaluation.returns])
-            print(f"all: {_interval(means)} over {len(means)} seeds")
+            print(f"all: {interval_text(means)} over {len(means)} seeds")
         if any(evaluation.unfinished):
             count = sum(map(len, evaluation.returns))
             print(unfinished_warning(sum(evaluation.unfinished), count, "--num-steps", evaluation.num_steps))
 
     return call_command(command, "evaluate", arguments)
-
-
-def _interval(values: np.ndarray) -> str:
-    mean, low, high = mean_interval(values)
-    return f"{mean:.4g}" if np.isnan(low) else f"{mean:.4g} [{low:.4g}, {high:.4g}]"

@@ -57,6 +57,18 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+def interval_text(values: np.ndarray) -> str:
+    """The mean of values `[N]` and its 95 % interval as text, the latter where there are several values.
+
+    Where some are NaN it says how many: the mean of the others would look as if nothing had happened.
+    """
+    lost = np.isnan(values)
+    if lost.any():
+        return f"nan ({lost.sum()} of {len(values)} are)"
+    mean, low, high = mean_interval(values)
+    return f"{mean:.4g}" if np.isnan(low) else f"{mean:.4g} [{low:.4g}, {high:.4g}]"
+
+
 def difference_interval(values: np.ndarray, others: np.ndarray, confidence: float = 0.95) -> Interval:
     """Difference of the means of two groups of seeds and its confidence interval by Welch's t.
 

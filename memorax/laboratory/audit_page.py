@@ -12,7 +12,7 @@ from memorax.evaluation.plot import draw_runs, make_panels
 from memorax.evaluation.provenance import Run, how_runs_were_made
 from memorax.evaluation.report import write_pages
 from memorax.evaluation.runs import read_config, read_metrics
-from memorax.evaluation.statistics import mean_interval
+from memorax.evaluation.statistics import interval_text
 from memorax.evaluation.verdict import RISK
 from memorax.laboratory.audit import FRAME_STACK, MEMORYLESS, NUM_FRAMES, RECURRENT, Audit, TaskAudit
 
@@ -42,9 +42,9 @@ def audit_reasons(found: Audit) -> list[str]:
 
 
 def _row(each: TaskAudit) -> tuple[str, ...]:
-    agents = [_interval(each.agents[name].returns) if name in each.agents else "failed" for name in COLUMNS[2:5]]
+    agents = [interval_text(each.agents[name].returns) if name in each.agents else "failed" for name in COLUMNS[2:5]]
     word = "failed" if each.verdict is None else each.verdict.word
-    return each.task.label, _interval(each.random), *agents, _ambiguous(each), word
+    return each.task.label, interval_text(each.random), *agents, _ambiguous(each), word
 
 
 def _reason(each: TaskAudit) -> str:
@@ -70,11 +70,6 @@ def _ambiguous(each: TaskAudit) -> str:
         alone = np.nanmean(each.agents[MEMORYLESS].ambiguous) if MEMORYLESS in each.agents else np.nan
         text += f" (rounded; memoryless {alone:.1%})"
     return text
-
-
-def _interval(returns: np.ndarray) -> str:
-    mean, low, high = mean_interval(returns)
-    return f"{mean:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def _blocks(found: Audit) -> list[Block]:

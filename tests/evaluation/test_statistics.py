@@ -9,6 +9,7 @@ from memorax.evaluation.statistics import (
     bootstrap_improvement,
     difference_interval,
     interquartile_mean,
+    interval_text,
     mean_score,
     median_score,
     optimality_gap,
@@ -38,6 +39,12 @@ def test_seeds_without_a_value_do_not_count() -> None:
     np.testing.assert_array_equal(mean, [2.0, 1.0, nan])
     np.testing.assert_array_equal(np.isnan(low), [False, True, True])
     np.testing.assert_array_equal(np.isnan(high), [False, True, True])
+
+
+def test_a_value_that_is_nan_is_told_in_the_text_of_an_interval() -> None:
+    assert interval_text(np.array([1.0])) == "1"
+    assert interval_text(np.array([1.0, 1.0, 1.0])) == "1 [1, 1]"
+    assert interval_text(np.array([1.0, np.nan, 1.0])) == "nan (1 of 3 are)"
 
 
 def test_the_interval_of_a_difference_equals_welch_s() -> None:
