@@ -17,10 +17,12 @@ from flax import struct
 
 from memorax import rollout as rollouts
 from memorax.algorithms.argument_checks import (
+    environment_settings,
     require_key,
     require_own_state,
     require_parts,
     require_state,
+    require_unchanged,
     rounded_up,
 )
 from memorax.algorithms.environment_checks import check_environment_types
@@ -156,6 +158,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         self._kept_by: dict[types.CodeType, tuple[Keep, dict[str, Any]]] = {}
         self.has_memory = bool(jax.tree.leaves(check_networks(networks, self.network_heads, env, env_params)))
         self._check_settings()
+        self._environment_settings = environment_settings(env)
         self._sealed = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -177,10 +180,11 @@ class Algorithm(abc.ABC, Generic[Config, State]):
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: everything but the compiled programs."""
         programs = {name for name in vars(self) if name.endswith("_compiled")}
-        return {name: value for name, value in vars(self).items() if name not in {*programs, "_kept_by"}}
+        made_anew = {*programs, "_kept_by", "_environment_settings"}
+        return {name: value for name, value in vars(self).items() if name not in made_anew}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _kept_by={})
+        vars(self).update(state, _kept_by={}, _environment_settings=environment_settings(state["env"]))
 
     @classmethod
     def build(
@@ -519,6 +523,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
 
     def _call(self, program: Callable[..., Any], *arguments: Any) -> Any:
         """Call a compiled program; where environments run on the host, what they raise is raised here."""
+        require_unchanged(self.env, self._environment_settings)
         if not self.env.on_host:
             return program(*arguments)
         with host.own_errors():

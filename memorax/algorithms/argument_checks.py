@@ -39,6 +39,32 @@ def require_environment(env: Any) -> None:
         )
 
 
+def environment_settings(env: Environment) -> dict[tuple[int, str], Any]:
+    """The attributes of an environment and of those it wraps, by how deep it lies and by name.
+
+    Empty for an environment on the host, which is not compiled: what is changed there has an effect.
+    """
+    settings: dict[tuple[int, str], Any] = {}
+    depth, inner = 0, None if env.on_host else env
+    while isinstance(inner, Environment):
+        settings |= {(depth, name): value for name, value in vars(inner).items()}
+        depth, inner = depth + 1, vars(inner).get("env")
+    return settings
+
+
+def require_unchanged(env: Environment, settings: dict[tuple[int, str], Any]) -> None:
+    """Raise a `ValueError` where an attribute of an environment is no more what it was when an agent was built."""
+    now = environment_settings(env)
+    for place, before in settings.items():
+        value = now.get(place)
+        plain = isinstance(value, int | float | str) and type(value) is type(before)
+        if not (value is before or (plain and value == before)):
+            raise ValueError(
+                f"{place[1]} of {env.name} was {_described(before)} when the agent was built and is now "
+                f"{_described(value)}: it is compiled into the agent's programs. Make another environment and agent"
+            )
+
+
 def require_agent(agent: Any) -> None:
     """Raise a `ValueError` where an agent is none."""
     if not hasattr(type(agent), "network_heads"):

@@ -171,6 +171,17 @@ def test_settings_of_an_agent_cannot_be_changed() -> None:
         agent.cfg = PPOConfig(ent_coef=1000.0)
 
 
+def test_the_environment_of_an_agent_cannot_be_changed() -> None:
+    """What was compiled would go on with what it was, without a word."""
+    limited = WRAPPERS["time_limit"](CueRecall(), 5)
+    agent = make_agent("ppo", WRAPPERS["flatten_observation"](limited, True), None, TORSOS["mlp"](FEATURES))
+    agent.init(jax.random.key(0))
+    limited.num_steps = 6  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"^num_steps of .* was 5 when the agent was built and is now 6: "):
+        agent.init(jax.random.key(0))
+    make_agent("ppo", limited, None, TORSOS["mlp"](FEATURES)).init(jax.random.key(0))
+
+
 def test_an_agent_is_pickled_with_all_that_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent("ppo", CueRecall(), None, TORSOS["mlp"](FEATURES))
     _, state = agent.init(jax.random.key(0))  # what it has compiled stays behind
