@@ -46,11 +46,12 @@ class Measurement:
 
     @property
     def returns(self) -> np.ndarray:
-        """The better of greedy and sampled play by the mean over seeds, `[S]`.
+        """The better of greedy and sampled play by the mean over seeds, `[S]`; NaN is the worst.
 
         The best policy without memory may have to be random where observations are ambiguous.
         """
-        return max(np.array(self.greedy), np.array(self.sampled), key=np.mean)
+        greedy, sampled = np.array(self.greedy), np.array(self.sampled)
+        return sampled if sampled.mean() > np.nan_to_num(greedy.mean(), nan=-np.inf) else greedy
 
     @property
     def ambiguous(self) -> np.ndarray:

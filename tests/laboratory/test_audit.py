@@ -184,6 +184,8 @@ def test_the_better_way_to_act_counts() -> None:
     assert (joined.seeds, joined.unfinished) == ((0, 1), 3)
     np.testing.assert_array_equal(joined.returns, [3, 1])
     assert np.isnan(joined.ambiguous).all()
+    lost = (float("nan"),)
+    assert Measurement((0,), lost, (1.0,), 0, none).returns == Measurement((0,), (1.0,), lost, 0, none).returns == 1
 
 
 def test_random_play_is_legal_and_measured_once(tmp_path: Path) -> None:
