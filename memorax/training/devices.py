@@ -164,7 +164,22 @@ class Placement:
 
     def without_repeated(self, tree: PyTree) -> PyTree:
         """Leaves `[rows, ...]` as `[num_seeds, ...]`, on the devices."""
-        return tree if self.rows == self.num_seeds else jax.tree.map(lambda x: x[: self.num_seeds], tree)
+        if self.rows == self.num_seeds:
+            return tree
+        return self.together(tree) if self._on_cores else jax.tree.map(lambda x: x[: self.num_seeds], tree)
+
+    def together(self, tree: PyTree) -> PyTree:
+        """Leaves `[rows, ...]` as `[num_seeds, ...]`, which others go on with: on one device, where those are cores.
+
+        An operation on what several cores hold makes them exchange it. Many small ones in a row (`x[0]` for each leaf)
+        may leave each core waiting for another one that has no thread left, and XLA ends the process after 40 seconds.
+        """
+        return jax.device_put(self.fetch(tree), self.devices[0]) if self._on_cores else self.without_repeated(tree)
+
+    @property
+    def _on_cores(self) -> bool:
+        """Whether there are several devices, all of which are cores of this machine's processor."""
+        return len(self.devices) > 1 and self.devices[0].platform == "cpu" and jax.process_count() == 1
 
     @property
     def _mesh(self) -> Mesh:

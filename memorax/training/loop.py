@@ -331,7 +331,7 @@ class _Run:
         return self._result(key, state, step, rows)
 
     def _result(self, key: Key, state: PyTree, step: int, rows: list[Row]) -> TrainingResult:
-        key, state = self.placement.without_repeated((key, state))
+        key, state = self.placement.together((key, state))
         return TrainingResult(key, state, step, rows, self.stopped)
 
     def _after_chunk(self, rows: Sequence[Row], speed: float, key: Key, state: PyTree, elapsed: float) -> None:
@@ -350,6 +350,8 @@ class _Run:
                 raise ValueError("a callback cannot save a run without a folder: pass folder to train")
             self._save(key, state, step, elapsed, step, [], stays=True)
 
+        if not self.callbacks:
+            return
         event = Event(step, rows, self.agent, self.placement.without_repeated(state), save)
         for callback in self.callbacks:
             if asks_to_stop(callback, event):

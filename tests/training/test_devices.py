@@ -44,10 +44,21 @@ def resume_on_four(devices: Mapping[Path, int | None]) -> None:
     Args:
         devices: for each folder, the number of devices it asks for.
     """
-    calls = [f"resume_run({str(folder)!r}, {8 * STEPS}, devices={number})" for folder, number in devices.items()]
+    calls = [
+        f"result = resume_run({str(folder)!r}, {8 * STEPS}, devices={number})\n"
+        # What is done with it must not need several cores at once.
+        "assert all(len(x.devices()) == 1 for x in jax.tree.leaves(result.state))"
+        for folder, number in devices.items()
+    ]
     settings = {"JAX_NUM_CPU_DEVICES": "4", "JAX_COMPILATION_CACHE_DIR": COMPILED}
     subprocess.run(
-        [sys.executable, "-W", "error", "-c", "\n".join(["from memorax.training import resume_run", *calls])],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            "\n".join(["import jax", "from memorax.training import resume_run", *calls]),
+        ],
         env=os.environ | settings | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"},
         check=True,
     )
