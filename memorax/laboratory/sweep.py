@@ -108,6 +108,11 @@ def open_study(sweep: Sweep) -> Any:
         from optuna.storages.journal import JournalFileBackend
 
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(sweep.folder / JOURNAL_FILE)))
+    else:
+        from sqlalchemy.pool import NullPool
+
+        # Connections are closed as soon as they were used: those of a pool would stay open for as long as the process.
+        storage = optuna.storages.RDBStorage(storage, engine_kwargs={"poolclass": NullPool})
     pruner = optuna.pruners.MedianPruner() if sweep.pruning else optuna.pruners.NopPruner()
     name = sweep.folder.absolute().name
     study = optuna.create_study(

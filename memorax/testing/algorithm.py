@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from memorax.algorithms.algorithm import Algorithm
+from memorax.environments.spaces import policy_space
+from memorax.learning.exploration import random_actions
 from memorax.learning.optimization import Learner
 from memorax.networks.network import Network, initialize, takes_action, unroll, unroll_step
-from memorax.testing.assertions import close, data, equal, is_float, require, same_shapes
+from memorax.testing.assertions import close, data, equal, hold, is_float, require, same_shapes
 from memorax.testing.learning import check_learning
 from memorax.types import Array, PyTree, Timestep, Transition
 
+NUM_KEYS = 16
+"""Random keys with which an agent acts from one state: chance has it seldom that a choice of two is always the same."""
 
-def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) -> None:
+
+def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5, exempt: Sequence[str] = ()) -> None:
     """Check that an algorithm acts as it learns, learns as it should, counts its steps and repeats itself bit for bit.
 
     What it learns from is changed in ways that must, or must not, change what is learned (`check_learning`).
@@ -25,6 +32,7 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) ->
         seed: random seed of the check.
         tolerance: largest difference allowed between acting and learning in float32, as a fraction of an array's
             largest magnitude (`check_close`).
+        exempt: truths that need not hold, each by the words that its error begins with (`check_learning`).
 
     Raises:
         AssertionError: naming the truth that does not hold.
@@ -38,8 +46,12 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) ->
     steps = agent.steps_per_iteration
     key, state = agent.init(jax.random.key(seed))
     equal("the same key initialises alike", (key, state), agent.init(jax.random.key(seed)))
-    check_acting_equals_learning(agent, seed, tolerance)
-    check_learning(agent, seed)
+    hold(
+        exempt,
+        lambda: check_acting_equals_learning(agent, seed, tolerance),
+        lambda: _check_policies(agent, key, state),
+        lambda: check_learning(agent, seed, exempt=exempt),
+    )
 
     def train(num_steps: int, times: int) -> tuple[PyTree, PyTree]:
         key, state = agent.init(jax.random.key(seed))
@@ -72,6 +84,36 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) ->
     mapped = jax.eval_shape(jax.vmap(lambda key: agent.train(*agent.init(key), 1)[1]), keys)
     one_of_them = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), mapped)
     same_shapes("training maps over seeds: mapped and single training agree on shapes", one_of_them, once[1])
+
+
+def _check_policies(agent: Algorithm, key: Array, state: PyTree) -> None:
+    """In evaluation an agent acts greedily, and in training it explores."""
+    space, batch_size = (
+        policy_space(agent.env.action_space(agent.env_params)),
+        agent.cfg.num_envs * agent.env.num_agents,
+    )
+
+    @jax.jit
+    def act(keys: Array, state: PyTree) -> tuple[PyTree, PyTree, PyTree]:
+        """The actions from one state with each key: greedy ones, those of training, and random ones."""
+        timestep, carry = state.worker.timestep, state.worker.carry
+        greedy, training = (agent.policy(state, deterministic) for deterministic in (True, False))
+        return (
+            jax.vmap(lambda key: greedy(key, timestep, carry)[1])(keys),
+            jax.vmap(lambda key: training(key, timestep, carry)[1])(keys),
+            jax.vmap(lambda key: random_actions(key, space, timestep.observation, batch_size))(keys),
+        )
+
+    greedy, training, random = jax.tree.map(np.asarray, act(jax.random.split(key, NUM_KEYS), state))
+
+    def alike(actions: PyTree) -> bool:
+        return all(bool((x == x[:1]).all()) for x in jax.tree.leaves(actions))
+
+    require(alike(greedy), "evaluation is greedy: from one state, actions differ with the random key")
+    require(
+        alike(random) or not alike(training),
+        f"training explores: from one state, actions are the same with each of {NUM_KEYS} random keys",
+    )
 
 
 def check_acting_equals_learning(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) -> None:

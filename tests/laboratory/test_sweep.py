@@ -158,6 +158,9 @@ def test_sweeps_of_one_name_in_one_database_are_told_apart(tmp_path: Path) -> No
     ):
         with pytest.raises(ValueError, match=rf"holds a sweep 'mine', whose {part} differs: choose another folder"):
             open_study(dataclasses.replace(other, folder=tmp_path / "b" / "mine"))
+    opened = Path("/proc/self/fd")  # where the system is Linux
+    names = [os.readlink(link) for link in opened.iterdir() if link.is_symlink()] if opened.exists() else []
+    assert not [name for name in names if name.endswith("studies.db")], "a connection stays open"
 
 
 def test_a_trial_whose_last_evaluation_is_not_finite_fails() -> None:
