@@ -7,6 +7,7 @@ import importlib
 import inspect
 import os
 import sys
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -88,6 +89,23 @@ def check_options(what: str, function: Callable[..., Any], given: Mapping[str, A
         default = defaults[name]
         if isinstance(default, bool | int | float | str) and not _is_like(value, default):
             raise ValueError(f"{what}: option {name} ({value!r}) must be a value like {default!r}")
+
+
+def check_annotated(what: str, function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Check options against the annotations of a function or class of one's own, where these are plain types.
+
+    Raises:
+        ValueError: if a parameter that is annotated as bool, int, float or str is given something else.
+    """
+    takes: Any = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
+    try:
+        kinds = typing.get_type_hints(takes)
+    except (TypeError, NameError, AttributeError):  # of something that is imported for type checkers alone
+        return
+    for name, value in given.items():
+        kind = kinds.get(name)
+        if kind in (bool, int, float, str) and not _is_like(value, kind()):
+            raise ValueError(f"{what}: option {name} ({value!r}) must be of type {kind.__name__}")
 
 
 def option_defaults(function: Callable[..., Any]) -> dict[str, Any]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+import memorax
 from memorax.environments.environment import Environment, MemoryOption, check_step_values, describe_returned
 from memorax.environments.spaces import Space, environment_action, policy_space
 from memorax.environments.wrappers import Wrapper
 from memorax.types import PyTree
+
+UNKNOWN_WHILE_TRACING = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 
 
 def check_environment_types(env: Environment, env_params: PyTree) -> None:
@@ -20,8 +29,8 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
         ValueError: if the observation or the state after a step is of another structure, shape or type than after a
             reset; if the observation is not what its space says in structure, shape and kind of numbers; if a reset
             returns something else than two values or a step than six, a reward or an end is not a single number, or
-            what is reported no dictionary of arrays; if `memory_option` is no method that returns a `MemoryOption` or
-            None.
+            what is reported no dictionary of arrays; if it cannot be compiled; if `memory_option` is no method that
+            returns a `MemoryOption` or None.
     """
     _check_memory_option(env, env_params)
     space = env.action_space(env_params)
@@ -58,6 +67,11 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     try:
         first, state = jax.eval_shape(reset, key)
         observation, next_state = jax.eval_shape(step, key, state)
+    except UNKNOWN_WHILE_TRACING as error:
+        raise ValueError(
+            f"{env.name} cannot be compiled: {_place(error)} asks for a number that is known only when the program "
+            "runs, as `if`, `while`, int() and NumPy do: use jnp.where, jax.lax.cond or jax.numpy"
+        ) from error
     except TypeError as error:
         if jax.dtypes.canonicalize_dtype(jnp.float64) != jnp.float64:
             raise
@@ -138,6 +152,13 @@ def _require_reported(name: str, info: Any) -> None:
             raise ValueError(
                 f"info[{key!r}] of {name} must be an array or a tree of arrays, not {value!r:.80}"
             ) from None
+
+
+def _place(error: Exception) -> str:
+    """The last line of code that is neither JAX's nor ours on the way to an error."""
+    libraries = tuple(str(Path(module.__file__).parent) for module in (jax, memorax) if module.__file__)
+    frames = [x for x in traceback.extract_tb(error.__traceback__) if not x.filename.startswith(libraries)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "a step"
 
 
 def _in_one_line(error: Exception) -> str:

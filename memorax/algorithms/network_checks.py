@@ -62,7 +62,7 @@ def check_networks(
             head_inputs = (timestep.action,) if takes_action(network.head) else ()
             return params, carry, unroll_step(network, params, timestep, carry, head_inputs)[0]
 
-        variables, before, after = _without_state_or_noise(name, first_step)
+        variables, before, after = without_state_or_noise(name, first_step)
         _check_parameters(name, variables)
         if jax.tree.map(_describe, before) != jax.tree.map(_describe, after):
             raise ValueError(
@@ -123,10 +123,15 @@ NOISE = (
 )
 
 
-def _without_state_or_noise(name: str, first_step: Callable[[], PyTree]) -> PyTree:
+def without_state_or_noise(name: str, first_step: Callable[[], PyTree]) -> PyTree:
+    """The shapes that a function of a network's first step returns.
+
+    Raises:
+        ValueError: if a layer changes its own variables or draws random numbers.
+    """
     try:
         return jax.eval_shape(first_step)
-    except flax.errors.ModifyScopeVariableError as error:
+    except (flax.errors.ModifyScopeVariableError, flax.errors.ScopeCollectionNotFound) as error:
         raise ValueError(STATE.format(name, _said(error))) from error
     except flax.errors.InvalidRngError as error:
         raise ValueError(NOISE.format(name, _said(error))) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -190,6 +191,11 @@ def _check_options(arguments: Sequence[str], algorithm: str, config_class: type)
                     option = field.name.replace("_", "-")
                     raise ValueError(f"--{option} is an option of --algorithm {other}, not of {algorithm}") from error
         raise
+    kinds = typing.get_type_hints(TrainConfig) | typing.get_type_hints(config_class)
+    for word, following in itertools.pairwise(arguments):
+        switch = word.removeprefix("--").removeprefix("no-")
+        if word.startswith("--") and kinds.get(switch.replace("-", "_")) is bool and not following.startswith("-"):
+            raise ValueError(f"{word} takes no value ({following!r}): write --{switch} or --no-{switch}")
 
 
 def values_of(flag: str, arguments: Sequence[str]) -> list[str]:

@@ -46,6 +46,8 @@ class Policy:
     ) -> None:
         if num_envs is not None and num_envs < 1:
             raise ValueError(f"num_envs ({num_envs}) must be at least 1: it counts environments side by side")
+        if not isinstance(deterministic, bool | np.bool_):
+            raise ValueError(f"deterministic ({deterministic!r}) must be True or False")
         self.program = program
         self.deterministic = deterministic
         self.num_envs = num_envs
@@ -116,7 +118,7 @@ class Policy:
             An element of `action_space`, in NumPy's types; in a batch `[B, ...]`.
 
         Raises:
-            ValueError: if the observation, reward or done has another shape.
+            ValueError: if the observation, reward or done is of another shape or kind.
         """
         observation = checked(self.observation_space, observation, self._lead)
         reward, done = (
@@ -159,7 +161,10 @@ class Policy:
 
 
 def _per_row(name: str, value: Any, kind: Any, lead: tuple[int, ...]) -> np.ndarray:
-    array = np.asarray(value, kind)
+    given = np.asarray(value)
+    array = np.asarray(given != 0 if kind is np.bool_ else value, kind) if given.dtype.kind in "biuf" else None
+    if array is None or (kind is np.bool_ and not np.array_equal(array, given)):
+        raise ValueError(f"{name} ({value!r}) must be {'True or False' if kind is np.bool_ else 'a number'}")
     if array.shape not in ((), lead):
         raise ValueError(f"{name} {list(array.shape)} must be one value{f' or have the shape {[*lead]}' * bool(lead)}")
     return array

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from memorax.environments.spaces import Dict, Space
+from memorax.environments.spaces import Dict, Discrete, MultiDiscrete, Space
 from memorax.types import Array, Key, PyTree
 
 Arrays = dict[str, Array]
@@ -111,7 +111,8 @@ def checked(space: Space, value: Any, lead: tuple[int, ...], name: str = "observ
         name: what it is, for messages.
 
     Raises:
-        ValueError: if its structure or shape is another, or its type cannot hold its values.
+        ValueError: if its structure or shape is another, or its type cannot hold its values, or a symbol
+            lies outside of the space.
     """
     if isinstance(space, Dict):
         if not isinstance(value, Mapping) or set(value) != set(space.spaces):
@@ -128,4 +129,9 @@ def checked(space: Space, value: Any, lead: tuple[int, ...], name: str = "observ
         raise ValueError(f"{name} has values that {array.dtype} cannot hold: it must be an element of {space}")
     if array.shape != (*lead, *space.shape):
         raise ValueError(f"{name} {list(array.shape)} must have the shape {[*lead, *space.shape]}")
+    if isinstance(space, Discrete | MultiDiscrete):
+        sizes = space.n if isinstance(space, Discrete) else np.asarray(space.nvec)
+        outside = (array < 0) | (array >= sizes)
+        if outside.any():
+            raise ValueError(f"{name} ({array[outside][0]}) must be an element of {space}")
     return array

@@ -26,6 +26,8 @@ def check_step_values(name: str, step: Any) -> None:
 
 def describe_returned(values: Any) -> str:
     """What a function returned that was to return several values, for a message: how many they are, or of what type."""
+    if isinstance(values, jax.Array):
+        return "one array"
     return f"{len(values)} values" if isinstance(values, tuple) else type(values).__name__
 
 

@@ -13,7 +13,7 @@ from memorax.environments.environment import Environment
 from memorax.environments.options import constructor_options, suggest
 from memorax.environments.wrappers import WRAPPERS, Wrapper
 from memorax.installation import install_command
-from memorax.parts import is_own, load_own
+from memorax.parts import check_annotated, is_own, load_own
 from memorax.types import PyTree
 
 # A suite is a module with `make` and `ids`, imported when it is first asked for. Its name is also that of its extra.
@@ -96,6 +96,7 @@ def _make_own(id: str, options: dict[str, Any]) -> tuple[Environment, PyTree]:
     part = load_own("environment", id)
     of_constructor = constructor_options(part) if isinstance(part, type) and _is_written_for_gymnax(part) else options
     built_with = {name: value for name, value in options.items() if name in of_constructor}
+    check_annotated(f"environment {id!r}", part, built_with)
     try:
         made = part(**built_with)
     except TypeError as error:
@@ -129,6 +130,8 @@ def _adapted(
             f"environment {name} is one of gymnasium's: register it there (gymnasium.register) and make it by its id, "
             "'gymnasium::module:Id'"
         )
+    if isinstance(env, type):
+        raise ValueError(f"environment {name} is a class: make one, as in memorax.make({env.__name__}(...))")
     raise ValueError(f"environment {name} must be or return an Environment, or (env, env_params), and not {env!r}")
 
 

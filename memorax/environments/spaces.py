@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.types import Array, Key, PyTree
+from memorax.validation import whole_number
 
 
 class Space(abc.ABC):
@@ -37,7 +38,7 @@ class Discrete(Space):
     dtype: Any = jnp.int32
 
     def __post_init__(self) -> None:
-        if self.n < 1:
+        if whole_number("Discrete n", self.n) < 1:
             raise ValueError(f"Discrete n ({self.n}) must be at least 1")
 
     @property
@@ -59,7 +60,7 @@ class MultiDiscrete(Space):
     dtype: Any = jnp.int32
 
     def __post_init__(self) -> None:
-        if not self.nvec or min(self.nvec) < 1:
+        if not self.nvec or min(whole_number("MultiDiscrete nvec", size) for size in self.nvec) < 1:
             raise ValueError(f"MultiDiscrete nvec ({self.nvec}) must name at least one size, each at least 1")
 
     @property
@@ -86,6 +87,20 @@ class Box(Space):
     high: Any
     shape: tuple[int, ...] = ()
     dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.shape, tuple | list):
+            raise ValueError(f"Box shape ({self.shape!r}) must be a tuple of sizes, such as (3,)")
+        if any(isinstance(bound, jax.core.Tracer) for bound in (self.low, self.high)):
+            return
+        for name, bound in (("low", self.low), ("high", self.high)):
+            size = np.shape(bound)
+            fits = all(own in (1, whole) for own, whole in zip(size[::-1], self.shape[::-1], strict=False))
+            if len(size) > len(self.shape) or not fits:
+                raise ValueError(f"Box {name} {list(size)} must be one number or have the shape {list(self.shape)}")
+        low, high = (np.broadcast_to(np.asarray(bound), self.shape) for bound in (self.low, self.high))
+        if not np.all(low <= high):
+            raise ValueError(f"Box low ({self.low}) must be at most high ({self.high}), everywhere")
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         low, high = (in_type(np.asarray(bound), self.dtype) for bound in (self.low, self.high))

@@ -131,7 +131,7 @@ def _draw(ax: Axes, curves: Sequence[Curve], environment: str, metric: str) -> N
         _draw_curve(ax, curve, *color_and_style(labels.index(curve.label)))
     ax.set_title(environment)
     ax.set_xlabel("environment steps")
-    ax.set_ylabel(metric.replace("_", " "))
+    ax.set_ylabel("return of training episodes" if metric == "return" else metric.replace("_", " "))
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.grid(alpha=0.3)
     explanation = _explanation(drawn)

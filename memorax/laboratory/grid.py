@@ -63,10 +63,7 @@ def read_grid(path: Path) -> Grid:
             raise ValueError(f"grid ({path}) must define GRID, a mapping or a function that returns one")
         content = content() if callable(content) else content
     else:
-        try:
-            content = parse_settings(path)
-        except ValueError as error:
-            raise ValueError(f"grid ({path}) is neither YAML nor JSON: {error}") from error
+        content = parse_settings(path, "grid")
     return make_grid(content, str(path), path.stem)
 
 

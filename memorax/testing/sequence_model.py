@@ -6,14 +6,18 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from memorax.algorithms.network_checks import without_state_or_noise
+from memorax.environments.environment import describe_returned
 from memorax.networks.sequence_models.sequence_model_wrapper import check_is_sequence_model
 from memorax.testing.assertions import all_finite, close, is_float, require, same, same_shapes
 from memorax.types import Array, PyTree
+from memorax.validation import whole_number
 
 Run = Callable[[PyTree, Array, Array, PyTree], tuple[PyTree, Any]]
 """`(params, inputs [B, T, F], done [B, T], carry) -> (carry, outputs [B, T, D])`, compiled."""
@@ -53,12 +57,14 @@ def check_sequence_model(
 
     Raises:
         AssertionError: naming the truth that does not hold.
-        ValueError: if `model` is a cell, a function or a module without a carry.
+        ValueError: if `model` is a cell, a function or a module without a carry, or does not run.
     """
     check_is_sequence_model(model, "model")
+    features = whole_number("features", features)
     keys = jax.random.split(jax.random.key(seed), 5)
     inputs = jax.random.normal(keys[0], (batch_size, num_steps, features))
     done = jax.random.bernoulli(keys[1], 0.15, (batch_size, num_steps))
+    _check_first_steps(model, keys[2], inputs, done)
     first = model.initialize_carry(keys[2], (batch_size, features))
     params = _off_zero(jax.device_get(jax.jit(model.init)(keys[3], inputs[:, :1], done[:, :1], first)))
     run: Run = jax.jit(model.apply)
@@ -70,6 +76,29 @@ def check_sequence_model(
     _check_leaks(run, params, inputs, done, first, history)
     _check_long_episode(run, params, keys[4], inputs, first, tolerance)
     _check_gradient(model, params, inputs, done, first, history)
+
+
+def _check_first_steps(model: nn.Module, key: Array, inputs: Array, done: Array) -> None:
+    """Raise a `ValueError` in one line where a model does not run at all."""
+
+    def first_steps() -> PyTree:
+        carry = model.initialize_carry(key, (inputs.shape[0], inputs.shape[2]))
+        params = model.init(key, inputs, done, carry)
+        if "batch_stats" in params:
+            raise flax.errors.ModifyScopeVariableError("batch_stats", "mean", "")
+        return model.apply(params, inputs, done, carry)
+
+    try:
+        returned = without_state_or_noise("model", first_steps)
+    except (TypeError, ValueError) as error:
+        if isinstance(error.__cause__, flax.errors.FlaxError):
+            raise
+        raise ValueError(
+            f"model fails on inputs {list(inputs.shape)} and done {list(done.shape)}, [B, T, F] and [B, T]: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(returned, tuple) or len(returned) != 2 or not hasattr(returned[1], "shape"):
+        raise ValueError(f"model must return (carry, outputs), and not {describe_returned(returned)}")
 
 
 def _check_steps(run: Run, params: PyTree, inputs: Array, done: Array, carry: PyTree, tolerance: float) -> None:
@@ -112,6 +141,11 @@ def _check_leaks(run: Run, params: PyTree, inputs: Array, done: Array, first: Py
     close("an infinite carry does not survive a reset", revived, fresh, 1e-6)
     unmarked = run(params, inputs, goes_on, first)
     close("a reset gives the initial carry", run(params, inputs, starts, history), unmarked, 1e-6)
+    _, remembered = run(params, inputs, goes_on, history)
+    require(
+        not jax.tree.leaves(first) or not same(remembered, unmarked[1]),
+        "outputs depend on the carry: with one that has a past they are those of the initial one",
+    )
 
     _, changed = run(params, inputs.at[:, middle:].add(1.0), done, history)
     close("nothing later changes anything earlier", changed[:, :middle], outputs[:, :middle], 1e-6)

@@ -7,7 +7,7 @@ import functools
 import json
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -298,35 +298,55 @@ def read_config_file(path: Path) -> TrainConfig:
     """
     if not path.is_file():
         raise ValueError(f"config ({path}) is no file: name config.json of a run, or a YAML file of settings")
-    try:
-        content = parse_settings(path)
-    except ValueError as error:
-        raise ValueError(f"config ({path}) is neither JSON nor YAML: {error}") from error
+    content = parse_settings(path)
     if not isinstance(content, dict):
         raise ValueError(f"config ({path}) must hold settings by name")
     return config_from_json(content.get("config", content), str(path))
 
 
-def parse_settings(path: Path) -> Any:
+class _SetTwiceError(Exception):
+    """A name is there twice, of which JSON and YAML would take the last."""
+
+
+def parse_settings(path: Path, what: str = "config") -> Any:
     """What a file holds: JSON where its name ends in .json, otherwise YAML, in which `1e-3` is a number too.
 
+    Args:
+        path: the file.
+        what: what it is a file of, for messages.
+
     Raises:
-        ValueError: if it cannot be read as such.
+        ValueError: if it cannot be read as such, or sets something twice.
     """
-    if path.suffix == ".json":
-        return json.loads(path.read_text())
     # Here rather than above: few runs need it.
     import yaml
 
     class Loader(yaml.SafeLoader):
         """YAML asks for a point in a number with an exponent, and for the exponent's sign."""
 
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            _each_once([(key.value, None) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"])
+            return super().construct_mapping(node, deep)
+
     number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
     try:
+        if path.suffix == ".json":
+            return json.loads(path.read_text(), object_pairs_hook=_each_once)
         return yaml.load(path.read_text(), Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+    except _SetTwiceError as error:
+        raise ValueError(f"{what} ({path}) sets {error} twice") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{what} ({path}) is neither JSON nor YAML: {error}") from error
+
+
+def _each_once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Names and their values, once none is there twice."""
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1 and isinstance(name, str):
+            raise _SetTwiceError(name)
+    return dict(pairs)
 
 
 def _check_fields(settings: Mapping[str, Any], config_class: type, origin: str) -> None:

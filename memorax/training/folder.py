@@ -142,7 +142,8 @@ def load_config(folder: Path) -> TrainConfig:
     settings = read_config(folder)["config"]
     if "hyperparameters" not in settings:
         raise ValueError(
-            f"{folder} holds a run whose agent was made in Python: pass it, as in `load_run(folder, agent=agent)`; go "
-            f"on with it by `memorax.training.train(agent, ..., folder={str(folder)!r}, resume=True)`"
+            f"{folder} holds a run whose agent was made in Python: pass it, as in `load_run(folder, agent=agent)` or "
+            "`load_policy(folder, agent=agent)`; go on with it by "
+            f"`memorax.training.train(agent, ..., folder={str(folder)!r}, resume=True)`"
         )
     return config_from_json(settings, str(folder / CONFIG_FILE))

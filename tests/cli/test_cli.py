@@ -172,6 +172,10 @@ def test_trains_resumes_evaluates_plots_and_renders(
             "unknown option --learning-rat of memorax train: did you mean --learning-rate?",
         ),
         (["train", "--xyz", "1"], "unknown option --xyz of memorax train: `memorax train --help` lists them all"),
+        (
+            ["train", "--normalize-observation", "yes"],
+            "--normalize-observation takes no value ('yes'): write --normalize-observation or --no-",
+        ),
         (["train", "--tau", "0.1"], "--tau is an option of --algorithm dqn, not of ppo"),
         (["evaluate", "runs", "--steps", "5"], "unknown option --steps of memorax evaluate: did you mean --num-steps?"),
         (["plot", "runs", "--labels", "x"], "did you mean --label?"),

@@ -195,6 +195,9 @@ def test_sampling_is_repeated_by_its_seed_and_goes_on_after_a_reset(policy: Poli
         ((np.zeros(2),), r"observation \[2\] must have the shape \[3\]"),
         ((np.zeros(3), np.zeros(2)), r"reward \[2\] must be one value"),
         ((np.zeros(3), 0.0, [True]), r"done \[1\] must be one value"),
+        ((np.zeros(3), None), r"reward \(None\) must be a number"),
+        ((np.zeros(3), 0.0, "yes"), r"done \('yes'\) must be True or False"),
+        ((np.zeros(3), 0.0, 2), r"done \(2\) must be True or False"),
         (({"x": np.zeros(3)},), r"observation must be an array \[3\], and not a dictionary of x"),
     ],
 )
@@ -209,6 +212,15 @@ def test_values_that_the_space_cannot_hold_are_refused(value: np.ndarray) -> Non
     assert checked(pixels, np.full((2, 2, 1), 7.0), ())[0, 0, 0] == 7
     with pytest.raises(ValueError, match=r"^observation has values that uint8 cannot hold"):
         checked(pixels, value, ())
+
+
+def test_symbols_outside_of_the_space_are_refused(policy: Policy) -> None:
+    assert checked(Discrete(5), 4, ()) == 4
+    for space, value in ((Discrete(5), 5), (Discrete(5), -1), (MultiDiscrete((2, 3)), [1, 3])):
+        with pytest.raises(ValueError, match=r"^observation \(.*\) must be an element of "):
+            checked(space, np.asarray(value), ())
+    with pytest.raises(ValueError, match=r"deterministic \('no'\) must be True or False"):
+        Policy(policy.program, deterministic="no")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", object()])

@@ -102,6 +102,21 @@ def test_an_environment_of_ones_own_says_which_options_it_does_not_take(monkeypa
     assert "\n" not in str(raised.value)
 
 
+def test_options_of_an_environment_of_ones_own_are_of_the_kind_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever Python would make of them."""
+
+    def made(delay: int, scale: float = 1.0, other: Any = None) -> Any:
+        return CueRecall(delay=delay)
+
+    monkeypatch.setitem(sys.modules, "own_environments", SimpleNamespace(made=made, CueRecall=CueRecall))
+    assert make("own_environments:made", delay=3, scale=2, other="x")[0].delay == 3
+    for name in ("made", "CueRecall"):
+        for value in ("four", 4.5, True):
+            message = rf"^environment 'own_environments:{name}': option delay \({value!r}\) must be of type int$"
+            with pytest.raises(ValueError, match=message):
+                make(f"own_environments:{name}", delay=value)
+
+
 def test_registered_lists_every_suite() -> None:
     listing = registered()
     assert set(listing) == set(SUITES)
@@ -173,7 +188,7 @@ def test_an_environment_itself_is_taken_with_its_wrappers() -> None:
     ("wrong", "message"),
     [
         (gymnasium.Env(), "environment Env is one of gymnasium's: register it there"),
-        (CueRecall, "environment CueRecall must be or return an Environment"),
+        (CueRecall, "environment CueRecall is a class: make one, as in memorax.make(CueRecall(...))"),
         (3, "environment int must be or return an Environment"),
     ],
     ids=["gymnasium", "class", "number"],

@@ -151,6 +151,14 @@ def test_clip_moves_a_batch_to_the_nearest_elements() -> None:
         (lambda: Discrete(0), r"Discrete n \(0\) must be at least 1"),
         (lambda: MultiDiscrete(()), r"MultiDiscrete nvec \(\(\)\) must name at least one size"),
         (lambda: MultiDiscrete((3, 0)), r"MultiDiscrete nvec \(\(3, 0\)\) must name at least one size"),
+        (lambda: MultiDiscrete((3, 2.5)), r"MultiDiscrete nvec \(2\.5\) must be a whole number"),  # type: ignore[arg-type]
+        (lambda: Discrete(3.5), r"Discrete n \(3\.5\) must be a whole number"),  # type: ignore[arg-type]
+        (lambda: Box(30, 20, (1,)), r"Box low \(30\) must be at most high \(20\), everywhere"),
+        (lambda: Box(np.zeros(2), np.array([1.0, -1.0]), (2,)), r"Box low .* must be at most high"),
+        (lambda: Box(np.nan, 1), r"Box low \(nan\) must be at most high"),
+        (lambda: Box([20], [30]), r"Box low \[1\] must be one number or have the shape \[\]"),
+        (lambda: Box(0, np.ones(2), (3,)), r"Box high \[2\] must be one number or have the shape \[3\]"),
+        (lambda: Box(20, 30, 1), r"Box shape \(1\) must be a tuple of sizes, such as \(3,\)"),  # type: ignore[arg-type]
         (lambda: SPACES["dict"].shape, "has no single shape"),
         (lambda: Dict({0: Discrete(2)}), r"^Dict spaces are named by text: 0 must be '0'$"),
     ],

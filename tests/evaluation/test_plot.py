@@ -104,7 +104,7 @@ def test_short_runs_are_drawn_by_their_training_episodes(tmp_path: Path) -> None
     assert default_metric([read_metrics(short), read_metrics(long)]) == "return"
     ax = make_axes()
     (curve,) = draw_runs([short], ax)
-    assert (curve.steps[0], ax.get_ylabel(), ax.lines[0].get_marker()) == (10, "return", "o")
+    assert (curve.steps[0], ax.get_ylabel(), ax.lines[0].get_marker()) == (10, "return of training episodes", "o")
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_file_declares_every_combination(tmp_path: Path) -> None:
         ("grid: {num_minibatches: [8], algorithm: [sac]}", "nor a hyperparameter of sac"),
         ("grid: {torso: [gru, gru]}", "has the setting gru twice"),
         ("grid: {torso: [gruu]}", "unknown torso 'gruu'"),
-        ("grid: {", "is neither YAML nor JSON"),
+        ("grid: {", "is neither JSON nor YAML"),
     ],
 )
 def test_a_wrong_grid_is_refused(tmp_path: Path, content: str, message: str) -> None:

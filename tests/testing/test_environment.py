@@ -266,6 +266,13 @@ class WithoutState(Walk):
         return super().reset(key, params)[0]
 
 
+class AsksWhileTracing(Walk):
+    def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
+        if action == 1:
+            env_state = (env_state[0], env_state[1] + 1)
+        return super().step_env(key, env_state, action, params)
+
+
 class WithForeignActions(Walk):
     def action_space(self, params: PyTree) -> Any:
         return gymnasium.spaces.Discrete(2)
@@ -276,6 +283,7 @@ class WithForeignActions(Walk):
     [
         (WithoutInfo(), "the last value that step_env of WithoutInfo returns must be a dictionary, not None"),
         (WithoutState(), "reset of WithoutState must return (observation, env_state), and not"),
+        (AsksWhileTracing(), f"AsksWhileTracing cannot be compiled: {__file__}:"),
         (
             WithForeignActions(),
             "the action space of WithForeignActions (gymnasium.spaces.discrete.Discrete) must be one",

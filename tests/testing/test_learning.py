@@ -76,6 +76,10 @@ def no_ends(state: Any, trajectory: Trajectory) -> Trajectory:
     )
 
 
+def late_rewards(state: Any, trajectory: Trajectory) -> Trajectory:
+    return trajectory.replace(reward=jnp.roll(trajectory.reward, 1, axis=1))
+
+
 def ascent(state: Any, trajectory: Trajectory) -> Trajectory:
     return trajectory.replace(reward=-trajectory.reward)
 
@@ -157,6 +161,7 @@ WRONG = {
     "ppo_forgets_a_row": (LastRowIsForgotten, "gru", "every step is learned from: .* the reward of row 3 of 4 in each"),
     "ppo_its_own_discount": (ItsOwnDiscount, "mlp", "the discount counts"),
     "ppo_only_the_actor": (OnlyTheActor, "mlp", "learning changes the parameters of every network: .* .critic;"),
+    "ppo_late_rewards": (learning(late_rewards), "gru", f"{PAYS}, where every step terminates"),
     "ppo_ascent": (learning(ascent), "mlp", PAYS),
     "dqn_carry_after": (storing(carry_after), "gru", FROM_CARRIES),
     "dqn_zero_carry": (storing(zero_carry), "gru", FROM_CARRIES),
@@ -196,7 +201,7 @@ def wrong_agent(name: str) -> Algorithm:
     return small_agent(kind, torso, cfg, CueRecall(delay=3))
 
 
-SLOW = ("ppo_zero_carry", *(name for name in WRONG if name.startswith(("dqn", "sac"))))
+SLOW = ("ppo_zero_carry", "ppo_late_rewards", *(name for name in WRONG if name.startswith(("dqn", "sac"))))
 """Promises that other parts break too."""
 
 
@@ -239,6 +244,37 @@ def test_carries_need_not_be_used_where_the_settings_say_so(name: str) -> None:
 def test_what_an_algorithm_learns_is_part_of_its_check() -> None:
     with pytest.raises(AssertionError, match=WRONG["ppo_limits_are_failures"][2]):
         testing.check_algorithm(wrong_agent("ppo_limits_are_failures"))
+
+
+class AlwaysExplores(PPO):
+    def _policy(self, state: Any, explore: bool) -> Any:
+        return super()._policy(state, True)
+
+
+class NeverExplores(PPO):
+    def _policy(self, state: Any, explore: bool) -> Any:
+        return super()._policy(state, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "truth"), [(AlwaysExplores, "evaluation is greedy"), (NeverExplores, "training expl")]
+)
+def test_a_mistake_of_the_policy_is_named(kind: type[PPO], truth: str) -> None:
+    agent = small_agent(kind, "mlp", CONFIGS["ppo"], CueRecall(delay=3))
+    with pytest.raises(AssertionError, match=truth):
+        # The ratios of a policy that acts greedily are no more than a second mistake.
+        testing.check_algorithm(agent, exempt=("probability ratios are 1",))
+
+
+def test_what_is_exempt_hides_nothing_else() -> None:
+    def wrong(state: Any, trajectory: Trajectory) -> Trajectory:
+        return limits_are_failures(state, first_reward_is_lost(state, trajectory))
+
+    agent = small_agent(learning(wrong), "mlp", CONFIGS["ppo"], CueRecall(delay=3))
+    with pytest.raises(AssertionError, match="a time limit is not a failure"):
+        testing.check_learning(agent)
+    with pytest.raises(AssertionError, match="every step is learned from"):
+        testing.check_learning(agent, exempt=("a time limit is not a failure",))
 
 
 class Around(SequenceModel):

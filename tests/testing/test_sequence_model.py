@@ -156,6 +156,11 @@ class NeverResetsWhatItDoesNotShowAtFirst(NeverResets):
         return jnp.nan_to_num(outputs)
 
 
+class ForgetsToReadItsCarry(Average):
+    def read(self, outputs: jax.Array, inputs: jax.Array) -> jax.Array:
+        return inputs
+
+
 class KeepsItsCountAtStepThirty(Average):
     def reset(self, done: jax.Array, start: Any, carry: Any) -> Any:
         done = done & (carry[1] < 30)
@@ -178,6 +183,7 @@ WRONG = {
     Overflows: "after 920 steps of one episode outputs and carry are finite",
     StopsAtStepThirty: "after 920 steps of one episode an input is still seen",
     ForgetsFromStepThirty: "after 920 steps of one episode an input is still remembered",
+    ForgetsToReadItsCarry: "outputs depend on the carry",
     IsConstant: "outputs depend on the inputs",
     NeverResetsWhatItDoesNotShowAtFirst: "nothing before a done changes what follows",
     KeepsItsCountAtStepThirty: "after 920 steps of one episode a reset gives the initial carry",
@@ -191,4 +197,40 @@ def test_a_model_without_a_mistake() -> None:
 @pytest.mark.parametrize("model", WRONG, ids=lambda model: model.__name__)
 def test_a_mistake_is_named(model: type[Average]) -> None:
     with pytest.raises(AssertionError, match=WRONG[model]):
+        testing.check_sequence_model(model(), FEATURES)
+
+
+class TimeFirst(Average):
+    def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple[Any, jax.Array]:
+        return super().__call__(inputs.swapaxes(0, 1), done, carry)
+
+
+class DropsOut(Average):
+    @nn.compact
+    def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple[Any, jax.Array]:
+        return super().__call__(nn.Dropout(0.5, deterministic=False)(inputs), done, carry)
+
+
+class NormalizesBatches(Average):
+    @nn.compact
+    def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple[Any, jax.Array]:
+        return super().__call__(nn.BatchNorm(use_running_average=False)(inputs), done, carry)
+
+
+class ReturnsOutputsAlone(Average):
+    def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> Any:
+        return super().__call__(inputs, done, carry)[1]
+
+
+FAILS = {
+    TimeFirst: r"^model fails on inputs \[3, 23, 4\] and done \[3, 23\], \[B, T, F\] and \[B, T\]: ",
+    DropsOut: "^model has a layer that draws random numbers, such as Dropout",
+    NormalizesBatches: "^model has a layer that changes its own variables, such as BatchNorm",
+    ReturnsOutputsAlone: r"^model must return \(carry, outputs\), and not ",
+}
+
+
+@pytest.mark.parametrize("model", FAILS, ids=lambda model: model.__name__)
+def test_what_does_not_run_is_told_in_a_line(model: type[Average]) -> None:
+    with pytest.raises(ValueError, match=FAILS[model]):
         testing.check_sequence_model(model(), FEATURES)

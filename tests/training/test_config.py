@@ -150,6 +150,8 @@ def test_a_config_is_read_from_a_file(tmp_path: Path) -> None:
     assert read_config_file(tmp_path / "mine.yaml") == expected
     for content, message in (
         ("torso: [", "is neither JSON nor YAML"),
+        ("torso: gru\nseed: 3\ntorso: lstm", r"^config \(.*mine\.yaml\) sets torso twice$"),
+        ("hyperparameters:\n  gamma: 0.5\n  gamma: 0.9", "sets gamma twice"),
         ("only words", "must hold settings by name"),
         ("loggers: file", r"loggers \('file'\) must be a list of texts, such as \['file'\]"),
         ("hyperparameters: 3", r"hyperparameters \(3\) must be settings by name"),
@@ -158,6 +160,9 @@ def test_a_config_is_read_from_a_file(tmp_path: Path) -> None:
         (tmp_path / "mine.yaml").write_text(content)
         with pytest.raises(ValueError, match=message):
             read_config_file(tmp_path / "mine.yaml")
+    (tmp_path / "mine.json").write_text('{"seed": 1, "seed": 2}')
+    with pytest.raises(ValueError, match="sets seed twice"):
+        read_config_file(tmp_path / "mine.json")
     with pytest.raises(ValueError, match="is no file: name config"):
         read_config_file(tmp_path / "nowhere.yaml")
 
