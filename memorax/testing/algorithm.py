@@ -88,10 +88,8 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5, ex
 
 def _check_policies(agent: Algorithm, key: Array, state: PyTree) -> None:
     """In evaluation an agent acts greedily, and in training it explores."""
-    space, batch_size = (
-        policy_space(agent.env.action_space(agent.env_params)),
-        agent.cfg.num_envs * agent.env.num_agents,
-    )
+    space = policy_space(agent.env.action_space(agent.env_params))
+    batch_size = agent.cfg.num_envs * agent.env.num_agents
 
     @jax.jit
     def act(keys: Array, state: PyTree) -> tuple[PyTree, PyTree, PyTree]:
