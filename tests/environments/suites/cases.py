@@ -107,7 +107,7 @@ CASES = {
         draws=False,
     ),
     "jumanji": Case(
-        ids={"Snake-v1": {}, "Maze-v0": {}, "Game2048-v1": {}, "Connector-v3": {}},
+        ids={"Snake-v1": {"time_limit": 100}, "Maze-v0": {}, "Game2048-v1": {}, "Connector-v3": {}},
         limit=End("Maze-v0", {"time_limit": 4}, 0, at=3),
         end=End("Snake-v1", {}, 0),
     ),
