@@ -162,9 +162,9 @@ class Policy:
 
 def _per_row(name: str, value: Any, kind: Any, lead: tuple[int, ...]) -> np.ndarray:
     given = np.asarray(value)
-    array = np.asarray(given != 0 if kind is np.bool_ else value, kind) if given.dtype.kind in "biuf" else None
-    if array is None or (kind is np.bool_ and not np.array_equal(array, given)):
+    if given.dtype.kind not in "biuf" or (kind is np.bool_ and not np.isin(given, (0, 1)).all()):
         raise ValueError(f"{name} ({value!r}) must be {'True or False' if kind is np.bool_ else 'a number'}")
+    array = given.astype(kind)
     if array.shape not in ((), lead):
         raise ValueError(f"{name} {list(array.shape)} must be one value{f' or have the shape {[*lead]}' * bool(lead)}")
     return array
