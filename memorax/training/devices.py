@@ -174,7 +174,10 @@ class Placement:
         An operation on what several cores hold makes them exchange it. Many small ones in a row (`x[0]` for each leaf)
         may leave each core waiting for another one that has no thread left, and XLA ends the process after 40 seconds.
         """
-        return jax.device_put(self.fetch(tree), self.devices[0]) if self._on_cores else self.without_repeated(tree)
+        if not self._on_cores:
+            return self.without_repeated(tree)
+        # Leaf by leaf: a replay buffer is large, and is on the host once more in between.
+        return jax.tree.map(lambda leaf: jax.device_put(self.fetch(leaf), self.devices[0]), tree)
 
     @property
     def _on_cores(self) -> bool:
