@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from memorax.environments.environment import Environment
 from memorax.validation import whole_number
@@ -39,15 +40,19 @@ def require_environment(env: Any) -> None:
         )
 
 
-def environment_settings(env: Environment) -> dict[tuple[int, str], Any]:
-    """The attributes of an environment and of those it wraps, by how deep it lies and by name.
+SETTINGS = (int, float, str, tuple, np.ndarray, jax.Array)
 
-    Empty for an environment on the host, which is not compiled: what is changed there has an effect.
+
+def environment_settings(env: Environment) -> dict[tuple[int, str], Any]:
+    """The numbers, texts and arrays that are attributes of an environment or of one it wraps, by its depth and name.
+
+    Lists and the like are left out, which an environment may keep a record in. None are those of an environment on the
+    host, which is not compiled: what is changed there has an effect.
     """
     settings: dict[tuple[int, str], Any] = {}
     depth, inner = 0, None if env.on_host else env
     while isinstance(inner, Environment):
-        settings |= {(depth, name): value for name, value in vars(inner).items()}
+        settings |= {(depth, name): value for name, value in vars(inner).items() if isinstance(value, SETTINGS)}
         depth, inner = depth + 1, vars(inner).get("env")
     return settings
 
@@ -57,8 +62,8 @@ def require_unchanged(env: Environment, settings: dict[tuple[int, str], Any]) ->
     now = environment_settings(env)
     for place, before in settings.items():
         value = now.get(place)
-        plain = isinstance(value, int | float | str) and type(value) is type(before)
-        if not (value is before or (plain and value == before)):
+        written_alike = not isinstance(value, np.ndarray | jax.Array) and repr(value) == repr(before)
+        if not (value is before or written_alike):
             raise ValueError(
                 f"{place[1]} of {env.name} was {_described(before)} when the agent was built and is now "
                 f"{_described(value)}: it is compiled into the agent's programs. Make another environment and agent"

@@ -156,7 +156,7 @@ def test_previous_action_and_reward() -> None:
     [
         (-np.inf, np.inf, jnp.int32, (LIMITS.min, LIMITS.max)),
         (1, 256, jnp.uint8, (0, 255)),
-        (np.asarray([2.0, -3.0]), -1.0, jnp.float32, ([0.0, -3.0], [0.0, 0.0])),
+        (np.asarray([2.0, -3.0]), np.asarray([5.0, -1.0]), jnp.float32, ([0.0, -3.0], [5.0, 0.0])),
         (True, True, jnp.bool_, (False, True)),
     ],
 )

@@ -66,7 +66,9 @@ def test_every_sequence_model_is_in_the_catalogue() -> None:
 
 @pytest.mark.parametrize("name", EVERY_KIND)
 def test_acts_as_it_learns_and_never_leaks(name: str) -> None:
-    testing.check_sequence_model(MODELS[name], FEATURES)
+    # What sees nothing but its own step has a carry of no use.
+    exempt = ("outputs depend on the carry",) if name == "attention_to_itself" else ()
+    testing.check_sequence_model(MODELS[name], FEATURES, exempt=exempt)
 
 
 @pytest.mark.parametrize("name", ALONE)
