@@ -354,9 +354,7 @@ class _Bench:
                 return state, trajectory.replace(reward=sign * half)
 
             self._check_chosen(sign, pays, "episodes go on", num_iterations)
-            self._check_chosen(
-                sign, edits.then(edits.ended("terminated"), pays), "every step terminates", num_iterations
-            )
+            self._check_chosen(sign, edits.then(edits.paid_at_once, pays), "every step terminates", num_iterations)
 
     def _check_chosen(self, sign: float, pays: Edit, where: str, num_iterations: int) -> None:
         state, mean = self.first, -1.0

@@ -75,6 +75,12 @@ def ended(name: str) -> Edit:
     return edit
 
 
+def paid_at_once(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    """Every step terminates, so that it is worth its reward; what is remembered goes on as it was acted with."""
+    every = np.ones(trajectory.reward.shape, bool)
+    return state, trajectory.replace(terminated=every, truncated=~every)
+
+
 def ended_nowhere(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
     """No episode ends or starts."""
     never = np.zeros(trajectory.reward.shape, bool)
