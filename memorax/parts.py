@@ -7,7 +7,6 @@ import importlib
 import inspect
 import os
 import sys
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -97,13 +96,12 @@ def check_annotated(what: str, function: Callable[..., Any], given: Mapping[str,
     Raises:
         ValueError: if a parameter that is annotated as bool, int, float or str is given something else.
     """
-    takes: Any = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
     try:
-        kinds = typing.get_type_hints(takes)
+        parameters = inspect.signature(function, eval_str=True).parameters
     except (TypeError, NameError, AttributeError):  # of something that is imported for type checkers alone
         return
     for name, value in given.items():
-        kind = kinds.get(name)
+        kind = parameters[name].annotation if name in parameters else None
         if kind in (bool, int, float, str) and not _is_like(value, kind()):
             raise ValueError(f"{what}: option {name} ({value!r}) must be of type {kind.__name__}")
 

@@ -41,6 +41,7 @@ def require_environment(env: Any) -> None:
 
 
 SETTINGS = (int, float, str, tuple, np.ndarray, jax.Array)
+"""Types of an environment's attributes that are its settings."""
 
 
 def environment_settings(env: Environment) -> dict[tuple[int, str], Any]:
@@ -62,8 +63,8 @@ def require_unchanged(env: Environment, settings: dict[tuple[int, str], Any]) ->
     now = environment_settings(env)
     for place, before in settings.items():
         value = now.get(place)
-        written_alike = not isinstance(value, np.ndarray | jax.Array) and repr(value) == repr(before)
-        if not (value is before or written_alike):
+        is_array = isinstance(value, np.ndarray | jax.Array)
+        if value is not before and (is_array or repr(value) != repr(before)):
             raise ValueError(
                 f"{place[1]} of {env.name} was {_described(before)} when the agent was built and is now "
                 f"{_described(value)}: it is compiled into the agent's programs. Make another environment and agent"

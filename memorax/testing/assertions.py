@@ -83,7 +83,13 @@ def shapes(tree: PyTree) -> PyTree:
 
 
 def hold(exempt: Sequence[str], *checks: Callable[[], None]) -> None:
-    """Call checks one after the other, and pass over what does not hold of truths that begin with exempt words."""
+    """Call checks one after the other, and pass over what does not hold of truths that begin with exempt words.
+
+    Raises:
+        ValueError: if `exempt` is a text, of which every letter would be exempt, or holds an empty one.
+    """
+    if isinstance(exempt, str) or not all(exempt):
+        raise ValueError(f"exempt ({exempt!r}) must be a sequence of texts, such as ('a time limit is',)")
     for check in checks:
         try:
             check()

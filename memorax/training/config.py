@@ -324,9 +324,11 @@ def parse_settings(path: Path, what: str = "config") -> Any:
     class Loader(yaml.SafeLoader):
         """YAML asks for a point in a number with an exponent, and for the exponent's sign."""
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            _each_once([(key.value, None) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"])
-            return super().construct_mapping(node, deep)
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            # Before `<<` is resolved, which puts what it brings beside the names that stand in its place.
+            node = super().compose_mapping_node(anchor)
+            _each_once([(key.value, None) for key, _ in node.value])
+            return node
 
     number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))

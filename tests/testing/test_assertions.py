@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from memorax.testing import check_close
+from memorax.testing.assertions import hold
 
 LARGE = np.array([100.0, 0.001])
 
@@ -45,6 +46,12 @@ def test_small_leaves_are_compared_with_the_floor() -> None:
 def test_what_is_not_close(actual: Any, expected: Any) -> None:
     with pytest.raises(AssertionError):
         check_close(np.asarray(actual), np.asarray(expected))
+
+
+@pytest.mark.parametrize("exempt", ["a time limit is not a failure", ("",)])
+def test_a_text_alone_exempts_nothing(exempt: Any) -> None:
+    with pytest.raises(ValueError, match="must be a sequence of texts"):
+        hold(exempt)
 
 
 def test_equal_infinities_and_trees_built_alike_are_close() -> None:

@@ -160,6 +160,9 @@ def test_a_config_is_read_from_a_file(tmp_path: Path) -> None:
         (tmp_path / "mine.yaml").write_text(content)
         with pytest.raises(ValueError, match=message):
             read_config_file(tmp_path / "mine.yaml")
+    # What `<<` brings may be set anew, wherever it is brought from.
+    (tmp_path / "mine.yaml").write_text("a:\n  b: &b\n    <<: {x: 1}\n    x: 2\nc:\n  <<: *b\n  x: 3\n")
+    assert parse_settings(tmp_path / "mine.yaml") == {"a": {"b": {"x": 2}}, "c": {"x": 3}}
     (tmp_path / "mine.json").write_text('{"seed": 1, "seed": 2}')
     with pytest.raises(ValueError, match="sets seed twice"):
         read_config_file(tmp_path / "mine.json")
