@@ -57,8 +57,6 @@ def check_networks(
         def first_step(network: Network = network) -> tuple[PyTree, Carry, Carry]:
             timestep = first_timestep()
             params, carry = initialize(network, key, timestep)
-            if "batch_stats" in params:
-                raise flax.errors.ModifyScopeVariableError("batch_stats", "mean", "")
             head_inputs = (timestep.action,) if takes_action(network.head) else ()
             return params, carry, unroll_step(network, params, timestep, carry, head_inputs)[0]
 
@@ -124,13 +122,16 @@ NOISE = (
 
 
 def without_state_or_noise(name: str, first_step: Callable[[], PyTree]) -> PyTree:
-    """The shapes that a function of a network's first step returns.
+    """The shapes that a function of a network's first step returns, a network's variables first.
 
     Raises:
         ValueError: if a layer changes its own variables or draws random numbers.
     """
     try:
-        return jax.eval_shape(first_step)
+        made: Any = jax.eval_shape(first_step)
+        if "batch_stats" in made[0]:
+            raise flax.errors.ModifyScopeVariableError("batch_stats", "mean", "")
+        return made
     except (flax.errors.ModifyScopeVariableError, flax.errors.ScopeCollectionNotFound) as error:
         raise ValueError(STATE.format(name, _said(error))) from error
     except flax.errors.InvalidRngError as error:

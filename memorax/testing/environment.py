@@ -267,13 +267,14 @@ def _check_starts_vary(env: Environment, steps: Steps, first: PyTree, starts: Py
     observation = observation.reshape(*done.shape, -1)
     firsts = _rows(first, 1).reshape(done.shape[1], -1)
     begun = [observation[done[:, i], i] for i in range(done.shape[1])]  # for each environment (N, D)
+    every = np.concatenate(begun)
     repeated = {
-        "the environment's first": [(x == y).all(axis=-1) for x, y in zip(begun, firsts, strict=True)],
-        "the one before it": [(x[1:] == x[:-1]).all(axis=-1) for x in begun],
-        "any other": [(x == y).all(axis=-1) for x, y in itertools.pairwise(np.concatenate(begun))],
+        "the environment's first": [x == y for x, y in zip(begun, firsts, strict=True)],
+        "the one before it": [x[1:] == x[:-1] for x in begun],
+        "any other": [every[1:] == every[:-1]],
     }
     for which, comparisons in repeated.items():
-        alike = np.concatenate([np.atleast_1d(x) for x in comparisons]) if comparisons else np.ones(0, bool)
+        alike: np.ndarray = np.all(np.concatenate(comparisons), axis=-1)
         require(
             not alike.all() or chance ** len(alike) > 1e-3,
             f"an episode that ended is followed by a start that is drawn anew: although first observations vary, each "
