@@ -24,6 +24,7 @@ from memorax.algorithms.argument_checks import (
     require_state,
     require_unchanged,
     rounded_up,
+    unchanged_settings,
 )
 from memorax.algorithms.environment_checks import check_environment_types
 from memorax.algorithms.network_checks import check_networks
@@ -152,13 +153,14 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         self.env = env
         self.env_params = env_params
         self.networks = networks
+        settings = environment_settings(env)
         check_environment_types(env, env_params)
+        self._environment_settings = unchanged_settings(env, settings)
         self._check_environment()
         self._environments = env.vectorize(self.cfg.num_envs)
         self._kept_by: dict[types.CodeType, tuple[Keep, dict[str, Any]]] = {}
         self.has_memory = bool(jax.tree.leaves(check_networks(networks, self.network_heads, env, env_params)))
         self._check_settings()
-        self._environment_settings = environment_settings(env)
         self._sealed = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -180,11 +182,11 @@ class Algorithm(abc.ABC, Generic[Config, State]):
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: everything but the compiled programs."""
         programs = {name for name in vars(self) if name.endswith("_compiled")}
-        made_anew = {*programs, "_kept_by", "_environment_settings"}
+        made_anew = {*programs, "_kept_by"}
         return {name: value for name, value in vars(self).items() if name not in made_anew}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _kept_by={}, _environment_settings=environment_settings(state["env"]))
+        vars(self).update(state, _kept_by={})
 
     @classmethod
     def build(

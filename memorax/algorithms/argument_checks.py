@@ -25,7 +25,11 @@ def config_class_of(algorithm: Any) -> type | None:
 
 
 def require_parts(algorithm: type, cfg: Any, env: Any) -> None:
-    """Raise a `ValueError` where a config is not the algorithm's, or an environment is none."""
+    """Raise a `ValueError` where a config is not the algorithm's, an environment is none, or JAX promotes no types."""
+    jax_config: Any = jax.config
+    promotion = jax_config.jax_numpy_dtype_promotion
+    if promotion != "standard":
+        raise ValueError(f"jax_numpy_dtype_promotion ({promotion}) must be standard: integers and floats are mixed")
     expected = config_class_of(algorithm)
     if expected is not None and not isinstance(cfg, expected):
         raise ValueError(f"cfg ({_described(cfg)}) must be a {expected.__name__}, for {algorithm.__name__}")
@@ -58,17 +62,30 @@ def environment_settings(env: Environment) -> dict[tuple[int, str], Any]:
     return settings
 
 
+def unchanged_settings(env: Environment, before: dict[tuple[int, str], Any]) -> dict[tuple[int, str], Any]:
+    """Of an environment's settings before it was run, those that it did not change itself, as one that counts does."""
+    now = environment_settings(env)
+    return {place: value for place, value in before.items() if not _has_changed(value, now.get(place))}
+
+
 def require_unchanged(env: Environment, settings: dict[tuple[int, str], Any]) -> None:
     """Raise a `ValueError` where an attribute of an environment is no more what it was when an agent was built."""
     now = environment_settings(env)
     for place, before in settings.items():
         value = now.get(place)
-        is_array = isinstance(value, np.ndarray | jax.Array)
-        if value is not before and (is_array or repr(value) != repr(before)):
+        if _has_changed(before, value):
             raise ValueError(
                 f"{place[1]} of {env.name} was {_described(before)} when the agent was built and is now "
                 f"{_described(value)}: it is compiled into the agent's programs. Make another environment and agent"
             )
+
+
+def _has_changed(before: Any, value: Any) -> bool:
+    if value is before:
+        return False
+    if isinstance(value, np.ndarray | jax.Array):
+        return not np.array_equal(value, before)
+    return repr(value) != repr(before)
 
 
 def require_agent(agent: Any) -> None:

@@ -182,6 +182,27 @@ def test_the_environment_of_an_agent_cannot_be_changed() -> None:
     make_agent("ppo", limited, None, TORSOS["mlp"](FEATURES)).init(jax.random.key(0))
 
 
+class CountsItsCompilations(CueRecall):
+    """A number of its own that changes whenever it is compiled is no setting."""
+
+    compilations = 0
+
+    def step_env(self, *arguments: Any) -> Any:
+        object.__setattr__(self, "compilations", self.compilations + 1)
+        return super().step_env(*arguments)
+
+
+def test_what_an_environment_counts_while_it_is_compiled_may_change() -> None:
+    env = CountsItsCompilations()
+    made = make_agent("ppo", env, None, TORSOS["mlp"](FEATURES))
+    for agent in (made, copy.copy(made)):
+        before = env.compilations
+        key, state = agent.init(jax.random.key(0))
+        for _ in range(2):
+            key, state, _ = agent.train(key, state, 1)
+        assert env.compilations == before + 1
+
+
 def test_an_agent_is_pickled_with_all_that_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent("ppo", CueRecall(), None, TORSOS["mlp"](FEATURES))
     _, state = agent.init(jax.random.key(0))  # what it has compiled stays behind

@@ -291,7 +291,7 @@ def test_agents_train_where_numbers_have_64_bits(algorithm: str) -> None:
         shapes_of_training(build(algorithm, Game(Box(-np.inf, np.inf, (2,), jnp.float64))))
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn", "r2d2", "sac"])
 def test_agents_train_where_jax_looks_for_nan(algorithm: str) -> None:
     with jax.debug_nans(True):
         agent = build(algorithm, Game())
@@ -299,6 +299,12 @@ def test_agents_train_where_jax_looks_for_nan(algorithm: str) -> None:
         for _ in range(2):
             key, state, _ = agent.train(key, state, 64)
         agent.evaluate(key, state, 8)
+
+
+def test_an_agent_is_refused_where_jax_mixes_no_types() -> None:
+    message = r"^jax_numpy_dtype_promotion \(strict\) must be standard"
+    with jax.numpy_dtype_promotion("strict"), pytest.raises(ValueError, match=message):
+        build("ppo", Game())
 
 
 @pytest.mark.parametrize(
