@@ -17,7 +17,8 @@ from flax import struct
 
 from memorax import rollout as rollouts
 from memorax.algorithms.argument_checks import (
-    environment_settings,
+    Settings,
+    compiled_settings,
     require_key,
     require_own_state,
     require_parts,
@@ -152,10 +153,10 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         require_countable(self.cfg)
         self.env = env
         self.env_params = env_params
-        self.networks = networks
-        settings = environment_settings(env)
+        self.networks = types.MappingProxyType(networks)
+        settings = self._settings_now
         check_environment_types(env, env_params)
-        self._environment_settings = unchanged_settings(env, settings)
+        self._settings_when_built = unchanged_settings(settings, self._settings_now)
         self._check_environment()
         self._environments = env.vectorize(self.cfg.num_envs)
         self._kept_by: dict[types.CodeType, tuple[Keep, dict[str, Any]]] = {}
@@ -383,6 +384,10 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         """
         return self._policy(state, explore=not deterministic)
 
+    @property
+    def _settings_now(self) -> Settings:
+        return compiled_settings(self.cfg, self.env, self.env_params)
+
     # Compiled programs --------------------------------------------------------------------------------------------
 
     @functools.cached_property
@@ -525,7 +530,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
 
     def _call(self, program: Callable[..., Any], *arguments: Any) -> Any:
         """Call a compiled program; where environments run on the host, what they raise is raised here."""
-        require_unchanged(self.env, self._environment_settings)
+        require_unchanged(self._settings_when_built, self._settings_now)
         if not self.env.on_host:
             return program(*arguments)
         with host.own_errors():

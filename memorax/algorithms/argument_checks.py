@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.environment import Environment
+from memorax.types import PyTree
 from memorax.validation import whole_number
 
 
@@ -45,38 +47,44 @@ def require_environment(env: Any) -> None:
 
 
 SETTINGS = (int, float, str, tuple, np.ndarray, jax.Array)
-"""Types of an environment's attributes that are its settings."""
+"""Types of what may be a setting."""
+
+Settings = dict[tuple[int, str], Any]
+"""Settings by the depth of the environment whose they are, 0 for the outermost, and by what they are called."""
 
 
-def environment_settings(env: Environment) -> dict[tuple[int, str], Any]:
-    """The numbers, texts and arrays that are attributes of an environment or of one it wraps, by its depth and name.
+def compiled_settings(cfg: Any, env: Environment, env_params: PyTree) -> Settings:
+    """The numbers, texts and arrays that are compiled into an agent's programs.
 
-    Lists and the like are left out, which an environment may keep a record in. None are those of an environment on the
-    host, which is not compiled: what is changed there has an effect.
+    These are fields of its config, attributes of its environment and of those it wraps, and the environment's
+    parameters. Lists and the like are left out, which an environment may keep a record in. An environment on the host
+    is not compiled: what is changed there has an effect.
     """
-    settings: dict[tuple[int, str], Any] = {}
+    settings: Settings = {(0, f"cfg.{field.name}"): getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
     depth, inner = 0, None if env.on_host else env
     while isinstance(inner, Environment):
-        settings |= {(depth, name): value for name, value in vars(inner).items() if isinstance(value, SETTINGS)}
+        settings |= {(depth, f"{name} of {env.name}"): value for name, value in vars(inner).items()}
         depth, inner = depth + 1, vars(inner).get("env")
-    return settings
+    for path, leaf in jax.tree_util.tree_leaves_with_path(None if env.on_host else env_params):
+        place = f"env_params{jax.tree_util.keystr(path)}"
+        # An object of a class that JAX does not know is a leaf as a whole.
+        attributes = getattr(leaf, "__dict__", {})
+        settings |= {(0, place): leaf, **{(0, f"{place}.{name}"): value for name, value in attributes.items()}}
+    return {place: value for place, value in settings.items() if isinstance(value, SETTINGS)}
 
 
-def unchanged_settings(env: Environment, before: dict[tuple[int, str], Any]) -> dict[tuple[int, str], Any]:
-    """Of an environment's settings before it was run, those that it did not change itself, as one that counts does."""
-    now = environment_settings(env)
+def unchanged_settings(before: Settings, now: Settings) -> Settings:
+    """Of settings before an environment was run, those that it did not change itself, as one that counts does."""
     return {place: value for place, value in before.items() if not _has_changed(value, now.get(place))}
 
 
-def require_unchanged(env: Environment, settings: dict[tuple[int, str], Any]) -> None:
-    """Raise a `ValueError` where an attribute of an environment is no more what it was when an agent was built."""
-    now = environment_settings(env)
-    for place, before in settings.items():
-        value = now.get(place)
-        if _has_changed(before, value):
+def require_unchanged(before: Settings, now: Settings) -> None:
+    """Raise a `ValueError` where a setting is no more what it was when an agent was built."""
+    for place, value in before.items():
+        if _has_changed(value, now.get(place)):
             raise ValueError(
-                f"{place[1]} of {env.name} was {_described(before)} when the agent was built and is now "
-                f"{_described(value)}: it is compiled into the agent's programs. Make another environment and agent"
+                f"{place[1]} was {_described(value)} when the agent was built and is now "
+                f"{_described(now.get(place))}: it is compiled into the agent's programs. Make another agent"
             )
 
 

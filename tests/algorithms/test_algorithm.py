@@ -169,6 +169,34 @@ def test_settings_of_an_agent_cannot_be_changed() -> None:
     agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](FEATURES))
     with pytest.raises(AttributeError, match=r"cfg of PPO cannot be set: .* Make another agent"):
         agent.cfg = PPOConfig(ent_coef=1000.0)
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        agent.networks["actor_network"] = agent.networks["critic_network"]
+    object.__setattr__(agent.cfg, "gamma", 0.5)  # as of a config that is not frozen
+    with pytest.raises(ValueError, match=r"^cfg.gamma was 0.99 when the agent was built and is now 0.5: "):
+        agent.init(jax.random.key(0))
+
+
+@dataclasses.dataclass
+class Length:
+    """Parameters of a class that JAX does not know, which can be changed."""
+
+    num_steps: int
+
+
+@pytest.mark.parametrize(
+    ("params", "change", "message"),
+    [
+        ({"length": 3}, lambda params: params.update(length=4), r"^env_params\['length'\] was 3 when .* is now 4: "),
+        (Length(3), lambda params: setattr(params, "num_steps", 4), r"^env_params.num_steps was 3 when .* is now 4: "),
+        ([np.ones(2)], lambda params: params.insert(0, np.zeros(2)), r"^env_params\[0\] was ndarray when "),
+    ],
+)
+def test_parameters_of_the_environment_cannot_be_changed(params: Any, change: Any, message: str) -> None:
+    agent = make_agent("ppo", CueRecall(), params, TORSOS["mlp"](FEATURES))
+    agent.init(jax.random.key(0))
+    change(params)
+    with pytest.raises(ValueError, match=message):
+        agent.init(jax.random.key(0))
 
 
 def test_the_environment_of_an_agent_cannot_be_changed() -> None:
