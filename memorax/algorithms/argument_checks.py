@@ -70,7 +70,9 @@ def compiled_settings(cfg: Any, env: Environment, env_params: PyTree) -> Setting
         # An object of a class that JAX does not know is a leaf as a whole.
         attributes = getattr(leaf, "__dict__", {})
         settings |= {(0, place): leaf, **{(0, f"{place}.{name}"): value for name, value in attributes.items()}}
-    return {place: value for place, value in settings.items() if isinstance(value, SETTINGS)}
+    settings = {place: value for place, value in settings.items() if isinstance(value, SETTINGS)}
+    # NumPy's arrays can be changed in place: of these there are copies.
+    return {place: value.copy() if isinstance(value, np.ndarray) else value for place, value in settings.items()}
 
 
 def unchanged_settings(before: Settings, now: Settings) -> Settings:
@@ -91,9 +93,15 @@ def require_unchanged(before: Settings, now: Settings) -> None:
 def _has_changed(before: Any, value: Any) -> bool:
     if value is before:
         return False
-    if isinstance(value, np.ndarray | jax.Array):
-        return not np.array_equal(value, before)
+    if all(isinstance(x, np.ndarray | jax.Array) for x in (before, value)):
+        same_kind = before.dtype == value.dtype and before.shape == value.shape
+        return not same_kind or _content(before) != _content(value)
     return repr(value) != repr(before)
+
+
+def _content(array: np.ndarray | jax.Array) -> bytes:
+    is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(array) if is_key else array).tobytes()
 
 
 def require_agent(agent: Any) -> None:
