@@ -12,11 +12,12 @@ import jax
 import numpy as np
 
 from memorax.algorithms.algorithm import Algorithm
-from memorax.environments.spaces import Discrete
+from memorax.environments.spaces import Discrete, policy_space
 from memorax.learning.optimization import Learner
 from memorax.networks.network import action_mask
 from memorax.testing import rollout_edits as edits
 from memorax.testing.assertions import all_finite, hold, is_float, require, same
+from memorax.testing.halves import half_of, moved_to_half
 from memorax.testing.rollout_edits import Edit
 from memorax.types import Array, PyTree, Trajectory
 
@@ -341,20 +342,26 @@ class _Bench:
         """The greedy policy learns to choose the half of the actions that pays, whichever does.
 
         Where every step terminates, and where episodes go on: there an action that is paid one step late is also
-        learned to pay, as what follows counts.
+        learned to pay, as what follows counts. What learns from replay is given actions that seldom pay, never twice in
+        a row: of its own it soon repeats one, so that the reward of the step before is mostly that of the same action.
         """
         space = self.agent.env.action_space(self.agent.env_params)
         masked = action_mask(self.first.worker.timestep.observation) is not None
         if (isinstance(space, Discrete) and space.n < 2) or (masked and not isinstance(space, Discrete)):
             return
+        samples = jax.vmap(policy_space(space).sample)(jax.random.split(jax.random.key(0), 256))
+        largest = jax.tree.map(lambda x: np.max(x, axis=0), samples)
         for sign in (1.0, -1.0):
 
             def pays(state: Any, trajectory: Trajectory, sign: float = sign) -> tuple[Any, Trajectory]:
-                half, _ = _half(trajectory.action, trajectory.timesteps.observation)
+                half, _ = half_of(trajectory.action, trajectory.timesteps.observation)
                 return state, trajectory.replace(reward=sign * half)
 
             self._check_chosen(sign, pays, "episodes go on", num_iterations)
-            self._check_chosen(sign, edits.then(edits.paid_at_once, pays), "every step terminates", num_iterations)
+            at_once = edits.then(edits.paid_at_once, pays)
+            if self.agent.replays:
+                at_once = edits.then(functools.partial(_seldom_in_half, sign, largest), at_once)
+            self._check_chosen(sign, at_once, "every step terminates", num_iterations)
 
     def _check_chosen(self, sign: float, pays: Edit, where: str, num_iterations: int) -> None:
         state, mean = self.first, -1.0
@@ -362,7 +369,7 @@ class _Bench:
             state = self.iterate(state, i, pays)
             if i % 10 == 9:
                 _, transitions = self.agent.evaluate(self.key(i, 0), state, 3 * self.agent.cfg.num_envs)
-                half, chosen = _half(transitions.action, transitions.observation)
+                half, chosen = half_of(transitions.action, transitions.observation)
                 mean = float(sign * half[chosen].mean()) if chosen.any() else 1.0
                 if mean >= 0.5:
                     break
@@ -412,18 +419,14 @@ def _largest_differences(arrays: list[np.ndarray], others: list[np.ndarray]) -> 
     return np.array([np.max(np.abs(x - y), initial=0.0) for x, y in zip(arrays, others, strict=True)])
 
 
-def _half(action: PyTree, observation: PyTree) -> tuple[np.ndarray, np.ndarray]:
-    """1 for one half of the actions and -1 for the other, and where there was a choice: `[B, T]`.
-
-    The halves are even integers and odd ones, counted among those that are legal, and positive numbers and others; of
-    several at once, the mean.
-    """
-    mask = action_mask(observation)
-    if mask is not None:
-        legal = np.asarray(mask) | ~np.asarray(mask).any(axis=-1, keepdims=True)  # (B, T, A)
-        action = np.take_along_axis(legal.cumsum(axis=-1) - 1, np.asarray(action)[..., None], axis=-1)[..., 0]
-    leaves = [np.asarray(x) for x in jax.tree.leaves(action)]
-    signs = [np.where(x > 0 if is_float(x) else x % 2 == 0, 1.0, -1.0) for x in leaves]
-    rows = np.concatenate([x.reshape(*x.shape[:2], -1) for x in signs], axis=-1)
-    half = rows.mean(axis=-1).astype(np.float32)
-    return half, np.ones(half.shape, bool) if mask is None else legal.sum(axis=-1) > 1
+def _seldom_in_half(half: float, largest: PyTree, state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    """Actions of one half at every fourth step of a row, and of the other at all others."""
+    rows, steps = np.indices(trajectory.reward.shape)
+    wanted = np.where((rows + steps) % 4 == 0, half, -half)
+    action = moved_to_half(trajectory.action, trajectory.timesteps.observation, wanted, largest)
+    previous = jax.tree.map(
+        lambda first, x: np.concatenate([first[:, :1], x[:, :-1]], axis=1), trajectory.timesteps.action, action
+    )
+    following = trajectory.next_timestep.replace(action=jax.tree.map(lambda x: x[:, -1], action))
+    timesteps = trajectory.timesteps.replace(action=previous)
+    return state, trajectory.replace(action=action, timesteps=timesteps, next_timestep=following)

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from memorax import testing
-from memorax.algorithms import ALGORITHMS, DQN, PPO, SAC, Algorithm, DQNConfig
+from memorax.algorithms import ALGORITHMS, DQN, PPO, R2D2, SAC, Algorithm, DQNConfig
 from memorax.environments.environment import Environment
 from memorax.learning import bootstrap
 from memorax.networks import MLP, RNN, FeatureExtractor, Network, SequenceModelWrapper, heads
@@ -33,14 +33,14 @@ def learning(edit: Any) -> type[PPO]:
     return WrongPPO
 
 
-def storing(edit: Any) -> type[DQN]:
-    """DQN that stores changed rollouts."""
+def storing(edit: Any, kind: Any = DQN) -> Any:
+    """An algorithm, by default DQN, that stores changed rollouts."""
 
-    class WrongDQN(DQN):
+    class StoresOther(kind):
         def _store(self, state: Any, trajectory: Trajectory) -> Any:
             return super()._store(state, edit(state, trajectory))
 
-    return WrongDQN
+    return StoresOther
 
 
 def carry_after(state: Any, trajectory: Trajectory) -> Trajectory:
@@ -177,6 +177,9 @@ WRONG = {
     "dqn_still_target": (with_still_target(DQN), "mlp", "copy of parameters follows them: .* target_params did not"),
     "sac_still_target": (with_still_target(SAC), "mlp", "copy of parameters follows them: .* target_params did not"),
     "dqn_ascent": (storing(ascent), "mlp", PAYS),
+    "dqn_late_rewards": (storing(late_rewards), "gru", f"{PAYS}, where every step terminates"),
+    "r2d2_late_rewards": (storing(late_rewards, R2D2), "gru", f"{PAYS}, where every step terminates"),
+    "sac_late_rewards": (storing(late_rewards, SAC), "gru", f"{PAYS}, where every step terminates"),
 }
 
 
@@ -201,7 +204,7 @@ def wrong_agent(name: str) -> Algorithm:
     return small_agent(kind, torso, cfg, CueRecall(delay=3))
 
 
-SLOW = ("ppo_zero_carry", "ppo_late_rewards", *(name for name in WRONG if name.startswith(("dqn", "sac"))))
+SLOW = ("ppo_zero_carry", "ppo_late_rewards", *(name for name in WRONG if name.startswith(("dqn", "r2d2", "sac"))))
 """Promises that other parts break too."""
 
 
