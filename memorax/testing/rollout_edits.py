@@ -18,6 +18,11 @@ NOWHERE = -1
 """In place of the parity of the sequences with which episodes start, where none does."""
 
 
+def as_it_was(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    """No change."""
+    return state, trajectory
+
+
 def then(first: Edit, second: Edit) -> Edit:
     """One change, then another."""
     return lambda state, trajectory: second(*first(state, trajectory))
@@ -125,16 +130,54 @@ def other_reward_at(index: int, axis: int) -> Edit:
     return edit
 
 
+def paid_only_at(row: int, step: int) -> Edit:
+    """One step is paid 10, and no other anything."""
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        reward = np.zeros_like(trajectory.reward)
+        reward[row, step] = 10.0
+        return state, trajectory.replace(reward=reward)
+
+    return edit
+
+
+def other_observation_at(row: int, step: int) -> Edit:
+    """What was seen at one step is something else."""
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        def replaced(x: Array) -> np.ndarray:
+            other = np.array(x)
+            other[row, step] = changed(x)[row, step]
+            return other
+
+        timesteps = trajectory.timesteps
+        observation = jax.tree.map(replaced, timesteps.observation)
+        return state, trajectory.replace(timesteps=timesteps.replace(observation=observation))
+
+    return edit
+
+
 def other_final_observations(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
     """What steps led to is something else."""
-    return state, trajectory.replace(final_observation=jax.tree.map(_changed, trajectory.final_observation))
+    return state, trajectory.replace(final_observation=jax.tree.map(changed, trajectory.final_observation))
+
+
+def other_previous(name: str) -> Edit:
+    """The action (`name` "action") or the reward before each step is another one, as it is shown to networks."""
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        timesteps = trajectory.timesteps
+        other = {name: jax.tree.map(changed, getattr(timesteps, name))}
+        return state, trajectory.replace(timesteps=timesteps.replace(**other))
+
+    return edit
 
 
 def other_last_observation(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
     """What was seen at the last step is something else."""
     timesteps = trajectory.timesteps
-    changed = jax.tree.map(_changed, timesteps.observation)
-    observation = jax.tree.map(_last_replaced, timesteps.observation, changed)
+    other = jax.tree.map(changed, timesteps.observation)
+    observation = jax.tree.map(_last_replaced, timesteps.observation, other)
     return state, trajectory.replace(timesteps=timesteps.replace(observation=observation))
 
 
@@ -164,11 +207,11 @@ def last_step_cut_off(at_limit: bool) -> Edit:
     return edit
 
 
-def _changed(x: Array) -> np.ndarray:
-    """Another observation of the same kind; what is allowed (bool) stays as it is."""
+def changed(x: Array) -> np.ndarray:
+    """Another value of the same kind, each number by one; what is allowed (bool) stays as it is."""
     if is_float(x):
         return np.asarray(x + 1)
-    return np.asarray(x) if x.dtype == bool else np.where(np.asarray(x) == 0, 1, 0).astype(x.dtype)
+    return np.asarray(x) if x.dtype == bool else np.where(np.asarray(x) == 0, 1, np.asarray(x) - 1).astype(x.dtype)
 
 
 def _last_replaced(x: Array, changed: np.ndarray) -> np.ndarray:

@@ -15,8 +15,10 @@ import pytest
 from memorax import testing
 from memorax.algorithms import ALGORITHMS, DQN, PPO, R2D2, SAC, Algorithm, DQNConfig
 from memorax.environments.environment import Environment
+from memorax.environments.spaces import Box
 from memorax.learning import bootstrap
 from memorax.networks import MLP, RNN, FeatureExtractor, Network, SequenceModelWrapper, heads
+from memorax.networks.encoders import SpaceEncoder
 from memorax.networks.sequence_models import SequenceModel
 from memorax.types import Timestep, Trajectory, where
 from tests.catalogue import CONFIGS, leaves_as_vector
@@ -74,6 +76,27 @@ def no_ends(state: Any, trajectory: Trajectory) -> Trajectory:
         timesteps=timesteps.replace(done=jnp.zeros_like(timesteps.done)),
         next_timestep=following.replace(done=jnp.zeros_like(following.done)),
     )
+
+
+def other_observations(shift: int, axis: int) -> Any:
+    """Observations of another step (axis 1) or of another environment (0)."""
+
+    def edit(state: Any, trajectory: Trajectory) -> Trajectory:
+        timesteps = trajectory.timesteps
+        observation = jax.tree.map(lambda x: jnp.roll(x, shift, axis=axis), timesteps.observation)
+        return trajectory.replace(timesteps=timesteps.replace(observation=observation))
+
+    return edit
+
+
+def without_previous(name: str) -> Any:
+    """The action or the reward before each step is zero."""
+
+    def edit(state: Any, trajectory: Trajectory) -> Trajectory:
+        zeros = jax.tree.map(jnp.zeros_like, getattr(trajectory.timesteps, name))
+        return trajectory.replace(timesteps=trajectory.timesteps.replace(**{name: zeros}))
+
+    return edit
 
 
 def late_rewards(state: Any, trajectory: Trajectory) -> Trajectory:
@@ -148,6 +171,7 @@ def first_reward_is_lost(state: Any, trajectory: Trajectory) -> Trajectory:
 FROM_CARRIES = "learning goes on from the carry before each sequence: a NaN in the recorded carry changes nothing"
 FROM_STARTS = "no carry is learned from where an episode starts: a NaN there in"
 PAYS = "actions that pay are chosen"
+ACTED_ON = "what is learned from is what was acted on"
 WRONG = {
     "ppo_carry_after": (learning(carry_after), "gru", FROM_CARRIES),
     "ppo_zero_carry": (learning(zero_carry), "gru", FROM_CARRIES),
@@ -176,6 +200,13 @@ WRONG = {
     ),
     "dqn_still_target": (with_still_target(DQN), "mlp", "copy of parameters follows them: .* target_params did not"),
     "sac_still_target": (with_still_target(SAC), "mlp", "copy of parameters follows them: .* target_params did not"),
+    "ppo_late_observations": (learning(other_observations(1, 1)), "mlp", f"{ACTED_ON}: .* step 6 of row 0 changes"),
+    "ppo_next_observations": (learning(other_observations(-1, 1)), "gru", ACTED_ON),
+    "ppo_observations_of_others": (learning(other_observations(1, 0)), "gru", f"{ACTED_ON}: .* step 7 of row"),
+    "dqn_late_observations": (storing(other_observations(1, 1)), "gru", f"{ACTED_ON}: .* step 2 of row 0 changes"),
+    "dqn_next_observations": (storing(other_observations(-1, 1)), "mlp", ACTED_ON),
+    "r2d2_late_observations": (storing(other_observations(1, 1), R2D2), "gru", ACTED_ON),
+    "sac_next_observations": (storing(other_observations(-1, 1), SAC), "gru", ACTED_ON),
     "dqn_ascent": (storing(ascent), "mlp", PAYS),
     "dqn_late_rewards": (storing(late_rewards), "gru", f"{PAYS}, where every step terminates"),
     "r2d2_late_rewards": (storing(late_rewards, R2D2), "gru", f"{PAYS}, where every step terminates"),
@@ -204,7 +235,13 @@ def wrong_agent(name: str) -> Algorithm:
     return small_agent(kind, torso, cfg, CueRecall(delay=3))
 
 
-SLOW = ("ppo_zero_carry", "ppo_late_rewards", *(name for name in WRONG if name.startswith(("dqn", "r2d2", "sac"))))
+SLOW = (
+    "ppo_zero_carry",
+    "ppo_late_rewards",
+    "ppo_next_observations",
+    "ppo_observations_of_others",
+    *(name for name in WRONG if name.startswith(("dqn", "r2d2", "sac"))),
+)
 """Promises that other parts break too."""
 
 
@@ -212,6 +249,24 @@ SLOW = ("ppo_zero_carry", "ppo_late_rewards", *(name for name in WRONG if name.s
 def test_a_mistake_is_named(name: str) -> None:
     with pytest.raises(AssertionError, match=WRONG[name][2]):
         testing.check_learning(wrong_agent(name), num_iterations=300)
+
+
+@pytest.mark.parametrize("name", ["action", pytest.param("reward", marks=pytest.mark.slow)])
+def test_what_is_shown_of_the_step_before_is_learned_with(name: str) -> None:
+    env = CueRecall(delay=3)
+    shown = {"action": env.action_space(None), "reward": Box(-jnp.inf, jnp.inf, (1,))}
+    extractor = FeatureExtractor(leaves_as_vector, **{f"{name}_extractor": SpaceEncoder(shown[name])})
+
+    def make_network(head: nn.Module) -> Network:
+        return Network(extractor, SequenceModelWrapper(MLP(4)), head)
+
+    right, wrong = (
+        kind.build(CONFIGS["ppo"], env, None, make_network, optax.adam(3e-3))
+        for kind in (PPO, learning(without_previous(name)))
+    )
+    testing.check_learning(right)
+    with pytest.raises(AssertionError, match=f"{ACTED_ON}: the acting network is shown its previous {name}, and"):
+        testing.check_learning(wrong)
 
 
 @pytest.mark.slow
