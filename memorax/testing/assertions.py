@@ -48,12 +48,22 @@ def check_close(
         if not is_float(y):
             require(np.array_equal(x, y), f"{leaf}: integers are equal")
             continue
-        x, y = (z.astype(np.complex128 if np.iscomplexobj(z) else np.float64) for z in (x, y))
-        with np.errstate(invalid="ignore"):
-            difference = np.where(x == y, 0.0, np.abs(x - y))
-        bound = tolerance * max(float(np.max(np.abs(y), where=np.isfinite(y), initial=0.0)), floor)
-        error = float(difference.max())
+        error, magnitude = largest_difference(x, y)
+        bound = tolerance * max(magnitude, floor)
         require(error <= bound, f"{leaf}: largest difference {error:.2e} > {bound:.1e}")
+
+
+def largest_difference(actual: Array | np.ndarray, expected: Array | np.ndarray) -> tuple[float, float]:
+    """How far two arrays of real or complex numbers differ at most, and the largest finite magnitude of the second.
+
+    What is equal does not differ, be it infinite; what is NaN in either is NaN.
+    """
+    x, y = (np.asarray(z) for z in (actual, expected))
+    x, y = (z.astype(np.complex128 if np.iscomplexobj(z) else np.float64) for z in (x, y))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(x == y, 0.0, np.abs(x - y))
+    magnitude = np.max(np.abs(y), where=np.isfinite(y), initial=0.0)
+    return float(np.max(difference, initial=0.0)), float(magnitude)
 
 
 def require(holds: bool, truth: str) -> None:

@@ -200,6 +200,18 @@ def test_a_mistake_is_named(model: type[Average]) -> None:
         testing.check_sequence_model(model(), FEATURES)
 
 
+class RoundsLongSequences(Average):
+    """What it computes is rounded to steps that grow with the number of steps, as in sums of another order."""
+
+    def project(self, projected: jax.Array, done: jax.Array) -> jax.Array:
+        grid = 1e-7 * done.shape[1]
+        return projected + jax.lax.stop_gradient(jnp.round(projected / grid) * grid - projected)
+
+
+def test_what_a_model_makes_of_rounding_is_no_mistake() -> None:
+    testing.check_sequence_model(RoundsLongSequences(), FEATURES)
+
+
 class TimeFirst(Average):
     def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple[Any, jax.Array]:
         return super().__call__(inputs.swapaxes(0, 1), done, carry)
