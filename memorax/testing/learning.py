@@ -29,12 +29,12 @@ def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000, 
 
     Every network learns, every array of its parameters, and stays finite; what begins as a copy of parameters, as a
     target network does, follows them. Every step and every row of a rollout is learned from, each with what was seen
-    and shown at it. A carry is learned from
-    where a sequence goes on, and no NaN in it reaches anything where an episode starts: be it recorded in the rollout
-    or a field of the state that is built as the carry of a network, which also goes on with every rollout. The discount
-    counts (`gamma` of the config, where it has one), and no return crosses an end. A time limit is not a failure, no
-    return crosses it either, and where it cuts an episode, what the reward is worth depends on the final observation,
-    which is seen with the carry of the steps that led to it. Actions that pay are chosen more often.
+    and shown at it. A carry is learned from where a sequence goes on, and no NaN in it reaches anything where an
+    episode starts: be it recorded in the rollout or a field of the state that is built as the carry of a network, which
+    also goes on with every rollout. The discount counts (`gamma` of the config, where it has one), and no return
+    crosses an end. A time limit is not a failure, no return crosses it either, and where it cuts an episode, what the
+    reward is worth depends on the final observation, which is seen with the carry of the steps that led to it. Actions
+    that pay are chosen more often.
 
     What cannot be seen: a return that crosses a time limit where the order of steps counts anyway, as with replay, with
     an update at each step or with minibatches of single steps, and, with replay or an update at each step, a final
