@@ -19,6 +19,7 @@ from memorax import rollout as rollouts
 from memorax.algorithms.argument_checks import (
     Settings,
     compiled_settings,
+    copied,
     require_key,
     require_own_state,
     require_parts,
@@ -154,7 +155,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         self.env = env
         self.env_params = env_params
         self.networks = types.MappingProxyType(networks)
-        settings = self._settings_now
+        settings = copied(self._settings_now)
         check_environment_types(env, env_params)
         self._settings_when_built = unchanged_settings(settings, self._settings_now)
         self._check_environment()

@@ -70,8 +70,11 @@ def compiled_settings(cfg: Any, env: Environment, env_params: PyTree) -> Setting
         # An object of a class that JAX does not know is a leaf as a whole.
         attributes = getattr(leaf, "__dict__", {})
         settings |= {(0, place): leaf, **{(0, f"{place}.{name}"): value for name, value in attributes.items()}}
-    settings = {place: value for place, value in settings.items() if isinstance(value, SETTINGS)}
-    # NumPy's arrays can be changed in place: of these there are copies.
+    return {place: value for place, value in settings.items() if isinstance(value, SETTINGS)}
+
+
+def copied(settings: Settings) -> Settings:
+    """Settings that stay as they are: NumPy's arrays, which can be changed in place, are copied."""
     return {place: value.copy() if isinstance(value, np.ndarray) else value for place, value in settings.items()}
 
 

@@ -132,12 +132,14 @@ class Bench:
 
         Where they are replayed, which takes time, it is what they have learned from all of them: R is 1.
         """
-        state, learned = self.ready, []
-        for i in range(self.limit if self.agent.replays else NUM_ROLLOUTS):
-            after = self.iterate(state, i, edit)
-            learned.append(np.concatenate([x.ravel() for x in self.arrays(after)]))
-            state = after if self.agent.replays else self.ready
-        return np.stack(learned[-1:] if self.agent.replays else learned)
+        if self.agent.replays:
+            state = self.ready
+            for i in range(self.limit):
+                state = self.iterate(state, i, edit)
+            states = [state]
+        else:
+            states = [self.iterate(self.ready, i, edit) for i in range(NUM_ROLLOUTS)]
+        return np.stack([np.concatenate([x.ravel() for x in self.arrays(state)]) for state in states])
 
     def arrays(self, state: Any) -> list[np.ndarray]:
         """What the learners have learned, array by array."""

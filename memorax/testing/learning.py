@@ -208,9 +208,8 @@ def _check_observations_go_with_rewards(bench: Bench) -> None:
     rows, steps = active.shape
     # The last step of a row, so that with an update at every step none comes after what the reward changes.
     row, step = int(active[:, -1].argmax()), steps - 1
-    places = [(row, t) for t in range(steps - 1)][-NEIGHBOURS:] + [(b, step) for b in range(rows) if b != row][
-        :NEIGHBOURS
-    ]
+    places = [(row, t) for t in range(steps - 1)][-NEIGHBOURS:]
+    places += [(other, step) for other in range(rows) if other != row][:NEIGHBOURS]
     if not active[row, step] or not places:
         return
     paid = edits.then(edits.ended("terminated"), edits.paid_only_at(row, step))
