@@ -207,7 +207,7 @@ def _check_observations_go_with_rewards(bench: Bench) -> None:
     active = np.ones(trajectory.reward.shape, bool) if trajectory.active is None else np.asarray(trajectory.active)
     rows, steps = active.shape
     # The last step of a row, so that with an update at every step none comes after what the reward changes.
-    row, step = int(active[:, -1].argmax()), steps - 1
+    row, step = int(np.argmax(active[:, -1])), steps - 1
     places = [(row, t) for t in range(steps - 1)][-NEIGHBOURS:]
     places += [(other, step) for other in range(rows) if other != row][:NEIGHBOURS]
     if not active[row, step] or not places:
