@@ -16,6 +16,9 @@ Config = TypeVar("Config")
 LARGEST_COUNT = 2**31 - 1
 """What is counted in compiled programs is counted in 32 bits: this is as far as it goes."""
 
+LARGEST_SEED = 2**31 - 1
+"""JAX makes random keys of 32 bits of a seed, so that a seed that does not fit gives the key of another one."""
+
 
 def python_numbers(config: Config) -> Config:
     """A config, a dataclass, with Python's numbers in place of NumPy's, and whole numbers where they are asked for.
@@ -120,6 +123,18 @@ def whole_number(name: str, value: Any) -> int:
     if isinstance(value, bool) or not number.is_integer():
         raise ValueError(f"{name} ({value}) must be a whole number, such as 100000 or 1e5")
     return value if isinstance(value, int) else int(number)
+
+
+def random_seed(name: str, value: Any, number: int = 1) -> int:
+    """The random seed that a value is, the first of `number` seeds; `name` is for messages.
+
+    Raises:
+        ValueError: if it is no whole number, or one of the seeds is negative or above `LARGEST_SEED`.
+    """
+    seed, largest = whole_number(name, value), LARGEST_SEED - number + 1
+    if not 0 <= seed <= largest:
+        raise ValueError(f"{name} ({seed}) must lie between 0 and {largest}")
+    return seed
 
 
 def require_positive(config: Any, *names: str) -> None:

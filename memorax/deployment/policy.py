@@ -12,7 +12,7 @@ import numpy as np
 from memorax.deployment.program import Arrays, Program, checked
 from memorax.environments.spaces import Space
 from memorax.types import PyTree
-from memorax.validation import whole_number
+from memorax.validation import random_seed, whole_number
 
 FRESH = "fresh"
 """What a policy's carry holds besides that of its program: whether nothing was seen since `reset`, bool `[B]`."""
@@ -51,8 +51,8 @@ class Policy:
         self.program = program
         self.deterministic = deterministic
         self.num_envs = num_envs
-        self._sampling_seed = sampling_seed
-        self._key = jax.random.key(sampling_seed)
+        self._sampling_seed = random_seed("sampling_seed", sampling_seed)
+        self._key = jax.random.key(self._sampling_seed)
         self._rows = (num_envs or 1) * program.num_agents
         self._lead = () if num_envs is None and program.num_agents == 1 else (self._rows,)
         self.reset()

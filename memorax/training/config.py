@@ -33,6 +33,7 @@ from memorax.validation import (
     json_value,
     plain_value,
     python_numbers,
+    random_seed,
     require_finite,
     require_one_of,
     require_positive,
@@ -175,6 +176,7 @@ class TrainConfig:
         require_positive(self, "devices", "keep_checkpoints", "patience")
         require_one_of(self, "on_nan", *ON_NAN)
         require_positive(self, *COUNTS_OF_STEPS)
+        random_seed("seed", self.seed, self.num_seeds)
 
 
 TEXT = (

@@ -43,13 +43,12 @@ from memorax.training.summary import (
 )
 from memorax.training.watch import Watch
 from memorax.types import Key, Metrics, PyTree
-from memorax.validation import whole_number
+from memorax.validation import random_seed, whole_number
 
 COLUMNS = ("seed", "step", "seconds", *EPISODE_COLUMNS, *EVALUATION_COLUMNS)
 DEFAULT_EVALUATION_LENGTH = 1024
 LONGEST_NAP = 0.05
 STOPPING = "stopping after this chunk; once more, in two seconds or later, to stop at once, without saving"
-LARGEST_SEED = 2**31
 
 _log = logging.getLogger(__name__)
 
@@ -146,14 +145,13 @@ def train(
         raise ValueError(
             f"agent ({given}) must be an agent: memorax.training.run_config trains what a config describes"
         )
-    total_steps, seed = whole_number("total_steps", total_steps), whole_number("seed", seed)
-    num_seeds = whole_number("num_seeds", num_seeds)
+    total_steps, num_seeds = whole_number("total_steps", total_steps), whole_number("num_seeds", num_seeds)
     check_loggers(loggers)
     if evaluation_steps is None:
         evaluation_steps = DEFAULT_EVALUATION_LENGTH * agent.cfg.num_envs
     intervals = log_interval, evaluation_interval
     schedule = make_schedule(agent.steps_per_iteration, total_steps, *intervals, evaluation_steps)
-    _check_seeds(agent, seed, num_seeds)
+    seed = _first_seed(agent, seed, num_seeds)
     placement = make_placement(agent.env, agent.cfg.num_envs, num_seeds, devices)
     check_callbacks(callbacks)
     for name, number in (("keep_checkpoints", keep_checkpoints), ("patience", patience)):
@@ -228,15 +226,15 @@ def train(
             run.close(outcome)
 
 
-def _check_seeds(agent: Agent, seed: int, num_seeds: int) -> None:
+def _first_seed(agent: Agent, seed: int, num_seeds: int) -> int:
+    """The random seed of the first agent, once it is known that so many can be trained."""
     if num_seeds < 1:
         raise ValueError(f"num_seeds ({num_seeds}) must be at least 1")
     if num_seeds > 1 and agent.env.on_host:
         raise ValueError(
             f"num_seeds ({num_seeds}) must be 1: {agent.env.name} runs on the host, where seeds are trained one by one"
         )
-    if not 0 <= seed <= LARGEST_SEED - num_seeds:
-        raise ValueError(f"seed ({seed}) must lie between 0 and {LARGEST_SEED - num_seeds}")
+    return random_seed("seed", seed, num_seeds)
 
 
 @dataclass

@@ -30,7 +30,7 @@ from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, TrainingResult, tra
 from memorax.training.processes import is_first
 from memorax.training.record import RunRecord, read_record, warn_of_another_agent
 from memorax.types import Key, PyTree
-from memorax.validation import whole_number
+from memorax.validation import random_seed, whole_number
 
 LEARNING_CURVE = "learning_curve.png"
 EPISODE = "episode.gif"
@@ -207,8 +207,9 @@ def evaluate_run(
         step: which checkpoint; see `load_run`.
 
     Raises:
-        ValueError: if there is no run in the folder, or no checkpoint.
+        ValueError: if there is no run in the folder, or no checkpoint, or the seed is none.
     """
+    seed = random_seed("seed", seed)
     run = load_run(folder, agent, step)
     trained = run.agent
     num_steps = DEFAULT_EVALUATION_LENGTH * trained.cfg.num_envs if num_steps is None else num_steps
@@ -264,6 +265,7 @@ def render_run(
             drawn or the animation not be written.
     """
     path = check_animation(Path(folder) / EPISODE if output is None else output)
+    environment_seed = random_seed("environment_seed", environment_seed)
     run = load_run(folder, agent, step)
     state = run.seed(run.record.seed if seed is None else seed)
     key = key_for(jax.random.key(environment_seed), "render")
