@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -125,6 +125,54 @@ def whole_number(name: str, value: Any) -> int:
     return value if isinstance(value, int) else int(number)
 
 
+def positive_whole_number(name: str, value: Any) -> int:
+    """The whole number from 1 on that a value is; `name` is for messages.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    number = whole_number(name, value)
+    if number < 1:
+        raise ValueError(f"{name} ({number}) must be at least 1")
+    return number
+
+
+def duration(name: str, value: Any) -> float:
+    """The time in seconds that a value is, which may be infinite; `name` is for messages.
+
+    Raises:
+        ValueError: if it is no number, NaN or negative.
+    """
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not number >= 0:  # as NaN is not
+        raise ValueError(f"{name} ({value!r}) must be a number of seconds, 0 or more")
+    return number
+
+
+def true_or_false(name: str, value: Any) -> bool:
+    """The bool that a value is, of Python's or NumPy's; `name` is for messages.
+
+    Raises:
+        ValueError: if it is none, such as the text "no", which would count as True.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} ({value!r}) must be True or False")
+    return bool(value)
+
+
+def several_texts(name: str, value: Any) -> tuple[str, ...]:
+    """Several texts, in a list or the like; `name` is for messages.
+
+    Raises:
+        ValueError: if it is anything else, such as one text, which would count as its letters.
+    """
+    members = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else None
+    if members is None or not all(isinstance(member, str) for member in members):
+        example = [str(member) for member in ([value] if members is None else members)]
+        raise ValueError(f"{name} ({value!r}) must be a list of texts, such as {example}")
+    return tuple(members)
+
+
 def random_seed(name: str, value: Any, number: int = 1) -> int:
     """The random seed that a value is, the first of `number` seeds; `name` is for messages.
 
@@ -211,6 +259,28 @@ def require_sequences(config: Any, name: str = "sequence_length") -> None:
     length = config.num_steps if getattr(config, name) is None else getattr(config, name)
     if length < 1 or config.num_steps % length:
         raise ValueError(f"{name} ({length}) must divide num_steps ({config.num_steps})")
+
+
+def require_several(name: str, what: str, size: int, remedy: str = "use more features") -> None:
+    """Raise a `ValueError` unless a norm has several features to compare.
+
+    A norm that subtracts the mean makes zero of one feature alone, and one that does not makes its sign of it.
+
+    Args:
+        name: what normalises, for messages.
+        what: names the number of features, and gives what it comes from.
+        size: the number of features.
+        remedy: what to change.
+    """
+    if size < 2:
+        raise ValueError(f"{name} {what} must be at least 2: of one feature a norm leaves at most the sign, {remedy}")
+
+
+def require_wide_heads(config: Any) -> None:
+    """Raise a `ValueError` unless the heads of a memory, which are normalised one by one, have several features."""
+    what = f"features / num_heads ({config.features} / {config.num_heads})"
+    size = config.features // config.num_heads
+    require_several(type(config).__name__, what, size, "use more features or fewer heads")
 
 
 def require_even(config: Any, what: str, size: int, why: str) -> None:

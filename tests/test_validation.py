@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import typing
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from memorax.algorithms import ALGORITHMS
+from memorax.algorithms import ALGORITHMS, GradientPPOConfig, PPOConfig
+from memorax.buffers import EpisodeBuffer, PrioritisedEpisodeBuffer, PrioritisedSequenceBuffer, SequenceBuffer
 from memorax.training import TrainConfig
 from memorax.training.config import config_from_json, config_to_json
 from memorax.validation import finite_json, plain_value, python_numbers, require_positive
@@ -73,6 +75,45 @@ def test_numbers_of_numpy_are_checked_as_those_of_python_are() -> None:
 def test_an_infinite_learning_rate_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"^{name} \(inf\) must be finite$"):
         TrainConfig(**{name: float("inf")})
+
+
+CONFIG_CLASSES = sorted({config_class for _, config_class in ALGORITHMS.values()}, key=lambda made: made.__name__)
+
+
+def is_float(hint: Any) -> bool:
+    """Whether a field of this type may hold a float."""
+    return float in (hint, *typing.get_args(hint))
+
+
+@pytest.mark.parametrize("config_class", CONFIG_CLASSES)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_setting_of_an_algorithm_is_infinite_or_nan(config_class: type, value: float) -> None:
+    names = [name for name, hint in typing.get_type_hints(config_class).items() if is_float(hint)]
+    assert "gamma" in names
+    for name in names:
+        with pytest.raises(ValueError, match=rf"^{name} \({value}\) must "):
+            config_class(**{name: value})
+
+
+@pytest.mark.parametrize("config_class", [PPOConfig, GradientPPOConfig])
+@pytest.mark.parametrize("name", ["ent_coef_end", "target_kl"])
+def test_what_may_be_left_out_must_not_be_negative(config_class: type, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} \(-1.0\) must not be negative$"):
+        config_class(**{name: -1.0})
+    assert getattr(config_class(**{name: 0.0}), name) == 0.0
+
+
+@pytest.mark.parametrize(
+    "buffer_class", [SequenceBuffer, EpisodeBuffer, PrioritisedSequenceBuffer, PrioritisedEpisodeBuffer]
+)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_setting_of_a_buffer_is_infinite_or_nan(buffer_class: Any, value: float) -> None:
+    sizes = {"capacity": 100, "sequence_length": 4, "batch_size": 8, "burn_in": 0}
+    numbers = [field.name for field in dataclasses.fields(buffer_class) if field.type in ("int", "float")]
+    assert set(numbers) >= set(sizes)
+    for name in numbers:
+        with pytest.raises(ValueError, match=rf"^{name} \({value}\) must "):
+            buffer_class(**{**sizes, name: value})
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

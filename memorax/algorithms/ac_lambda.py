@@ -25,7 +25,7 @@ from memorax.learning.traces import (
 )
 from memorax.networks.network import unroll, unroll_with_losses
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Trajectory
-from memorax.validation import require_not_negative
+from memorax.validation import require_finite, require_not_negative
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class ACLambdaConfig(StreamingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_finite(self, "ent_coef")
         require_not_negative(self, "ent_coef")
 
 

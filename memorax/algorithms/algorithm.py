@@ -29,6 +29,7 @@ from memorax.algorithms.argument_checks import (
     unchanged_settings,
 )
 from memorax.algorithms.environment_checks import check_environment_types
+from memorax.algorithms.keep import Keep, KeepFunctions
 from memorax.algorithms.network_checks import check_networks
 from memorax.environments import host
 from memorax.environments.environment import Environment, VectorEnvironment
@@ -39,9 +40,6 @@ from memorax.random_keys import key_for
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Trajectory, Transition
 from memorax.validation import LARGEST_COUNT, python_numbers, require_countable
-
-Keep = Callable[[Transition, Metrics], PyTree]
-"""What `train` keeps of an iteration, given its transitions `[B, T, ...]` and its scalar metrics."""
 
 MakeNetwork = Callable[[nn.Module], Network]
 """Builds a network around a head."""
@@ -160,7 +158,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         self._settings_when_built = unchanged_settings(settings, self._settings_now)
         self._check_environment()
         self._environments = env.vectorize(self.cfg.num_envs)
-        self._kept_by: dict[types.CodeType, tuple[Keep, dict[str, Any]]] = {}
+        self._keep_functions = KeepFunctions()
         self.has_memory = bool(jax.tree.leaves(check_networks(networks, self.network_heads, env, env_params)))
         self._check_settings()
         self._sealed = True
@@ -184,11 +182,11 @@ class Algorithm(abc.ABC, Generic[Config, State]):
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: everything but the compiled programs."""
         programs = {name for name in vars(self) if name.endswith("_compiled")}
-        made_anew = {*programs, "_kept_by"}
+        made_anew = {*programs, "_keep_functions"}
         return {name: value for name, value in vars(self).items() if name not in made_anew}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _kept_by={})
+        vars(self).update(state, _keep_functions=KeepFunctions())
 
     @classmethod
     def build(
@@ -329,7 +327,7 @@ class Algorithm(abc.ABC, Generic[Config, State]):
         if not (keep is None or callable(keep)):
             raise ValueError(f"keep ({keep!r}) must be a function of an iteration's transitions and metrics")
         state, donated = self._split(state)
-        keep = None if keep is None else self._compiled_before(keep)
+        keep = None if keep is None else self._keep_functions.compiled_before(keep)
         key, state, kept = self._call(self._train_compiled, key, state, donated, iterations, keep)
         if self.replays:
             _warn_if_nothing_can_be_learned(state)
@@ -415,27 +413,6 @@ class Algorithm(abc.ABC, Generic[Config, State]):
     def others_compiled(self) -> dict[str, Any]:
         """Programs around this agent that others compiled and that are to be gone with it, by whose they are."""
         return {}
-
-    def _compiled_before(self, keep: Keep) -> Keep:
-        """The function in place of which `keep` may stand: one that does the same, as a loop makes of a lambda.
-
-        Warns where code that was seen before refers to variables around it, which may have changed.
-        """
-        if not isinstance(keep, types.FunctionType):
-            return keep
-        code = keep.__code__
-        before = self._kept_by.setdefault(code, (keep, _global_values(keep)))
-        if before[0] is keep:
-            return keep
-        # Code of other files may be equal too: it is the same only if its names mean the same.
-        alone = not (keep.__closure__ or keep.__defaults__ or keep.__kwdefaults__)
-        values = _global_values(keep)
-        if alone and all(values.get(name, before) is value for name, value in before[1].items()):
-            return before[0]
-        warnings.warn(
-            "train is compiled again for each new keep function: define keep once, outside of the loop", stacklevel=3
-        )
-        return keep
 
     # The loop -----------------------------------------------------------------------------------------------------
 
@@ -551,16 +528,6 @@ class Algorithm(abc.ABC, Generic[Config, State]):
 
 Agent = Algorithm[Any, Any]
 """An algorithm with its networks and its environment."""
-
-
-def _global_values(function: types.FunctionType) -> dict[str, Any]:
-    """The global variables that a function's code, or code inside it, names, and what they are now."""
-    codes, names = [function.__code__], set[str]()
-    while codes:
-        code = codes.pop()
-        names.update(code.co_names)
-        codes.extend(constant for constant in code.co_consts if isinstance(constant, types.CodeType))
-    return {name: function.__globals__[name] for name in names if name in function.__globals__}
 
 
 def _warn_if_nothing_can_be_learned(state: Any) -> None:

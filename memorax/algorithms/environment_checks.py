@@ -10,9 +10,17 @@ import jax
 import jax.numpy as jnp
 
 import memorax
-from memorax.environments.environment import Environment, MemoryOption, check_step_values, describe_returned
+from memorax.environments.environment import (
+    Environment,
+    MemoryOption,
+    OptimisticVectorEnvironment,
+    VectorEnvironment,
+    check_step_values,
+    describe_returned,
+)
+from memorax.environments.multi_agent import MultiAgentVectorEnvironment
 from memorax.environments.spaces import Space, environment_action, policy_space
-from memorax.environments.wrappers import Wrapper
+from memorax.environments.wrappers import Transform, Wrapper
 from memorax.types import PyTree
 
 UNKNOWN_WHILE_TRACING = (
@@ -20,6 +28,9 @@ UNKNOWN_WHILE_TRACING = (
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
 )
+
+STEPS_OF_BATCHES = (VectorEnvironment.step, OptimisticVectorEnvironment.step, MultiAgentVectorEnvironment.step)
+"""The steps of batches that report the final observation."""
 
 
 def check_environment_types(env: Environment, env_params: PyTree) -> None:
@@ -29,8 +40,9 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
         ValueError: if the observation or the state after a step is of another structure, shape or type than after a
             reset; if the observation is not what its space says in structure, shape and kind of numbers; if a reset
             returns something else than two values or a step than six, a reward or an end is not a single number, or
-            what is reported no dictionary of arrays; if it cannot be compiled; if `memory_option` is no method that
-            returns a `MemoryOption` or None.
+            what is reported no dictionary of arrays; if a step of its own, or of its batch, reports no final
+            observation; if it cannot be compiled; if `memory_option` is no method that returns a `MemoryOption` or
+            None.
     """
     _check_memory_option(env, env_params)
     space = env.action_space(env_params)
@@ -43,6 +55,8 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     in_batches = env.batch_only or (env.has_agents and isinstance(env, Wrapper))
     # How many actions a step takes: one for each row of a batch, or for each of several agents.
     num_actions = (batch.batch_size,) if env.batch_only or env.has_agents else ()
+
+    together = ", as an episode ends for all agents together" if env.has_agents else ""
 
     def reset(key: Any) -> tuple[PyTree, PyTree]:
         made = batch.reset(key, env_params) if in_batches else env.reset(key, env_params)
@@ -58,9 +72,13 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
         take_step = batch.step if in_batches else env.step_env
         made = take_step(key, state, action, env_params)
         check_step_values(env.name, made)
-        for name, value in zip(("reward", "terminated", "truncated"), made[2:5], strict=True):
-            _require_numbers(env.name, name, value, num_actions)
+        _require_numbers(env.name, "reward", made[2], num_actions)
+        for name, value in (("terminated", made[3]), ("truncated", made[4])):
+            # An environment ends for all agents at once; a batch says so in each of their rows.
+            _require_numbers(env.name, name, value, num_actions if in_batches else (), together)
         _require_reported(env.name, made[5])
+        if in_batches:
+            _require_final_observation(env.name, made[5])
         return made[:2]
 
     key = jax.random.key(0)
@@ -81,6 +99,33 @@ def check_environment_types(env: Environment, env_params: PyTree) -> None:
     _require_alike(f"the observation of {env.name}", first, observation)
     _require_alike(f"the state of {env.name}", state, next_state)
     _require_declared(env.name, env.observation_space(env_params), first, num_actions)
+    _check_own_step(env, env_params)
+
+
+def _check_own_step(env: Environment, env_params: PyTree) -> None:
+    """A step of the environment's own, or of its batch, reports the final observation as `Environment.step` does."""
+    while isinstance(env, Transform):  # whose batch steps the batch of what is inside
+        env = env.env
+    batch = env.vectorize(1)
+    ours = type(env).step is Environment.step and type(batch).step in STEPS_OF_BATCHES
+    if ours or env.batch_only:  # whose batch was stepped before
+        return
+    space = env.action_space(env_params)
+
+    def step(key: Any) -> None:
+        action = environment_action(space, policy_space(space).sample(key))
+        action = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch.batch_size, *x.shape)), action)
+        _require_final_observation(env.name, batch.step(key, batch.reset(key, env_params)[1], action, env_params)[5])
+
+    jax.eval_shape(step, jax.random.key(0))
+
+
+def _require_final_observation(name: str, info: dict[str, Any]) -> None:
+    if "final_observation" not in info:
+        raise ValueError(
+            f"step of {name} must report info['final_observation'], the observation that the action led to, as "
+            "Environment.step does where step_env alone is overridden"
+        )
 
 
 def _check_memory_option(env: Environment, env_params: PyTree) -> None:
@@ -132,14 +177,14 @@ def _require_declared(name: str, space: Space, observation: PyTree, lead: tuple[
             raise ValueError(f"{what} is {_describe(found)} where its space says {_describe(wanted)}")
 
 
-def _require_numbers(name: str, what: str, value: Any, shape: tuple[int, ...]) -> None:
+def _require_numbers(name: str, what: str, value: Any, shape: tuple[int, ...], why: str = "") -> None:
     try:
         found = jnp.asarray(value)
     except (TypeError, ValueError):
         raise ValueError(f"{what} of {name} must be a number, not {value!r:.80}") from None
     # An end may be that of all agents at once.
     if found.shape not in (shape, ()):
-        raise ValueError(f"{what} of {name} must be a single number, not {_describe(found)}")
+        raise ValueError(f"{what} of {name} must be a single number{why}, not {_describe(found)}")
 
 
 def _require_reported(name: str, info: Any) -> None:

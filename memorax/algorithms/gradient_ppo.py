@@ -30,7 +30,7 @@ from memorax.networks import heads
 from memorax.networks.network import Network, initialize, unroll_with_losses
 from memorax.rollout import Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Trajectory
-from memorax.validation import require_not_negative
+from memorax.validation import require_finite, require_not_negative
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class GradientPPOConfig(PPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_finite(self, "beta")
         require_not_negative(self, "beta")
         if self.clip_vloss or self.burn_in:
             name = "clip_vloss" if self.clip_vloss else "burn_in"

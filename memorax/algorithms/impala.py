@@ -19,7 +19,13 @@ from memorax.learning.losses import masked_mean
 from memorax.learning.returns import VTrace, vtrace
 from memorax.networks.network import unroll, unroll_with_losses
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Trajectory
-from memorax.validation import require_fraction, require_not_negative, require_positive, require_sequences
+from memorax.validation import (
+    require_finite,
+    require_fraction,
+    require_not_negative,
+    require_positive,
+    require_sequences,
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class IMPALAConfig:
 
     def __post_init__(self) -> None:
         counts = ("num_envs", "num_steps", "num_minibatches", "update_epochs")
+        require_finite(self, "rho_clip", "c_clip", "ent_coef", "vf_coef")
         require_positive(self, *counts, "rho_clip", "c_clip")
         require_fraction(self, "gamma", "trace_lambda")
         require_not_negative(self, "ent_coef", "vf_coef")

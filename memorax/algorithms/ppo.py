@@ -17,7 +17,13 @@ from memorax.learning.losses import clipped_value_loss, explained_variance, mask
 from memorax.networks import heads
 from memorax.networks.network import unroll_truncated
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Timestep, Trajectory
-from memorax.validation import require_fraction, require_not_negative, require_positive, require_sequences
+from memorax.validation import (
+    require_finite,
+    require_fraction,
+    require_not_negative,
+    require_positive,
+    require_sequences,
+)
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,12 @@ class PPOConfig:
     sequence_length: int | None = None
 
     def __post_init__(self) -> None:
+        require_finite(self, "clip_coef", "ent_coef", "ent_coef_end", "vf_coef", "target_kl")
         require_positive(
             self, "num_envs", "num_steps", "num_minibatches", "update_epochs", "clip_coef", "ent_coef_steps"
         )
         require_fraction(self, "gamma", "gae_lambda")
-        require_not_negative(self, "ent_coef", "vf_coef", "burn_in")
+        require_not_negative(self, "ent_coef", "ent_coef_end", "vf_coef", "target_kl", "burn_in")
         require_sequences(self)
         length = self.sequence_length or self.num_steps
         if self.burn_in >= length:

@@ -32,6 +32,7 @@ from memorax.networks import heads
 from memorax.types import Array, Key, Metrics, PyTree, Trajectory
 from memorax.validation import (
     require_choice,
+    require_finite,
     require_fraction,
     require_not_negative,
     require_positive,
@@ -76,6 +77,7 @@ class R2D2Config(ReplayConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_finite(self, "epsilon_exponent")
         require_positive(self, "period")
         require_fraction(self, "priority_exponent", "priority_eta", "importance_exponent", "epsilon_base")
         require_not_negative(self, "epsilon_exponent")

@@ -27,7 +27,14 @@ from memorax.networks import heads
 from memorax.networks.network import Network, apply_head, encode_with_losses, initialize
 from memorax.rollout import Policy, Worker
 from memorax.types import Array, Carry, Key, Metrics, PyTree, Trajectory
-from memorax.validation import require_at_most, require_choice, require_fraction, require_not_negative, require_positive
+from memorax.validation import (
+    require_at_most,
+    require_choice,
+    require_finite,
+    require_fraction,
+    require_not_negative,
+    require_positive,
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ class SACConfig:
 
     def __post_init__(self) -> None:
         counts = ("num_envs", "num_steps", "num_updates", "buffer_size", "batch_size", "sequence_length")
+        require_finite(self, "temperature", "target_entropy_ratio")
         require_positive(self, *counts, "tau", "temperature")
         require_at_most(self, "batch_size", "buffer_size")
         require_fraction(self, "gamma", "tau")

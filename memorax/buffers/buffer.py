@@ -32,7 +32,7 @@ from flax import struct
 
 from memorax.buffers.storage import Layout, Storage
 from memorax.types import Array, Carry, Key, PyTree
-from memorax.validation import require_not_negative, require_positive
+from memorax.validation import require_finite, require_not_negative, require_positive
 
 
 class BufferState(struct.PyTreeNode):
@@ -103,6 +103,7 @@ class ReplayBuffer(ABC):
     burn_in: int = 0
 
     def __post_init__(self) -> None:
+        require_finite(self, "capacity", "sequence_length", "batch_size", "burn_in")
         require_positive(self, "capacity", "sequence_length", "batch_size")
         require_not_negative(self, "burn_in")
         if self.burn_in > self.sequence_length:

@@ -17,7 +17,7 @@ from memorax.buffers.episode_buffer import EpisodeBuffer, stored_done
 from memorax.buffers.priorities import Priorities, draw, init_priorities, renew, set_weights
 from memorax.buffers.sequence_buffer import SequenceBuffer
 from memorax.types import Array, Carry, Key, PyTree
-from memorax.validation import require_fraction, require_positive
+from memorax.validation import require_finite, require_fraction, require_positive
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class PrioritisedBuffer(ReplayBuffer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_finite(self, "minimum_priority")
         require_fraction(self, "priority_exponent")
         require_positive(self, "minimum_priority")
 

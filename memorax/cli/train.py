@@ -84,6 +84,9 @@ def parse(arguments: list[str]) -> Command:
     if arguments and not arguments[0].startswith("-"):
         raise ValueError(f"unexpected word {arguments[0]!r}: settings are options, such as --torso NAME")
     arguments = with_preset_named(arguments)
+    if "" in values_of("--folder", arguments):
+        # As a path it would be the working directory, which would become the run folder.
+        raise ValueError("--folder ('') must be a path, such as runs/mine")
     base = _start(arguments)
     algorithm = (values_of("--algorithm", arguments) or [base.algorithm])[-1]
     _, config_class = find_algorithm(algorithm)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,10 +20,10 @@ from memorax.environments.environment import Environment
 from memorax.environments.interface import Interface, describe_interface
 from memorax.environments.make import wrapped
 from memorax.environments.playback import Arrived, PlaybackEnvironment, Received
-from memorax.environments.spaces import environment_action
+from memorax.environments.spaces import environment_action, policy_space
 from memorax.environments.wrappers import NormalizeObservation, NormalizeReward, Wrapper
 from memorax.environments.wrappers.running_statistics import RunningStatistics, for_all
-from memorax.training.checkpoints import named_leaves
+from memorax.training.checkpoints import from_arrays, named_leaves
 from memorax.types import Array, Carry, Key, PyTree, Timestep, where
 
 AGENTS_PARTS = ("agent_id", "global_state")
@@ -33,7 +35,7 @@ STATISTICS: Mapping[type[Environment], str] = {
 }
 """What the parameters call the running statistics of a wrapper."""
 
-STATISTICS_FIELDS = ("mean", "variance", "count", "left_out")
+STATISTICS_FIELDS = tuple(field.name for field in dataclasses.fields(RunningStatistics))
 
 OF_THE_WRAPPERS = re.compile(r"worker\.env_state(\.env_state)*\.statistics\.mean")
 
@@ -75,7 +77,7 @@ class Acting:
         outermost_first = sorted(found, key=len)
         return {name: name for name in self._read} | {
             f"{kind}.{field}": f"{prefix}{field}"
-            for kind, prefix in zip(reversed(self._statistics), outermost_first, strict=False)
+            for kind, prefix in zip(reversed(self.statistics), outermost_first, strict=False)
             for field in STATISTICS_FIELDS
         }
 
@@ -145,7 +147,13 @@ class Acting:
         return jax.tree.unflatten(jax.tree.structure(self._state), leaves)
 
     @property
-    def _statistics(self) -> list[str]:
+    def read_shapes(self) -> PyTree:
+        """The shapes of what acting reads of the agent's state, in its structure; None elsewhere."""
+        leaves = dict(named_leaves(self._state))
+        return self._filled({name: leaves[name] for name in self._read})
+
+    @property
+    def statistics(self) -> list[str]:
         """What the parameters call the statistics of the wrappers, the innermost first."""
         kinds = [STATISTICS[type(layer)] for layer in self._layers() if type(layer) in STATISTICS]
         return kinds[::-1]
@@ -166,7 +174,7 @@ class Acting:
     def _memory(self, params: Arrays, carry: Arrays) -> PyTree:
         """The state of the wrappers: what the carry holds of it, and the statistics, which never change."""
         rows = carry["previous_action"].shape[0]
-        kinds = iter(self._statistics)
+        kinds = iter(self.statistics)
         leaves: list[Any] = []
         for name, leaf in self._memory_leaves:
             match leaf:
@@ -220,7 +228,7 @@ def make_program(agent: Agent, interface: Interface, acting: Acting, params: Arr
         acting: how it acts.
         params: what was learned, as `Acting.sources` names it.
     """
-    spaces = (interface.observation_space, interface.action_space)
+    spaces = (interface.observation_space, interface.action_space, policy_space(interface.chosen_space))
     return AgentProgram(*spaces, interface.num_agents, params, acting.first_carry(), acting)
 
 
@@ -244,6 +252,27 @@ def take_params(acting: Acting, arrays: Mapping[str, Any]) -> Arrays:
         # Every environment of the batch has a copy of the statistics.
         params[name] = jnp.asarray(arrays[source] if name == source else arrays[source][0])
     return params
+
+
+def require_same_agent(acting: Acting, arrays: Mapping[str, Any], folder: Path) -> None:
+    """Check that a run's agent has the shapes of the one that acts.
+
+    Args:
+        acting: how that one acts.
+        arrays: what it takes of the state of the run's agent, by name.
+        folder: that of the run.
+
+    Raises:
+        ValueError: if names, shapes or types of what it takes are other ones.
+    """
+    wanted = acting.read_shapes
+    sources = acting.sources(arrays)
+    missing = [kind for kind in acting.statistics if f"{kind}.mean" not in sources]
+    missing += [source for source in sources.values() if source not in arrays]
+    if missing:
+        raise ValueError(f"{folder} was saved by another agent: it holds no {missing[0]}, which this one takes")
+    names = {name for name, _ in named_leaves(wanted)}
+    from_arrays(wanted, {name: array for name, array in arrays.items() if name in names}, folder)
 
 
 def _is_shared(leaf: Any) -> bool:

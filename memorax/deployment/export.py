@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.deployment.acting import AgentProgram
+from memorax.deployment.arguments import described
 from memorax.deployment.exported import KEY_WORDS, require
 from memorax.deployment.loading import load_program
 from memorax.deployment.manifest import (
@@ -30,6 +31,7 @@ from memorax.deployment.policy import Policy
 from memorax.deployment.program import Arrays
 from memorax.environments.space_json import space_to_json
 from memorax.evaluation.runs import CONFIG_FILE
+from memorax.training.folder import folder_path
 from memorax.types import PyTree
 from memorax.version import __version__
 
@@ -54,16 +56,21 @@ def export_policy(policy: Policy, folder: str | Path, training: Mapping[str, Any
         describes them.
 
     Raises:
-        ValueError: if the folder holds an exported policy, or this is one that was loaded from such a folder.
+        ValueError: if this is no policy, or one that was loaded from such a folder; or if the folder is none, or holds
+            an exported policy or a run.
         ImportError: if a package is missing, naming the command that installs it.
     """
-    program, path = policy.program, Path(folder)
+    if not isinstance(policy, Policy):
+        raise ValueError(f"policy ({described(policy)}) must be a policy, as load_policy loads it from a run")
+    program, path = policy.program, folder_path("folder", folder)
     if not isinstance(program, AgentProgram):
         raise ValueError("policy was exported before: copy the folder it was loaded from")
     if (path / MANIFEST_FILE).exists():
         raise ValueError(f"folder ({path}) holds an exported policy: choose another folder")
     if (path / CONFIG_FILE).exists():
         raise ValueError(f"folder ({path}) holds a run, whose policy would no longer be found: choose another folder")
+    if path.is_file():
+        raise ValueError(f"folder ({path}) is a file: choose another name")
     save = require("safetensors.flax").save
     path.mkdir(parents=True, exist_ok=True)
     programs = {}

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from memorax.deployment.manifest import CARRY_FILE, PARAMS_FILE, PROGRAM_FILES, read_manifest
-from memorax.deployment.program import Program, Step
+from memorax.deployment.arguments import require_arrays
+from memorax.deployment.manifest import CARRY_FILE, MANIFEST_FILE, PARAMS_FILE, PROGRAM_FILES, read_manifest
+from memorax.deployment.program import Arrays, Program, Step
 from memorax.environments.space_json import space_from_json
+from memorax.environments.spaces import policy_space
 from memorax.installation import install_command
 
 KEY_WORDS = 2
@@ -44,28 +48,70 @@ class ExportedProgram(Program):
 
     def _loaded(self, name: str) -> Step:
         path = self.folder / PROGRAM_FILES[name]
-        if not path.is_file():
-            raise ValueError(f"{self.folder} holds no {path.name}: its manifest says why")
-        return jax.jit(require("jax.export").deserialize(bytearray(path.read_bytes())).call)
+        deserialize = require("jax.export").deserialize
+        content = bytearray(_content(path))
+        try:
+            return jax.jit(deserialize(content).call)
+        except Exception as error:  # What is raised depends on the place that is damaged.
+            raise _damaged(path, error) from error
 
 
 def load_exported(folder: Path) -> ExportedProgram:
     """Load the programs that `export_policy` wrote.
 
     Raises:
-        ValueError: if the folder holds no exported policy.
+        ValueError: if the folder holds no exported policy, or a file of it is missing or damaged.
         ImportError: if a package is missing, naming the command that installs it.
     """
     manifest = read_manifest(folder)
-    load_file = require("safetensors.flax").load_file
+    try:
+        spaces = {name: space_from_json(manifest[name]) for name in ("observation_space", "action_space")}
+        chosen_space = space_from_json(manifest["interface"]["chosen_space"])
+        num_agents = int(manifest["num_agents"])
+        params, carry = (_described_arrays(manifest[name]) for name in ("params", "carry"))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder / MANIFEST_FILE, error) from error
+    # The manifest describes the carry of one agent, the file has a row for each.
+    first = {name: jax.ShapeDtypeStruct((num_agents, *row.shape), row.dtype) for name, row in carry.items()}
     return ExportedProgram(
-        observation_space=space_from_json(manifest["observation_space"]),
-        action_space=space_from_json(manifest["action_space"]),
-        num_agents=manifest["num_agents"],
-        params=load_file(folder / PARAMS_FILE),
-        first_carry={name: np.asarray(rows) for name, rows in load_file(folder / CARRY_FILE).items()},
+        **spaces,
+        previous_action_space=policy_space(chosen_space),
+        num_agents=num_agents,
+        params=_arrays(folder / PARAMS_FILE, params),
+        first_carry={name: np.asarray(rows) for name, rows in _arrays(folder / CARRY_FILE, first).items()},
         folder=folder,
     )
+
+
+def _described_arrays(descriptions: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
+    return {
+        name: jax.ShapeDtypeStruct(tuple(each["shape"]), jnp.dtype(each["dtype"]))
+        for name, each in descriptions.items()
+    }
+
+
+def _arrays(path: Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> Arrays:
+    """The arrays in a file, which are those that the manifest describes."""
+    load = require("safetensors.flax").load
+    content = _content(path)
+    try:
+        arrays = load(content)
+    except require("safetensors").SafetensorError as error:
+        raise _damaged(path, error) from error
+    require_arrays(str(path), arrays, wanted, f"so says {MANIFEST_FILE}; export the policy again")
+    return arrays
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: export the policy again")
+    return path.read_bytes()
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    """The error of a file that is not as it was written; the cause may have several lines."""
+    cause = " ".join(str(error).split()) or type(error).__name__
+    return ValueError(f"{path} is damaged ({cause}): export the policy again")
 
 
 def require(module: str, extra: str = "export") -> Any:

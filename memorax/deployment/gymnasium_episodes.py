@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memorax.deployment.arguments import described
 from memorax.environments.gymnasium_spaces import to_gymnasium, to_ours
 from memorax.environments.spaces import Dict
 from memorax.types import PyTree
+from memorax.validation import random_seed, whole_number
 
 if TYPE_CHECKING:
     from memorax.deployment.policy import Policy
@@ -18,13 +20,14 @@ MASK = "action_mask"
 
 def play_episodes(policy: Policy, env: Any, episodes: int, seed: int | None) -> np.ndarray:
     """See `Policy.run`."""
+    episodes = whole_number("episodes", episodes)
     if episodes < 1:
         raise ValueError(f"episodes ({episodes}) must be at least 1")
-    if not all(hasattr(env, name) for name in ("reset", "step", "action_space", "unwrapped")):
-        what = repr(env) if isinstance(env, str) else type(env).__name__
+    seed = None if seed is None else random_seed("seed", seed)
+    if isinstance(env, type) or not all(hasattr(env, name) for name in ("reset", "step", "action_space", "unwrapped")):
         raise ValueError(
-            f"env ({what}) must be one of gymnasium's, as gymnasium.make returns it: in any other, call the policy "
-            "step by step"
+            f"env ({described(env)}) must be one of gymnasium's, as gymnasium.make returns it: in any other, call the "
+            "policy step by step"
         )
     returns = []
     for episode in range(episodes):

@@ -23,13 +23,20 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     (folder / MANIFEST_FILE).write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n")
 
 
+def is_exported(folder: Path) -> bool:
+    """Whether a folder holds an exported policy, or what is left of one."""
+    return any((folder / name).is_file() for name in (MANIFEST_FILE, PARAMS_FILE, CARRY_FILE, *PROGRAM_FILES.values()))
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read a manifest.
 
     Raises:
-        ValueError: if there is none, or it is of another format.
+        ValueError: if there is none, or it is damaged or of another format.
     """
     path = folder / MANIFEST_FILE
+    if not path.is_file() and is_exported(folder):
+        raise ValueError(f"{path} is missing: export the policy again")
     if not path.is_file():
         raise ValueError(f"{folder} holds no {MANIFEST_FILE}: name the folder of an exported policy")
     try:

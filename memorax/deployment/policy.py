@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from memorax.deployment.program import Arrays, Program, checked
+from memorax.deployment.arguments import as_array, checked, described
+from memorax.deployment.program import Arrays, Program
 from memorax.environments.spaces import Space
 from memorax.types import PyTree
 from memorax.validation import random_seed, whole_number
@@ -44,6 +45,9 @@ class Policy:
     def __init__(
         self, program: Program, deterministic: bool = True, sampling_seed: int = 0, num_envs: int | None = None
     ) -> None:
+        if not isinstance(program, Program):
+            raise ValueError(f"program ({described(program)}) must be a program: load_policy makes policies")
+        num_envs = None if num_envs is None else whole_number("num_envs", num_envs)
         if num_envs is not None and num_envs < 1:
             raise ValueError(f"num_envs ({num_envs}) must be at least 1: it counts environments side by side")
         if not isinstance(deterministic, bool | np.bool_):
@@ -83,7 +87,7 @@ class Policy:
 
     def batch(self, num_envs: int) -> Policy:
         """The same policy for `num_envs` environments side by side, with a memory of its own, from the beginning."""
-        return Policy(self.program, self.deterministic, self._sampling_seed, whole_number("num_envs", num_envs))
+        return Policy(self.program, self.deterministic, self._sampling_seed, num_envs)
 
     @property
     def carry(self) -> Arrays:
@@ -95,6 +99,8 @@ class Policy:
 
     @carry.setter
     def carry(self, carry: Mapping[str, Any]) -> None:
+        if not isinstance(carry, Mapping):
+            raise ValueError(f"carry ({described(carry)}) must be arrays by name: set one that a policy returned")
         carry = {name: jnp.asarray(leaf) for name, leaf in carry.items()}
         found, wanted = (
             {name: (leaf.shape, leaf.dtype) for name, leaf in arrays.items()} for arrays in (carry, self.carry)
@@ -120,7 +126,7 @@ class Policy:
         Raises:
             ValueError: if the observation, reward or done is of another shape or kind.
         """
-        observation = checked(self.observation_space, observation, self._lead)
+        observation = jax.tree.map(np.asarray, checked(self.observation_space, observation, self._lead))
         reward, done = (
             np.broadcast_to(_per_row(name, value, kind, self._lead), (self._rows,))
             for name, value, kind in (("reward", reward, np.float32), ("done", done, np.bool_))
@@ -144,13 +150,14 @@ class Policy:
         Args:
             env: the environment.
             episodes: how many.
-            seed: random seed of the environment's first reset.
+            seed: random seed of the environment's first reset; by default gymnasium draws one.
 
         Returns:
             The return of each episode, `[episodes]`.
 
         Raises:
-            ValueError: if this is a policy of a batch or of several agents.
+            ValueError: if this is a policy of a batch or of several agents, the environment is none of gymnasium's, or
+                the number of episodes or the seed is not valid.
         """
         # Here rather than above: only environments of gymnasium need the package.
         from memorax.deployment.gymnasium_episodes import play_episodes
@@ -161,9 +168,10 @@ class Policy:
 
 
 def _per_row(name: str, value: Any, kind: Any, lead: tuple[int, ...]) -> np.ndarray:
-    given = np.asarray(value)
-    if given.dtype.kind not in "biuf" or (kind is np.bool_ and not np.isin(given, (0, 1)).all()):
-        raise ValueError(f"{name} ({value!r}) must be {'True or False' if kind is np.bool_ else 'a number'}")
+    wanted = "True or False" if kind is np.bool_ else "a number"
+    given = np.asarray(as_array(name, value, wanted))
+    if kind is np.bool_ and not np.isin(given, (0, 1)).all():
+        raise ValueError(f"{name} ({described(value)}) must be {wanted}")
     array = given.astype(kind)
     if array.shape not in ((), lead):
         raise ValueError(f"{name} {list(array.shape)} must be one value{f' or have the shape {[*lead]}' * bool(lead)}")

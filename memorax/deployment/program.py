@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -11,8 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from memorax.environments.spaces import Dict, Discrete, MultiDiscrete, Space
+from memorax.deployment.arguments import (
+    checked,
+    checked_done,
+    checked_reward,
+    require_arrays,
+    require_random_key,
+)
+from memorax.environments.spaces import Space
 from memorax.types import Array, Key, PyTree
+from memorax.validation import whole_number
 
 Arrays = dict[str, Array]
 """Arrays by name."""
@@ -30,6 +39,7 @@ class Program(abc.ABC):
 
     Attributes:
         observation_space, action_space: what the environment shows and takes, for one agent.
+        previous_action_space: what networks see of the action before, for one agent; see `policy_space`.
         num_agents: agents in one environment.
         params: everything that was learned, by name: variables of the networks, statistics of normalisation.
         first_carry: the carry before the first step in one environment, leaves `[num_agents, ...]`.
@@ -37,9 +47,14 @@ class Program(abc.ABC):
 
     observation_space: Space
     action_space: Space
+    previous_action_space: Space
     num_agents: int
     params: Arrays
     first_carry: Mapping[str, np.ndarray]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: compiled programs are left out, and made anew."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @abc.abstractmethod
     def compiled(self, sampling: bool) -> Step:
@@ -65,21 +80,45 @@ class Program(abc.ABC):
             done: whether each observation is the first of an episode, bool `[B]`.
             previous_action: what was done in the step before, in the units in which networks see actions (see
                 `policy_space`). By default what this function chose then, which the carry holds.
-            previous_reward: the reward of the step before as the environment paid it, float32 `[B]`; by default 0.
+            previous_reward: the reward of the step before as the environment paid it, float32 `[B]`, or one that all
+                rows were paid; by default 0.
             key: random key to sample with, as in training. By default the policy acts greedily.
 
         Returns:
             `(action, carry)`: the actions as the environment takes them, `[B, ...]`, and the carry for the next step.
+
+        Raises:
+            ValueError: if an array is of another shape or kind, which is told under `jax.jit` too; or, outside of it,
+                if a value is none that the environment shows or the policy chooses.
         """
+        if params is not self.params:
+            require_arrays("params", params, self.params, "give policy.params")
+        done = checked_done(done, self.num_agents)
+        rows = done.shape[0]
+        observation = checked(self.observation_space, observation, (rows,))
+        self._require_carry(carry, rows)
         if previous_action is not None:
-            carry = {**carry, "previous_action": jnp.asarray(previous_action, carry["previous_action"].dtype)}
-        if previous_reward is None:
-            previous_reward = jnp.zeros(jnp.shape(done), jnp.float32)
-        arguments = (params, observation, carry, done, previous_reward)
-        return self.compiled(False)(*arguments) if key is None else self.compiled(True)(*arguments, key)
+            chosen = checked(self.previous_action_space, previous_action, (rows,), "previous_action")
+            carry = {**carry, "previous_action": chosen}
+        paid = jnp.zeros(rows, jnp.float32) if previous_reward is None else checked_reward(previous_reward, rows)
+        arguments = (params, observation, carry, done, paid)
+        if key is None:
+            return self.compiled(False)(*arguments)
+        require_random_key(key)
+        return self.compiled(True)(*arguments, key)
+
+    def _require_carry(self, carry: Any, rows: int) -> None:
+        wanted = {
+            name: jax.ShapeDtypeStruct((rows, *first.shape[1:]), first.dtype)
+            for name, first in self.first_carry.items()
+        }
+        require_arrays("carry", carry, wanted, "give what initial_carry or the step before returned")
 
     def initial_carry(self, num_envs: int = 1) -> Arrays:
         """The carry before the first step in each of `num_envs` environments."""
+        num_envs = whole_number("num_envs", num_envs)
+        if num_envs < 1:
+            raise ValueError(f"num_envs ({num_envs}) must be at least 1: it counts environments side by side")
         return {
             name: jnp.asarray(np.tile(rows, (num_envs, *[1] * (rows.ndim - 1))))
             for name, rows in self.first_carry.items()
@@ -99,39 +138,3 @@ class Program(abc.ABC):
             jax.ShapeDtypeStruct((rows,), np.bool_),
             jax.ShapeDtypeStruct((rows,), np.float32),
         )
-
-
-def checked(space: Space, value: Any, lead: tuple[int, ...], name: str = "observation") -> PyTree:
-    """An element of a space, or a batch of them, as arrays in the types of the space.
-
-    Args:
-        space: the space.
-        value: the element, `[*lead, ...]`.
-        lead: the axes before those of one element.
-        name: what it is, for messages.
-
-    Raises:
-        ValueError: if its structure or shape is another, or its type cannot hold its values, or a symbol
-            lies outside of the space.
-    """
-    if isinstance(space, Dict):
-        if not isinstance(value, Mapping) or set(value) != set(space.spaces):
-            found = ", ".join(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
-            raise ValueError(f"{name} ({found}) must be a dictionary of {', '.join(space.spaces)}")
-        return {key: checked(inner, value[key], lead, f"{name}[{key!r}]") for key, inner in space.spaces.items()}
-    if isinstance(value, Mapping):
-        raise ValueError(f"{name} must be an array {[*lead, *space.shape]}, and not a dictionary of {', '.join(value)}")
-    given = np.asarray(value)
-    # Rounding is fine, as from float64 to float32. A whole number that loses its fraction says something else.
-    with np.errstate(invalid="ignore"):
-        array = given.astype(space.dtype)
-    if np.issubdtype(array.dtype, np.integer) and not np.array_equal(array, given):
-        raise ValueError(f"{name} has values that {array.dtype} cannot hold: it must be an element of {space}")
-    if array.shape != (*lead, *space.shape):
-        raise ValueError(f"{name} {list(array.shape)} must have the shape {[*lead, *space.shape]}")
-    if isinstance(space, Discrete | MultiDiscrete):
-        sizes = space.n if isinstance(space, Discrete) else np.asarray(space.nvec)
-        outside = (array < 0) | (array >= sizes)
-        if outside.any():
-            raise ValueError(f"{name} ({array[outside][0]}) must be an element of {space}")
-    return array

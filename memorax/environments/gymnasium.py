@@ -57,6 +57,9 @@ def make(id: str, **kwargs: Any) -> tuple[HostEnvironment, None]:
         _check_options(name, spec, kwargs)
         env = make_one(spec, kwargs)
         try:
+            for space in ("observation_space", "action_space"):
+                if getattr(env, space, None) is None:
+                    raise ValueError(f"{name} has no {space}: set it in the environment's constructor")
             observation_space, action_space = convert(env.observation_space, name), convert(env.action_space, name)
             masked = isinstance(action_space, Discrete) and MASK in _reset(name, env, seed=0)[1]
             draws = PICTURE in (env.metadata.get("render_modes") or ())
@@ -152,7 +155,10 @@ class GymnasiumBatch(HostBatch):
         return {key: np.copy(values) for key, values in self.reported.items()}
 
     def _observe(self, observation: Any, info: dict[str, Any]) -> PyTree:
-        ours = to_ours(self.observation_space, observation)
+        try:
+            ours = to_ours(self.observation_space, observation)
+        except ValueError as error:
+            raise ValueError(f"{self.name} returned an observation that is none of its space: {error}") from error
         return {"observation": ours, MASK: np.asarray(info[MASK], bool)} if self.masked else ours
 
     def close(self) -> None:
@@ -200,7 +206,12 @@ def _own_options(name: str, kwargs: dict[str, Any]) -> tuple[tuple[str, ...], in
 
 def _reset(name: str, env: gymnasium.Env, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
     """Start an episode. Returns `(observation, info)`."""
-    returned = env.reset(seed=seed)
+    try:
+        returned = env.reset(seed=seed)
+    except TypeError as error:
+        if "'seed'" not in str(error):
+            raise
+        raise ValueError(f"reset of {name} must take seed and options, as in gymnasium since 0.26: {error}") from error
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise ValueError(f"reset of {name} must return (observation, info), and not {describe_returned(returned)}")
     return returned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -45,7 +46,11 @@ def convert(space: Any, name: str) -> Space:
 
 
 def to_ours(space: Any, value: Any) -> PyTree:
-    """An element of a space of gymnasium's, or a batch of them, as one of ours: NumPy arrays."""
+    """An element of a space of gymnasium's, or a batch of them, as one of ours: NumPy arrays.
+
+    Raises:
+        ValueError: if an element lacks a part of its space.
+    """
     match space:
         case gymnasium_spaces.Discrete():
             return np.asarray(value - space.start, np.int32)
@@ -55,10 +60,8 @@ def to_ours(space: Any, value: Any) -> PyTree:
             return _flat(np.asarray(value), space.shape)
         case gymnasium_spaces.Box():
             return np.asarray(value, _dtype(space))
-        case gymnasium_spaces.Dict():
-            return {own: to_ours(inner, value[key]) for own, key, inner in _parts(space)}
         case _:
-            return {own: to_ours(inner, value[index]) for own, index, inner in _parts(space)}
+            return {own: to_ours(inner, _part(value, key)) for own, key, inner in _parts(space)}
 
 
 def to_gymnasium(space: Any, value: PyTree) -> Any:
@@ -72,7 +75,10 @@ def to_gymnasium(space: Any, value: PyTree) -> Any:
             return _unflat(value, space.shape).astype(space.dtype)
         case gymnasium_spaces.Box():
             rounded = np.issubdtype(space.dtype, np.integer) and np.issubdtype(np.asarray(value).dtype, np.floating)
-            return _whole_numbers(space, value) if rounded else np.asarray(value, space.dtype)
+            if rounded:
+                return _whole_numbers(space, value)
+            # A bound of 64 bits may lie between two numbers of 32.
+            return np.clip(np.asarray(value, space.dtype), space.low, space.high)
         case gymnasium_spaces.Dict():
             return {key: to_gymnasium(inner, value[own]) for own, key, inner in _parts(space)}
         case _:
@@ -83,6 +89,15 @@ def _parts(space: Any) -> list[tuple[str, Any, Any]]:
     """Of all that is inside a `Dict` or `Tuple` our name, which is text, the key or index there, and the space."""
     inner = space.spaces.items() if isinstance(space, gymnasium_spaces.Dict) else enumerate(space.spaces)
     return [(str(key), key, part) for key, part in inner]
+
+
+def _part(value: Any, key: Any) -> Any:
+    """The part of an element that stands under a key or index."""
+    try:
+        return value[key]
+    except (KeyError, IndexError, TypeError) as error:
+        held = list(value) if isinstance(value, Mapping) else type(value).__name__
+        raise ValueError(f"an element of a space lacks its part {key!r}: it holds {held}") from error
 
 
 def _dtype(space: gymnasium_spaces.Box) -> np.dtype[Any]:

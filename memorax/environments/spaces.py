@@ -40,6 +40,7 @@ class Discrete(Space):
     def __post_init__(self) -> None:
         if whole_number("Discrete n", self.n) < 1:
             raise ValueError(f"Discrete n ({self.n}) must be at least 1")
+        _require_room("Discrete n", self.n, self.dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -62,6 +63,7 @@ class MultiDiscrete(Space):
     def __post_init__(self) -> None:
         if not self.nvec or min(whole_number("MultiDiscrete nvec", size) for size in self.nvec) < 1:
             raise ValueError(f"MultiDiscrete nvec ({self.nvec}) must name at least one size, each at least 1")
+        _require_room("MultiDiscrete nvec", max(self.nvec), self.dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -74,6 +76,14 @@ class MultiDiscrete(Space):
         if jnp.shape(value) != self.shape:
             return jnp.asarray(False)
         return jnp.all((value >= 0) & (value < jnp.asarray(self.nvec)))
+
+
+def _require_room(name: str, n: int, dtype: Any) -> None:
+    """Raise a `ValueError` where a type cannot hold the numbers below `n`: they would wrap around."""
+    kind = np.dtype(dtype)
+    sizes = 2 if kind.kind == "b" else np.iinfo(kind).max + 1 if np.issubdtype(kind, np.integer) else n
+    if n > sizes:
+        raise ValueError(f"{name} ({n}) must be at most {sizes}, as its type, {kind.name}, holds no more")
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,13 +216,13 @@ def policy_space(space: Space) -> Space:
     """The space a policy chooses from, in which actions are learned from, stored and fed back.
 
     Numbers that are bounded on both sides are in units of half their range, `-1 ... 1`, wherever the environment's own
-    bounds lie; all others are as the environment has them. Types are int32 and float32.
+    bounds lie. Those that are bounded on one side are moved, so that the bound is -1 below or 1 above: a policy starts
+    around 0. All others are as the environment has them. Types are int32 and float32.
     """
     match space:
         case Box():
             low, high = _float_bounds(space)
-            bounded = np.isfinite(low) & np.isfinite(high)
-            return Box(np.where(bounded, -1.0, low), np.where(bounded, 1.0, high), space.shape)
+            return Box(np.where(np.isfinite(low), -1.0, low), np.where(np.isfinite(high), 1.0, high), space.shape)
         case Discrete():
             return Discrete(space.n)
         case MultiDiscrete():
@@ -229,19 +239,21 @@ def environment_action(space: Space, action: PyTree) -> PyTree:
         action: an element of `policy_space(space)`, `[..., *shape]`; outside of its bounds the nearest one is meant.
 
     Returns:
-        An element of `space`, in its type. Integers are rounded.
+        An element of `space`, in its type. Integers and bools are rounded.
     """
     if not isinstance(space, Box):
         return jax.tree.map(lambda x: x.astype(space.dtype), action)
     low, high = _float_bounds(space)
     chosen = policy_space(space).clip(action)  # type: ignore[attr-defined]
-    scaled = np.isfinite(low) & np.isfinite(high) & ((low != -1) | (high != 1))
+    below, above = np.isfinite(low), np.isfinite(high)
+    scaled = below & above & ((low != -1) | (high != 1))
+    moved = np.where(below & ~above, low + 1, np.where(above & ~below, high - 1, 0.0))
     low, high = np.where(scaled, low, -1.0), np.where(scaled, high, 1.0)
     lead = (1,) * (jnp.ndim(action) - len(space.shape))
-    low, high, scaled = (x.reshape(lead + space.shape) for x in (low, high, scaled))
+    low, high, scaled, moved = (x.reshape(lead + space.shape) for x in (low, high, scaled, moved))
     weight = 0.5 + 0.5 * chosen
-    chosen = jnp.where(scaled, (1.0 - weight) * low + weight * high, chosen)
-    if jnp.issubdtype(space.dtype, jnp.integer):
+    chosen = jnp.where(scaled, (1.0 - weight) * low + weight * high, chosen + moved)
+    if not jnp.issubdtype(space.dtype, jnp.floating):
         chosen = jnp.round(chosen)
     # In the type of the space: the weights of bounds that are equal add up to one only but for rounding, and not every
     # large integer is a float32.

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from memorax.evaluation.runs import read_config, read_logged
+from memorax.evaluation.runs import read_facts, read_logged
+from memorax.evaluation.tasks import differing_options, seen_options, task_of
 
 SAME_SETTING = (
     *("seed", "num_seeds", "devices", "loggers", "checkpoint_seconds", "keep_checkpoints"),
@@ -18,21 +19,25 @@ SAME_SETTING = (
 )
 """Settings in which the runs of one curve may differ: which seeds, and how they are watched."""
 
-USUAL_RANDOM_KEYS = "threefry2x32"
-"""The kind of random keys of a run that does not say so."""
+USUAL_ORIGIN = {"random_keys": "threefry2x32", "x64": False}
+"""Surroundings that count as settings, and what they are in a run that does not say so."""
+
+OF_THE_TASK = "environment_options"
+"""A setting that the name of the task says, and no label."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The seeds of one setting in one environment.
+    """The seeds of one setting in one task.
 
     Attributes:
         label: text that tells the setting from the others.
-        environment: id of the environment, empty where a run does not say it.
+        environment: the task, as in `Group`.
         steps: environment steps `[N]`, increasing.
         values: `[seeds, N]`, interpolated between the steps at which a seed was logged; NaN where it was NaN.
         cut: whether some seed was logged beyond the last of `steps`, where another one ends.
         unfinished: whether evaluations counted episodes that they did not see the end of.
+        waiting: how many more seeds there are, which have no value yet.
     """
 
     label: str
@@ -41,6 +46,7 @@ class Curve:
     values: np.ndarray
     cut: bool = False
     unfinished: bool = False
+    waiting: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,12 @@ class Seed:
 
 @dataclass(frozen=True)
 class Group:
-    """The seeds of one setting in one environment, each as it was logged.
+    """The seeds of one setting in one task, each as it was logged.
 
     Attributes:
         label: text that tells the setting from the others.
-        environment: id of the environment, empty where a run does not say it.
+        environment: the task: id of the environment, empty where a run does not say it, and the options in which runs
+            of this environment differ, such as "memory::TMaze length=20".
         seeds: at least one.
         settings: the settings of each of its runs, flat.
     """
@@ -96,14 +103,14 @@ def group_runs(
     """Put the seeds of one setting together, each seed once.
 
     Without `labels`, runs that differ only in their seeds are one group, labelled by what tells it from others of the
-    same environment. A run whose agent was made in Python is a group of its own, as its config does not describe the
-    agent.
+    same task. A task is an environment and its options, but for those that only say how an agent sees it. A run whose
+    agent was made in Python is a group of its own, as its config does not describe the agent.
 
     Args:
         folders: run folders.
         tables: metrics of each run, as `read_metrics` returns them.
         metric: a column of the tables.
-        labels: a label for each run; runs of one environment and one label are one group.
+        labels: a label for each run; runs of one task and one label are one group.
 
     Raises:
         ValueError: if a seed of a group is there twice, a metric is missing, or there is not one label for each run.
@@ -111,28 +118,30 @@ def group_runs(
     if labels and len(labels) != len(folders):
         raise ValueError(f"labels ({len(labels)}) must be one for each of the {len(folders)} runs")
     _check_named_once(folders)
-    contents = [read_config(folder) for folder in folders]
-    configs = [content["config"] for content in contents]
-    environments = [str(config.get("environment", "")) for config in configs]
+    contents = [read_facts(folder) for folder in folders]
+    tasks = [task_of(content) for content in contents]
+    names_of_tasks = [
+        f"{task.environment} {options}".strip() for task, options in zip(tasks, differing_options(tasks), strict=True)
+    ]
     settings = [_setting(content, folder) for content, folder in zip(contents, folders, strict=True)]
     names = list(labels) or [json.dumps(setting, sort_keys=True) for setting in settings]
     groups: dict[tuple[str, str], list[int]] = {}
-    for index, group in enumerate(zip(environments, names, strict=True)):
+    for index, group in enumerate(zip(names_of_tasks, names, strict=True)):
         groups.setdefault(group, []).append(index)
     first = [indices[0] for indices in groups.values()]
     titles = (
         [labels[index] for index in first]
         if labels
-        else _labels([settings[index] for index in first], [environments[index] for index in first])
+        else _labels([settings[index] for index in first], [names_of_tasks[index] for index in first])
     )
     return [
         Group(
             title,
-            environment,
+            task,
             _each_once([seed for i in indices for seed in _seeds(folders[i], tables[i], metric)], title),
             tuple(settings[i] for i in indices),
         )
-        for title, ((environment, _), indices) in zip(titles, groups.items(), strict=True)
+        for title, ((task, _), indices) in zip(titles, groups.items(), strict=True)
     ]
 
 
@@ -150,10 +159,14 @@ def run_labels(folders: Sequence[Path], labels: Sequence[str] = ()) -> list[tupl
     if labels and len(labels) != len(folders):
         raise ValueError(f"labels ({len(labels)}) must be one for each of the {len(folders)} runs")
     _check_named_once(folders)
-    contents = [read_config(folder) for folder in folders]
-    environments = [str(content["config"].get("environment", "")) for content in contents]
+    contents = [read_facts(folder) for folder in folders]
+    tasks = [task_of(content) for content in contents]
+    environments, options = [task.environment for task in tasks], differing_options(tasks)
     settings = [_setting(content, folder) for content, folder in zip(contents, folders, strict=True)]
-    pairs = list(zip(environments, labels or _labels(settings, environments), strict=True))
+    of_tasks = [f"{environment} {text}" for environment, text in zip(environments, options, strict=True)]
+    # Here the options of a task are in the label, as the environment is told without them.
+    named = [", ".join(filter(None, pair)) for pair in zip(_labels(settings, of_tasks), options, strict=True)]
+    pairs = list(zip(environments, labels or named, strict=True))
     return [
         (environment, f"{label}, {folder}" if pairs.count((environment, label)) > 1 else label)
         for (environment, label), folder in zip(pairs, folders, strict=True)
@@ -207,14 +220,16 @@ def _curve(group: Group, metric: str) -> Curve:
             f"{earliest.steps[-1]:.0f}, {latest.folder} begins at {latest.steps[0]:.0f}"
         )
     cut = any(seed.steps[-1] > steps[-1] for seed in logged)
-    return Curve(label, group.environment, steps, values, cut, any(seed.unfinished for seed in logged))
+    unfinished = any(seed.unfinished for seed in logged)
+    return Curve(label, group.environment, steps, values, cut, unfinished, len(seeds) - len(logged))
 
 
 def _seeds(folder: Path, table: dict[str, np.ndarray], metric: str) -> list[Seed]:
     """Each seed of a run."""
     evaluated = metric.startswith("evaluation_")
     unfinished = table.get("evaluation_unfinished") if evaluated else None
-    logged = read_logged(folder, metric)
+    # A run that goes on may have logged more since the table was read.
+    logged = read_logged(folder, metric)[: len(table["seed"])]
     seeds = []
     for seed in np.unique(table["seed"]):
         chosen = logged & (table["seed"] == seed)
@@ -235,28 +250,32 @@ def _check_named_once(folders: Sequence[Path]) -> None:
 def _setting(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The settings that tell a run from others, nested ones flat; also its folder where they describe no agent.
 
-    A seed means something else for another kind of random keys, so the kind is a setting too.
+    A seed means something else for another kind of random keys, and numbers are others in double precision, so both
+    are settings too.
     """
-    config = content["config"]
+    config, origin = content["config"], content.get("origin", {})
     flat: dict[str, Any] = {} if "hyperparameters" in config else {"run": str(folder)}
-    flat["random_keys"] = content.get("origin", {}).get("random_keys", USUAL_RANDOM_KEYS)
+    flat |= {name: origin.get(name, usual) for name, usual in USUAL_ORIGIN.items()}
     for name, value in config.items():
         if name == "hyperparameters":
             # One of an algorithm of one's own may be called as a setting of the run is.
             flat.update({f"{name}.{own}" if own in config else own: number for own, number in value.items()})
+        elif name == OF_THE_TASK:
+            flat[name] = dict(task_of(content).options)
         elif name not in (*SAME_SETTING, "environment"):
             flat[name] = value
-    return flat
+    # Last, as an option takes the place of the setting of the same name, such as `normalize_observation`.
+    return flat | seen_options(content)
 
 
 def _labels(settings: Sequence[dict[str, Any]], environments: Sequence[str]) -> list[str]:
-    """What tells each setting from others of its environment.
+    """What tells each setting from others of its task.
 
     Where nothing does, it is the algorithm and torso, or the run. What differs between environments alone, such as the
     length of their runs, tells no setting from another; nor does what follows from the rest in each environment, but
     in each in another way, such as widths at which networks have equally many parameters.
     """
-    names = list(dict.fromkeys(name for setting in settings for name in setting))
+    names = [name for name in dict.fromkeys(name for setting in settings for name in setting) if name != OF_THE_TASK]
     told_apart = [
         name
         for name in names
@@ -272,9 +291,11 @@ def _labels(settings: Sequence[dict[str, Any]], environments: Sequence[str]) -> 
         follows = all(len(found) == 1 for of_rest in values.values() for found in of_rest.values())
         if follows and any(len(set.union(*of_rest.values())) > 1 for of_rest in values.values()):
             told_apart = rest
-    if not told_apart:
-        told_apart = [name for name in ("run", "algorithm", "torso") if name in names]
-    return [", ".join(_named(name, setting[name]) for name in told_apart if name in setting) for setting in settings]
+    return [_label(setting, told_apart) or _label(setting, ("run", "algorithm", "torso")) for setting in settings]
+
+
+def _label(setting: Mapping[str, Any], names: Sequence[str]) -> str:
+    return ", ".join(_named(name, setting[name]) for name in names if name in setting)
 
 
 SPEAK_FOR_THEMSELVES = ("algorithm", "torso", "run")

@@ -1,4 +1,4 @@
-"""Pictures of learning curves: a panel for each environment, a line for each setting."""
+"""Pictures of learning curves: a panel for each task, a line for each setting."""
 
 from __future__ import annotations
 
@@ -40,10 +40,11 @@ def plot_runs(
 ) -> Path:
     """Draw the learning curves of runs into a file.
 
-    There is a panel for each environment and in it a line for each setting: the mean over its seeds. Each seed is a
-    thin line where there are fewer than five; with more, the 95 % confidence interval of the mean (Student's t) is
-    shaded. Seeds that were logged at different steps are interpolated. A line ends where its shortest seed ends and has
-    a gap where a seed's value is NaN.
+    There is a panel for each task, which is an environment and its options, and in it a line for each setting: the mean
+    over its seeds. Options that only say how an agent sees the environment, such as `mask_observation`, belong to the
+    setting. Each seed is a thin line where there are fewer than five; with more, the 95 % confidence interval of the
+    mean (Student's t) is shaded. Seeds that were logged at different steps are interpolated. A line ends where its
+    shortest seed ends and has a gap where a seed's value is NaN; seeds without a value yet are left out and counted.
 
     Args:
         folders: run folders.
@@ -90,10 +91,10 @@ def make_panels(number: int) -> tuple[Figure, list[Axes]]:
 def draw_runs(
     folders: Sequence[str | Path], ax: Axes, metric: str | None = None, labels: Sequence[str] = ()
 ) -> list[Curve]:
-    """Draw the learning curves of runs of one environment into axes of your own; see `plot_runs`.
+    """Draw the learning curves of runs of one task into axes of your own; see `plot_runs`.
 
     Args:
-        folders: run folders, all of one environment.
+        folders: run folders, all of one task.
         ax: matplotlib axes.
         metric: the column of `metrics.csv` to draw.
         labels: a label for each run.
@@ -102,7 +103,7 @@ def draw_runs(
         The curves that were drawn.
 
     Raises:
-        ValueError: as `plot_runs` does, and if the runs are of several environments.
+        ValueError: as `plot_runs` does, and if the runs are of several tasks.
     """
     curves, metric = _read_curves(folders, metric, labels)
     environments = sorted({curve.environment for curve in curves})
@@ -122,7 +123,7 @@ def _read_curves(folders: Sequence[str | Path], metric: str | None, labels: Sequ
 
 
 def _draw(ax: Axes, curves: Sequence[Curve], environment: str, metric: str) -> None:
-    """Draw the curves of one environment; a label has the same color in every panel."""
+    """Draw the curves of one task; a label has the same color in every panel."""
     from matplotlib.ticker import EngFormatter
 
     labels = list(dict.fromkeys(curve.label for curve in curves))
@@ -157,8 +158,9 @@ def _draw_curve(ax: Axes, curve: Curve, color: str, style: LineStyle) -> None:
 
 
 def _legend(curve: Curve) -> str:
-    seeds = len(curve.values)
-    notes = [f"{seeds} seed{'s' * (seeds > 1)}"]
+    seeds, all_seeds = len(curve.values), len(curve.values) + curve.waiting
+    # A mean over the few seeds that were evaluated yet is not that of the setting.
+    notes = [f"{seeds} of " * (curve.waiting > 0) + f"{all_seeds} seed{'s' * (all_seeds > 1)}"]
     if curve.cut:
         notes.append("cut where one ends")
     if np.isnan(curve.values).any():

@@ -11,7 +11,7 @@ from memorax.evaluation.comparison import Comparison
 from memorax.evaluation.curves import group_runs
 from memorax.evaluation.pages import Block, Picture, markdown, webpage
 from memorax.evaluation.provenance import Run, how_runs_were_made, notes
-from memorax.evaluation.runs import CONFIG_FILE, has_metrics, read_config, read_metrics
+from memorax.evaluation.runs import CONFIG_FILE, has_metrics, read_facts, read_metrics
 from memorax.evaluation.scores import score_runs
 from memorax.evaluation.statistics import RESAMPLES
 from memorax.laboratory.outcome import OUTCOME_FILE
@@ -40,8 +40,8 @@ def write_report(
         output: the folder to write to.
         metric: the column of `metrics.csv` to report; by default `evaluation_return`, or `return` where a run has no
             evaluation.
-        labels: a label for each run, in place of what tells it from the others; runs of one environment with the same
-            label are one setting.
+        labels: a label for each run, in place of what tells it from the others; runs of one task with the same label
+            are one setting.
         bounds: the returns that scores 0 and 1 stand for, by an environment's id or the beginning of ids; see
             `score_runs`.
         reference: label of the setting that the others are compared with; by default that of the first run.
@@ -52,8 +52,8 @@ def write_report(
         The path of the HTML page.
 
     Raises:
-        ValueError: if a folder holds no metrics or not this one, a seed of one setting is there twice, no setting has
-            the label `reference`, or bounds are not valid.
+        ValueError: if a folder holds no metrics or not this one, what a run says of itself cannot be read, a seed of
+            one setting is there twice, no setting has the label `reference`, or bounds are not valid.
     """
     paths = [Path(folder) for folder in folders]
     if not paths:
@@ -67,7 +67,7 @@ def write_report(
         labels = [label for label, path in zip(labels, paths, strict=False) if path not in silent]
         paths = [path for path in paths if path not in silent]
     tables = [read_metrics(path) for path in paths]
-    runs = [Run(path, read_config(path), table) for path, table in zip(paths, tables, strict=True)]
+    runs = [Run(path, read_facts(path), table) for path, table in zip(paths, tables, strict=True)]
     metric = metric or reported_metric(tables)
     groups = group_runs(paths, tables, metric, labels)
     scores = score_runs(groups, bounds or {}, last)

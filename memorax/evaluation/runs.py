@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,9 @@ import numpy as np
 from memorax.loggers.file import METRICS_FILE
 
 CONFIG_FILE = "config.json"
+
+WHOLE_COLUMNS = ("seed", "step")
+"""The columns that say what a row is of: every row has a whole number in them."""
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -40,16 +47,61 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return content
 
 
+def read_facts(folder: str | Path) -> dict[str, Any]:
+    """A run's `config.json`, after a check that what plots and reports read in it is of the kind that a run writes.
+
+    Raises:
+        ValueError: as `read_config` does, and if a fact is of another kind.
+    """
+    content, path = read_config(folder), Path(folder) / CONFIG_FILE
+    config = content["config"]
+    for name in ("agent", "origin"):
+        _by_name(path, name, content)
+    _by_name(path, "interface.wrappers", _by_name(path, "interface", content))
+    for network, count in _by_name(path, "parameters", content).items():
+        _check_number(path, f"parameters.{network}", count)
+    if "hyperparameters" in config:
+        for name in ("hyperparameters", "environment_options"):
+            _by_name(path, f"config.{name}", config)
+    if "total_steps" in content:
+        _check_number(path, "total_steps", content["total_steps"])
+    elif "total_steps" in config:
+        _check_number(path, "config.total_steps", config["total_steps"])
+    resumed = content.get("resumed", [])
+    if not isinstance(resumed, list) or not all(isinstance(origin, dict) for origin in resumed):
+        raise _wrong_fact(path, "resumed", resumed, "a list of facts by name, [{...}]")
+    for origin in (content.get("origin", {}), *resumed):
+        _by_name(path, "origin.versions", origin)
+    return content
+
+
+def _by_name(path: Path, name: str, holder: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What stands under the last word of a name, facts by name; none where nothing stands there."""
+    value = holder.get(name.rpartition(".")[2], {})
+    if not isinstance(value, dict):
+        raise _wrong_fact(path, name, value, "facts by name, {...}")
+    return value
+
+
+def _check_number(path: Path, name: str, value: Any) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise _wrong_fact(path, name, value, "a number")
+
+
+def _wrong_fact(path: Path, name: str, value: Any, valid: str) -> ValueError:
+    return ValueError(f"{path}: {name} ({reprlib.repr(value)}) must be {valid}: mend it, or leave the run out")
+
+
 def read_metrics(folder: str | Path) -> dict[str, np.ndarray]:
     """The columns of a run's `metrics.csv`, float64: NaN where a field is empty, and where a value was NaN.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if there are none, a field is no number, or the steps of a seed do not increase.
     """
-    return {
-        name: np.array([float(text) if text else np.nan for text in column])
-        for name, column in _read_columns(Path(folder)).items()
-    }
+    rows = _read_rows(Path(folder))
+    table = {name: _numbers(rows, name) for name in rows.columns}
+    _check_steps_increase(rows, table)
+    return table
 
 
 def has_metrics(folder: str | Path) -> bool:
@@ -68,21 +120,99 @@ def read_logged(folder: str | Path, metric: str) -> np.ndarray:
     Raises:
         ValueError: if there are no metrics, or not this one.
     """
-    columns = _read_columns(Path(folder))
-    if metric not in columns:
-        raise ValueError(f"{folder} has no metric {metric!r}: choose from {', '.join(columns)}")
-    return np.array([bool(text) for text in columns[metric]])
+    rows = _read_rows(Path(folder))
+    if metric not in rows.columns:
+        raise ValueError(f"{folder} has no metric {metric!r}: choose from {', '.join(rows.columns)}")
+    return np.array([bool(text) for text in rows.columns[metric]])
 
 
-def _read_columns(folder: Path) -> dict[str, tuple[str, ...]]:
-    """The columns of a run's `metrics.csv` as text."""
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a `metrics.csv` as text.
+
+    Attributes:
+        path: the file.
+        columns: the fields of each column, by its name.
+        lines: the number of the line that each row stands in.
+    """
+
+    path: Path
+    columns: Mapping[str, tuple[str, ...]]
+    lines: tuple[int, ...]
+
+
+def _read_rows(folder: Path) -> _Rows:
     path = folder / METRICS_FILE
     if not path.is_file():
         raise ValueError(f"{folder} holds no {METRICS_FILE}: name the folder of a run")
-    # A killed run, or a full disk, may have left half a line, and in it half a number.
-    text = path.read_bytes().decode()
-    columns, *rows = [*csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))] or [[]]
-    rows = [row for row in rows if len(row) == len(columns)]
-    if not rows:
+    found = _read_lines(path)
+    columns = found[0][1] if found else []
+    # A killed run, or a full disk, may have left half a line, whether or not somebody ended it since.
+    if found and len(found[-1][1]) < len(columns):
+        found = found[:-1]
+    if len(found) < 2:
         raise ValueError(f"{path} holds no metrics yet: let the run reach its first line")
-    return dict(zip(columns, zip(*rows, strict=True), strict=True))
+    if missing := [name for name in WHOLE_COLUMNS if name not in columns]:
+        raise ValueError(f"{path} has no column {missing[0]!r}: its first line must be the header that the run wrote")
+    for line, fields in found[1:]:
+        if len(fields) != len(columns):
+            number = f"{len(fields)} of {len(columns)}"
+            raise ValueError(f"{path}, line {line}, has {number} fields: mend the line, or remove it")
+    lines, rows = zip(*found[1:], strict=True)
+    return _Rows(path, dict(zip(columns, zip(*rows, strict=True), strict=True)), lines)
+
+
+def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """The number and the fields of each line of a CSV file that has its end and is not blank."""
+    data = path.read_bytes()
+    # What comes after the last end of a line is half a line, and in it perhaps half a number.
+    data = data[: data.rfind(b"\n") + 1]
+    try:
+        # An editor may have put a byte order mark in front.
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        return [(reader.line_num, fields) for fields in reader if not _is_blank(fields)]
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}, line {line}, is no text in UTF-8: save the file as UTF-8, or remove the line"
+        ) from error
+    except csv.Error as error:
+        raise ValueError(f"{path} is no CSV file ({error}): mend it, or leave the run out") from error
+
+
+def _is_blank(fields: Sequence[str]) -> bool:
+    return not fields or (len(fields) == 1 and not fields[0].strip())
+
+
+def _numbers(rows: _Rows, name: str) -> np.ndarray:
+    """A column as numbers, after a check that each row has one where it must."""
+    numbers = [_number(text) for text in rows.columns[name]]
+    whole = name in WHOLE_COLUMNS
+    for line, text, number in zip(rows.lines, rows.columns[name], numbers, strict=True):
+        if number is None or (whole and not number.is_integer()):
+            kind = "a whole number" if whole else "a number or empty"
+            raise ValueError(
+                f"{rows.path}, line {line}: {name} ({reprlib.repr(text)}) must be {kind}: mend the line, or remove it"
+            )
+    return np.array(numbers, float)
+
+
+def _number(text: str) -> float | None:
+    """A field as a number, NaN where it is empty and `None` where it is something else."""
+    try:
+        return float(text) if text else math.nan
+    except ValueError:
+        return None
+
+
+def _check_steps_increase(rows: _Rows, table: Mapping[str, np.ndarray]) -> None:
+    """Check that no seed has a step twice, or goes back: a row that was copied would count twice."""
+    last: dict[float, tuple[float, int]] = {}
+    for line, seed, step in zip(rows.lines, table["seed"], table["step"], strict=True):
+        before, earlier = last.get(seed, (-math.inf, 0))
+        if step <= before:
+            raise ValueError(
+                f"{rows.path}, line {line}, has seed {seed:.0f} at step {step:.0f} after step {before:.0f} in line "
+                f"{earlier}: a seed's steps increase, remove the line that does not belong"
+            )
+        last[seed] = step, line

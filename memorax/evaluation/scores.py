@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -35,7 +36,7 @@ class Scores:
 
     Attributes:
         settings: label of each setting, in the order of the runs.
-        tasks: id of each environment, in the order of the runs.
+        tasks: name of each task, an environment's id and its options, in the order of the runs.
         groups: the seeds of a setting in a task, where it has any with a value.
         bounds: the scale of each task.
         last: how many of the last values of a seed its return is the mean of.
@@ -110,14 +111,15 @@ def score_runs(groups: Sequence[Group], bounds: Mapping[str, tuple[float, float]
         last: how many of the last values of a seed its return is the mean of.
 
     Raises:
-        ValueError: if bounds fit no task, low is not below high, `last` is not positive, or no seed has a value yet.
+        ValueError: if bounds fit no task or are not finite, low is not below high, `last` is not positive, or no seed
+            has a value yet.
     """
     if last < 1:
         raise ValueError(f"last ({last}) must be a positive number of evaluations")
     tasks = tuple(dict.fromkeys(group.environment for group in groups))
     for name, (low, high) in bounds.items():
-        if not low < high:
-            raise ValueError(f"normalize ({name}={low:g},{high:g}) must be a low return and a higher one")
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"normalize ({name}={low:g},{high:g}) must be a low return and a higher one, both finite")
         if not any(task.startswith(name) for task in tasks):
             raise ValueError(f"normalize ({name}={low:g},{high:g}) must begin the id of a task: {', '.join(tasks)}")
     found: dict[tuple[str, str], Group] = {}

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from memorax.parts import import_own, suggest
-from memorax.training.config import TrainConfig, config_from_json, find_algorithm, parse_settings
+from memorax.parts import suggest
+from memorax.training.config import OPTIONS, TrainConfig, config_from_json, find_algorithm, import_all, parse_settings
 
 KEYS = ("name", "defaults", "grid", "num_seeds", "seed")
 LONGEST_NAME = 150
@@ -95,10 +95,16 @@ def make_grid(content: Any, origin: str, name: str) -> Grid:
     for key, value in (("grid", axes), ("defaults", defaults)):
         if not isinstance(value, Mapping):
             raise ValueError(f"{key} of {origin} must be a mapping by the names of settings, not {value!r}")
+    for key in ("num_seeds", "seed"):
+        if key in content and key in defaults:
+            raise ValueError(f"{origin} sets {key} twice, by itself and in defaults: leave one of them out")
     for axis, values in axes.items():
+        if not isinstance(axis, str):
+            raise ValueError(f"axis {axis!r} of {origin} must be the name of a setting, a text")
         if not isinstance(values, Sequence) or isinstance(values, str) or not values:
             raise ValueError(f"axis {axis} of {origin} ({values!r}) must be a list of values, such as [{values}]")
     name = str(content.get("name", name))
+    _check_name(name, origin)
     shared = {
         "group": name,
         "loggers": ["file"],
@@ -109,9 +115,11 @@ def make_grid(content: Any, origin: str, name: str) -> Grid:
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
         setting = Setting(_folder_name(point), _config(shared, point, origin))
+        _check_name(setting.name, origin)
         if setting.name in settings:
             raise ValueError(f"{origin} has the setting {setting.name} twice: leave one of them out")
         settings[setting.name] = setting
+    _check_seeds(tuple(settings.values()), origin)
     return Grid(name, tuple(settings.values()))
 
 
@@ -120,35 +128,86 @@ def with_config(setting: Setting, **changes: Any) -> Setting:
     return replace(setting, config=replace(setting.config, **changes))
 
 
+def _check_name(name: str, origin: str) -> None:
+    """Raise a `ValueError` where a name stands for a folder that is there already, or lies elsewhere."""
+    if {"", ".", ".."} & set(name.split("/")):
+        raise ValueError(f"name ({name}) of {origin} must be one that a new folder can have, such as memories")
+
+
+def _check_seeds(settings: Sequence[Setting], origin: str) -> None:
+    """Raise a `ValueError` where two settings that differ in nothing but their first seed share a seed.
+
+    The same agent would be trained twice and count as two.
+    """
+    alike: dict[str, list[Setting]] = {}
+    for setting in settings:
+        alike.setdefault(repr({**vars(setting.config), "seed": None}), []).append(setting)
+    for group in alike.values():
+        for one, other in itertools.pairwise(sorted(group, key=lambda setting: setting.config.seed)):
+            first, number = one.config.seed, one.config.num_seeds
+            if first < other.config.seed < first + number:
+                raise ValueError(
+                    f"{origin}: seed ({other.config.seed}) of {other.name} is trained in {one.name} too, whose "
+                    f"num_seeds ({number}) begin at {first}: leave the axis out, or let its values be {number} apart"
+                )
+
+
+def _spelled_alike(settings: Mapping[Any, Any], origin: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of a run and the hyperparameters in a mapping, however these are spelled.
+
+    Raises:
+        ValueError: if a hyperparameter is there in two spellings, of which one would be lost.
+    """
+    of_run = {str(name): value for name, value in settings.items() if str(name) in SETTINGS}
+    grouped = of_run.pop("hyperparameters", None)
+    if grouped is not None and not isinstance(grouped, Mapping):
+        raise ValueError(f"{origin}: hyperparameters ({grouped!r}) must be settings by name")
+    single = [(str(name), value) for name, value in settings.items() if str(name) not in SETTINGS]
+    hyperparameters: dict[str, Any] = {}
+    for name, value in [*single, *((str(name), value) for name, value in (grouped or {}).items())]:
+        plain = name.removeprefix("hyperparameters.")
+        if plain in hyperparameters:
+            raise ValueError(f"{origin} sets the hyperparameter {plain} twice: leave one of them out")
+        hyperparameters[plain] = value
+    return of_run, hyperparameters
+
+
+def _with_options(options: Any, more: Any) -> Any:
+    """Options of a part with more of them; what is no mapping stands alone, and is refused later."""
+    return {**options, **more} if isinstance(options, Mapping) and isinstance(more, Mapping) else more
+
+
 def _config(shared: Mapping[str, Any], point: Mapping[str, Any], origin: str) -> TrainConfig:
-    """The config of a point; what the later axes say stands."""
-    values = dict(shared)
+    """The config of a point; what the later axes say stands, and options of the same part are put together."""
+    defaults, hyperparameters = _spelled_alike(shared, origin)
+    varied: dict[str, Any] = {}
     for axis, value in point.items():
-        if isinstance(value, Mapping) and axis not in OPTION_SETTINGS:
-            values |= {key: member for key, member in value.items() if key != "name"}
-        else:
-            values[axis] = value
-    values = {str(key).removeprefix("hyperparameters."): value for key, value in values.items()}
-    hyperparameters = dict(values.pop("hyperparameters", None) or {})
-    for module in values.get("imports", ()):
-        import_own(module)
+        together = isinstance(value, Mapping) and axis not in OPTIONS
+        given = {key: member for key, member in value.items() if key != "name"} if together else {axis: value}
+        of_run, own_given = _spelled_alike(given, origin)
+        options = {name: _with_options(varied.get(name), of_run[name]) for name in OPTIONS if name in of_run}
+        varied |= {**of_run, **options}
+        hyperparameters |= own_given
+    values = {**defaults, **varied}
+    for name in OPTIONS:
+        part = name.removesuffix("_options")
+        before = defaults.get(part, getattr(TrainConfig, part))
+        if name in varied and values.get(part, before) == before:
+            values[name] = _with_options(defaults.get(name), varied[name])
+    import_all(values.get("imports", ()), origin)
     algorithm = values.get("algorithm", TrainConfig.algorithm)
     own = [part.name for part in fields(find_algorithm(algorithm)[1])]
-    for name in [name for name in values if name not in SETTINGS]:
-        if name not in own:
+    for name in hyperparameters:
+        if name not in own and name not in SETTINGS:
             raise ValueError(
                 f"{origin} has an unknown setting {name!r}{suggest(name, [*SETTINGS, *own])}: neither a setting of a "
                 f"run nor a hyperparameter of {algorithm}. A value of an axis may be a mapping of settings that go "
                 f"together, such as {{algorithm: {algorithm}, {own[0]}: ...}}"
             )
-        hyperparameters[name] = values.pop(name)
     return config_from_json({**values, "hyperparameters": hyperparameters}, origin)
 
 
 SETTINGS = tuple(part.name for part in fields(TrainConfig))
-OPTION_SETTINGS = tuple(name for name in SETTINGS if name.endswith("_options"))
-"""Settings whose value is a mapping itself."""
-
 UNNAMED = ("environment", "algorithm", "torso")
 """Axes whose values say by themselves what they are."""
 
@@ -159,7 +218,7 @@ def _folder_name(point: Mapping[str, Any]) -> str:
     for axis, value in point.items():
         if not isinstance(value, Mapping):
             parts.append(_part(axis, value))
-        elif "name" in value and axis not in OPTION_SETTINGS:
+        elif "name" in value and axis not in OPTIONS:
             parts.append(_plain(str(value["name"])))
         else:
             parts.extend(_part(key, member) for key, member in value.items())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import errno
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -35,7 +37,7 @@ class FileLogger(Logger):
         """Open the file.
 
         Raises:
-            ValueError: if the file has other columns than the run.
+            ValueError: if the file has other columns than the run, or a line that says no step.
         """
         self._columns = run.columns
         header = _line(run.columns)
@@ -91,21 +93,43 @@ def _kept_bytes(path: Path, header: bytes, step: int) -> int:
     if not path.exists() or step == 0:
         return 0
     with open(path, "rb") as file:
-        first = file.readline()
-        if not first.endswith(b"\n"):
-            return 0
-        if first != header:
-            raise ValueError(
-                f"{path} has the columns {first.decode(errors='replace').strip()} where this run logs "
-                f"{header.decode().strip()}: move the file away to resume"
-            )
-        column = header.decode().strip().split(",").index("step")
-        kept = len(first)
-        for line in file:
-            if not line.endswith(b"\n") or int(line.split(b",")[column]) > step:
-                break
-            kept += len(line)
+        first, *lines = file.readlines() or [b""]
+    if not first.endswith(b"\n"):
+        return 0
+    # An editor may have put a byte order mark in front, or other ends of lines.
+    columns = first.removeprefix(codecs.BOM_UTF8).strip()
+    if columns != header.strip():
+        raise ValueError(
+            f"{path} has the columns {columns.decode(errors='replace')} where this run logs "
+            f"{header.decode().strip()}: move the file away to resume"
+        )
+    names, kept = header.decode().strip().split(","), len(first)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    for number, line in enumerate(lines, start=2):
+        fields = line.strip().split(b",")
+        # The last line may be half a one, whether or not somebody ended it since.
+        half = not line.endswith(b"\n") or (number == len(lines) + 1 and len(fields) < len(names))
+        if half or (line.strip() and _step(path, number, fields, names) > step):
+            break
+        kept += len(line)
     return kept
+
+
+def _step(path: Path, number: int, fields: Sequence[bytes], names: Sequence[str]) -> float:
+    """The step that a line says."""
+    if len(fields) != len(names):
+        found = f"has {len(fields)} of {len(names)} fields"
+    else:
+        text = fields[names.index("step")].decode(errors="replace")
+        try:
+            step = float(text)
+        except ValueError:
+            step = math.nan
+        if step.is_integer():
+            return step
+        found = f"has the step {text!r}, which is no whole number"
+    raise ValueError(f"{path}, line {number}, {found}: mend or remove the line, or move the file away to resume")
 
 
 def _line(values: Sequence[str]) -> bytes:

@@ -25,6 +25,7 @@ from memorax.networks.sequence_models import (
     mLSTMCell,
     sLSTMCell,
 )
+from memorax.validation import require_several
 
 
 def gtrxl(features: int, depth: int = 2, num_heads: int = 4, memory_length: int = 64, dtype: Any = None) -> Stack:
@@ -130,6 +131,7 @@ def mamba(features: int, depth: int = 2, dtype: Any = None, **sizes: Any) -> Sta
         dtype: dtype of the computation.
         **sizes: arguments of `MambaCell`.
     """
+    require_several("mamba", f"features ({features})", features)
     block = Residual(PreNorm(Memoroid(MambaCell(features, dtype=dtype, **sizes)), nn.RMSNorm(dtype=dtype)))
     return Stack((Projection(features, dtype=dtype), Stack((block,), depth), nn.RMSNorm(dtype=dtype)))
 
@@ -147,6 +149,7 @@ def griffin(features: int, depth: int = 3, num_heads: int = 4, context_length: i
         context_length: number of last inputs that attention sees.
         dtype: dtype of the computation.
     """
+    require_several("griffin", f"features ({features})", features)
     norm = partial(nn.RMSNorm, dtype=dtype)
 
     def block(mixing: nn.Module) -> nn.Module:

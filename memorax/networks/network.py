@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import flax.core
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -240,6 +241,10 @@ def takes_action(head: nn.Module) -> bool:
     return getattr(head, "takes_action", False)
 
 
+KEPT = flax.core.DenyList(("losses", "intermediates", "perturbations"))
+"""The collections of a network that last: all but those that hold what a single call computed."""
+
+
 def initialize(network: Network, key: Key, timestep: Timestep) -> tuple[PyTree, Carry]:
     """A network's parameters and its carry `[B, ...]` at the start of an episode.
 
@@ -259,6 +264,8 @@ def initialize(network: Network, key: Key, timestep: Timestep) -> tuple[PyTree, 
         inputs = (sequence.observation, sequence.action, sequence.reward, sequence.done)
         first_step = jax.tree.map(lambda x: x[:, 0], sequence)
         head_inputs = (sequence.action,) if takes_action(network.head) else ()
-        return network.init(key, *inputs, network.initialize_carry(key, first_step), *head_inputs)
+        carry = network.initialize_carry(key, first_step)
+        # Losses sown here would stay among the variables, and what is sown later would be added to them.
+        return network.init(key, *inputs, carry, *head_inputs, mutable=KEPT)
 
     return parameters(params_key), network.initialize_carry(carry_key, timestep)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,7 @@ def check_callbacks(callbacks: Any) -> None:
     Raises:
         ValueError: if they are not.
     """
-    if callable(callbacks) or not all(map(callable, callbacks)):
+    if callable(callbacks) or not isinstance(callbacks, Collection) or not all(map(callable, callbacks)):
         raise ValueError(f"callbacks ({callbacks!r}) must be a list of functions of an Event, such as [callback]")
 
 

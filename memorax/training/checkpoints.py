@@ -10,7 +10,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,26 @@ KEPT = 2
 """How many of the last checkpoints are kept by default."""
 
 FACTS_FILE = "facts.json"
+FACTS: Mapping[str, Any] = {
+    "step": int,
+    "seconds": int | float,
+    "arrays": dict,
+    "files": dict,
+    "logged": int,
+    "rows": list,
+    "best": dict,
+    "stays": bool,
+}
+"""What a checkpoint says beside its arrays, and of what kind."""
+
+REQUIRED_FACTS = {"step", "seconds", "arrays", "files"}
 CHECKSUM = "checksum"
 STATE_FOLDER = "state"
 BLOCK = 1 << 20
 DISK_FULL = ("no space left on device", "disk quota exceeded")
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,7 @@ class Checkpoints:
         )
         self._args = orbax.args
         self._damaged: list[Path] = []
+        self._warned = False
 
     @property
     def steps(self) -> list[int]:
@@ -206,7 +223,7 @@ class Checkpoints:
 
     def _find(self, step: Step) -> Path | None:
         """The folder of an intact checkpoint; `None` where none was ever completed."""
-        last = self._last_intact()
+        last = self._last_intact(warns=step in ("last", "best"))
         if step == "last" or last is None:
             return last
         found = self.folder / str(self._facts(last)["best"]["step"] if step == "best" else step)
@@ -218,22 +235,40 @@ class Checkpoints:
             )
         return found
 
-    def _last_intact(self) -> Path | None:
-        damage = []
+    def _last_intact(self, warns: bool) -> Path | None:
+        damage: list[Path] = []
         for step in reversed(self.steps):
             path = self.folder / str(step)
             damaged = find_damage(path)
             if damaged is None:
+                if warns:
+                    self._warn_of_damage([*damage, *self._without_facts(after=step)], path)
                 return path
             if path not in self._damaged:
                 self._damaged.append(path)
-            damage.append(str(damaged))
+            damage.append(damaged)
         if damage:
             raise ValueError(
-                f"no intact checkpoint: {', '.join(damage)} damaged. "
+                f"no intact checkpoint: {', '.join(map(str, damage))} damaged. "
                 f"Remove {self.folder} to start the run from its beginning"
             )
         return None
+
+    def _without_facts(self, after: int) -> list[Path]:
+        """Where the facts of later checkpoints are missing: without them, a folder counts as none."""
+        folders = [path for path in self.folder.iterdir() if path.is_dir() and path.name.isdigit()]
+        later = sorted((path for path in folders if int(path.name) > after), key=lambda path: int(path.name))
+        return [path / FACTS_FILE for path in later if not (path / FACTS_FILE).exists()]
+
+    def _warn_of_damage(self, damaged: Sequence[Path], used: Path) -> None:
+        """Say once that later checkpoints are damaged: what is read is older than what was trained."""
+        if damaged and not self._warned:
+            self._warned = True
+            _log.warning(
+                "checkpoint damaged: %s; that of step %s is used, the last one that is intact",
+                ", ".join(map(str, damaged)),
+                used.name,
+            )
 
     @staticmethod
     def _facts(path: Path) -> dict[str, Any]:
@@ -275,10 +310,22 @@ def read_facts(path: Path) -> dict[str, Any] | None:
     try:
         facts = json.loads((path / FACTS_FILE).read_text())
         checksum = facts.pop(CHECKSUM, None)
-        facts["files"].items()
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError):
         return None
-    return facts if checksum in (None, _checksum_of(facts)) else None
+    return facts if checksum in (None, _checksum_of(facts)) and _are_facts(facts) else None
+
+
+def _are_facts(facts: Mapping[str, Any]) -> bool:
+    """Whether facts are of the kinds that are written; those that came later may be missing, and have a default.
+
+    A file of an earlier version has no checksum that would tell.
+    """
+    kinds = {name: kind for name, kind in FACTS.items() if name in facts}
+    if not set(kinds) >= REQUIRED_FACTS or not all(isinstance(facts[name], kind) for name, kind in kinds.items()):
+        return False
+    described = facts["arrays"].values()
+    best = {field.name for field in fields(Best)}
+    return all(isinstance(pair, list) and len(pair) == 2 for pair in described) and set(facts.get("best", ())) <= best
 
 
 def to_arrays(tree: PyTree) -> dict[str, np.ndarray]:
@@ -297,12 +344,27 @@ def from_arrays(template: PyTree, arrays: dict[str, np.ndarray], path: Path) -> 
         wanted = _describe(jax.eval_shape(_key_data, expected[name])) if name in expected else "nothing"
         found = _describe(arrays[name]) if name in arrays else "nothing"
         if wanted != found:
+            if name in expected and name in arrays and (remedy := _other_width(expected[name], arrays[name])):
+                raise ValueError(
+                    f"{path} was saved with numbers of another width: at {name} it has {found} where this process has "
+                    f"{wanted}. {remedy}, as when the run was started"
+                )
             raise ValueError(
                 f"{path} was saved by another agent: at {name} it has {found} where this one has {wanted}. "
                 "Use the agent that started the run, or none where its config.json describes it"
             )
     leaves = [_restore_leaf(leaf, arrays[name]) for name, leaf in expected.items()]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def _other_width(expected: Any, array: np.ndarray) -> str | None:
+    """How a process has arrays like one that was saved, where they differ as by `JAX_ENABLE_X64` alone."""
+    like = jax.eval_shape(_key_data, expected)
+    here, saved = np.dtype(like.dtype), array.dtype
+    sizes = {here.itemsize, saved.itemsize}
+    if like.shape != array.shape or here.kind != saved.kind or sizes not in ({4, 8}, {8, 16}):
+        return None
+    return f"Set JAX_ENABLE_X64={int(saved.itemsize > here.itemsize)}"
 
 
 def named_leaves(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> list[tuple[str, Any]]:

@@ -19,17 +19,19 @@ import memorax
 from memorax.algorithms import ALGORITHMS, Agent
 from memorax.algorithms.argument_checks import config_class_of
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Box, policy_space
+from memorax.environments.make import SUITES
+from memorax.environments.spaces import Box, Space, policy_space
 from memorax.learning.optimization import linear_decay
 from memorax.networks import TORSOS, FeatureExtractor, Network, PerAgentNetwork, heads, observation_encoder
 from memorax.networks.encoders import SpaceEncoder
-from memorax.parts import check_options, import_own, is_own, load_own, look_up, suggest
+from memorax.parts import check_options, check_own_options, import_own, is_own, load_own, look_up, make_part, suggest
 from memorax.training.checkpoints import KEPT
 from memorax.training.finite import ON_NAN
-from memorax.training.optimizers import OPTIMIZERS, make_optimizer
+from memorax.training.optimizers import check_optimizer_options, make_optimizer
 from memorax.training.options import Options, Steps
 from memorax.types import PyTree
 from memorax.validation import (
+    duration,
     json_value,
     plain_value,
     python_numbers,
@@ -37,6 +39,7 @@ from memorax.validation import (
     require_finite,
     require_one_of,
     require_positive,
+    several_texts,
     whole_number,
 )
 
@@ -145,8 +148,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_kinds(self)
-        for module in self.imports:
-            import_own(module)
+        import_all(self.imports, "TrainConfig")
         for name in COUNTS_OF_STEPS:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, whole_number(name, getattr(self, name)))
@@ -165,8 +167,7 @@ class TrainConfig:
         check_options(f"torso {self.torso!r}", look_up("torso", self.torso, TORSOS), self.torso_options)
         if self.optimizer is None and algorithm.default_optimizers and self.optimizer_options:
             raise ValueError(f"optimizer_options {self.optimizer_options} need the name of an optimizer")
-        optimizer = look_up("optimizer", self.optimizer or DEFAULT_OPTIMIZER, OPTIMIZERS)
-        check_options(f"optimizer {self.optimizer or DEFAULT_OPTIMIZER!r}", optimizer, self.optimizer_options)
+        check_optimizer_options(self.optimizer or DEFAULT_OPTIMIZER, self.optimizer_options)
         if self.encoder is not None and not is_own(self.encoder):
             raise ValueError(f"encoder ({self.encoder}) must be MODULE:ATTRIBUTE")
         if self.head is not None and not is_own(self.head):
@@ -174,6 +175,7 @@ class TrainConfig:
         require_positive(self, "features", "learning_rate", "critic_learning_rate", "max_grad_norm", "num_seeds")
         require_finite(self, "learning_rate", "critic_learning_rate")
         require_positive(self, "devices", "keep_checkpoints", "patience")
+        duration("checkpoint_seconds", self.checkpoint_seconds)
         require_one_of(self, "on_nan", *ON_NAN)
         require_positive(self, *COUNTS_OF_STEPS)
         random_seed("seed", self.seed, self.num_seeds)
@@ -191,16 +193,36 @@ def _check_kinds(config: TrainConfig) -> None:
     for name, hint in typing.get_type_hints(TrainConfig).items():
         value = getattr(config, name)
         if name in OPTIONS:
-            valid, kind = isinstance(value, Mapping), "options by name, a dictionary"
+            # A name that is no text would fail where an option is looked for, or be another option in JSON.
+            valid = isinstance(value, Mapping) and all(isinstance(option, str) for option in value)
+            kind = "options by name, a dictionary"
         elif typing.get_origin(hint) is tuple:
-            valid, kind = isinstance(value, list | tuple), f"a list of texts, such as [{value!r}]"
+            if isinstance(value, list | tuple):
+                several_texts(name, value)
+            valid, kind = isinstance(value, list | tuple), f"a list of texts, such as {[str(value)]}"
         elif hint in (str, str | None):
             valid, kind = isinstance(value, str) or (value is None and hint is not str), TEXT
         else:
             continue
         if not valid:
-            simple = value is None or isinstance(value, bool | int | float | str | list | tuple)
+            simple = value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
             raise ValueError(f"{name} ({value if simple else type(value).__name__!r}) must be {kind}")
+
+
+def import_all(modules: Any, origin: str) -> None:
+    """Import modules of one's own, which may add parts.
+
+    Args:
+        modules: their names, as they were read.
+        origin: place they were read from, for messages.
+
+    Raises:
+        ValueError: if they are no names of modules, or there is no such module.
+    """
+    if not isinstance(modules, list | tuple) or not all(isinstance(module, str) for module in modules):
+        raise ValueError(f"{origin}: imports ({modules!r}) must be a list of texts, such as ['my_parts']")
+    for module in modules:
+        import_own(module)
 
 
 def find_algorithm(name: str) -> tuple[type[Agent], type]:
@@ -209,6 +231,8 @@ def find_algorithm(name: str) -> tuple[type[Agent], type]:
     Raises:
         ValueError: if there is none.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"algorithm ({name!r}) must be {TEXT}")
     if not is_own(name):
         return look_up("algorithm", name, ALGORITHMS)
     algorithm = load_own("algorithm", name)
@@ -230,14 +254,16 @@ def build_agent(config: TrainConfig, environment: tuple[Environment, PyTree] | N
     """
     if not isinstance(config, TrainConfig):
         raise ValueError(f"config ({type(config).__name__}) must be a TrainConfig")
-    env, env_params = environment or memorax.make(config.environment, **_environment_options(config))
+    env, env_params = environment or _make_environment(config)
     make_torso = look_up("torso", config.torso, TORSOS)
     choose_head = _head_chooser(config, env, env_params)
     replaced = []
 
     def make_network(head: nn.Module) -> Network:
         extractor = _feature_extractor(config, env, env_params)
-        torso = make_torso(config.features, **config.torso_options)
+        torso = make_part(
+            "torso", config.torso, make_torso, _is_sequence_model, [config.features], config.torso_options
+        )
         chosen = choose_head(head)
         replaced.append(chosen != head)
         if config.separate_parameters:
@@ -256,7 +282,8 @@ def _head_chooser(config: TrainConfig, env: Environment, env_params: PyTree) -> 
     if config.head is None:
         return lambda head: head
     if is_own(config.head):
-        return load_own("head", config.head)
+        own = load_own("head", config.head)
+        return lambda head: make_part("head", str(config.head), own, _is_module, [head], {})
     space = policy_space(env.action_space(env_params))
     return functools.partial(heads.head_by_name, space=space, name=config.head)
 
@@ -281,10 +308,13 @@ def config_from_json(settings: Mapping[str, Any], origin: str) -> TrainConfig:
         ValueError: if there are settings that do not exist, or values that are not valid.
     """
     _check_fields(settings, TrainConfig, origin)
-    for module in settings.get("imports", ()):
-        import_own(module)
-    _, config_class = find_algorithm(settings.get("algorithm", TrainConfig.algorithm))
-    hyperparameters = settings.get("hyperparameters") or {}
+    import_all(settings.get("imports", ()), origin)
+    algorithm = settings.get("algorithm", TrainConfig.algorithm)
+    if not isinstance(algorithm, str):
+        raise ValueError(f"{origin}: algorithm ({algorithm!r}) must be {TEXT}")
+    _, config_class = find_algorithm(algorithm)
+    hyperparameters = settings.get("hyperparameters")
+    hyperparameters = {} if hyperparameters is None else hyperparameters
     if not isinstance(hyperparameters, Mapping):
         raise ValueError(f"{origin}: hyperparameters ({hyperparameters!r}) must be settings by name")
     _check_fields(hyperparameters, config_class, origin)
@@ -357,7 +387,7 @@ def _check_fields(settings: Mapping[str, Any], config_class: type, origin: str) 
     known = [field.name for field in dataclasses.fields(config_class)]
     for name in settings:
         if name not in known:
-            close = suggest(name, known)
+            close = suggest(str(name), known)
             remedy = "a hyperparameter of the algorithm stands under hyperparameters, and a config.json is read by the "
             remedy += "version of memorax that wrote it"
             raise ValueError(
@@ -373,6 +403,22 @@ def _typed(settings: Mapping[str, Any], config_class: type) -> dict[str, Any]:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(member) for member in value) if isinstance(value, list) else value
+
+
+def _is_module(made: Any) -> bool:
+    return isinstance(made, nn.Module)
+
+
+def _is_sequence_model(made: Any) -> bool:
+    return isinstance(made, nn.Module) and hasattr(made, "initialize_carry")
+
+
+def _make_environment(config: TrainConfig) -> tuple[Environment, PyTree]:
+    options = _environment_options(config)
+    # One of a suite's names has two colons, which `make` tells.
+    if is_own(config.environment) and config.environment.partition(":")[0] not in SUITES:
+        check_own_options("environment", config.environment, options)
+    return memorax.make(config.environment, **options)
 
 
 def _environment_options(config: TrainConfig) -> dict[str, Any]:
@@ -412,11 +458,18 @@ def _optimizers(config: TrainConfig, algorithm: type[Agent]) -> Any:
 
 
 def _feature_extractor(config: TrainConfig, env: Environment, env_params: PyTree) -> FeatureExtractor:
-    make_encoder = observation_encoder if config.encoder is None else load_own("encoder", config.encoder)
     reward_space = Box(-float("inf"), float("inf"), (1,))
     return FeatureExtractor(
-        observation_extractor=make_encoder(env.observation_space(env_params), config.features),
-        action_extractor=SpaceEncoder(env.action_space(env_params)) if config.previous_action else None,
+        observation_extractor=_observation_encoder(config, env.observation_space(env_params)),
+        action_extractor=SpaceEncoder(policy_space(env.action_space(env_params))) if config.previous_action else None,
         reward_extractor=SpaceEncoder(reward_space) if config.previous_reward else None,
         done_extractor=SpaceEncoder(Box(0.0, 1.0, (1,))) if config.episode_start else None,
     )
+
+
+def _observation_encoder(config: TrainConfig, space: Space) -> nn.Module:
+    if config.encoder is None:
+        return observation_encoder(space, config.features)
+    own = load_own("encoder", config.encoder)
+    encoder: nn.Module = make_part("encoder", config.encoder, own, _is_module, [space, config.features], {})
+    return encoder

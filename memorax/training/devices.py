@@ -25,6 +25,7 @@ from memorax.rollout import Worker
 from memorax.sharding import ENVIRONMENTS
 from memorax.training.processes import gather
 from memorax.types import Array, Key, PyTree
+from memorax.validation import whole_number
 
 SEEDS = "seeds"
 """The axis of the mesh over which seeds are spread."""
@@ -223,6 +224,7 @@ def make_placement(env: Environment, num_envs: int, num_seeds: int, devices: int
     processes = range(jax.process_count())
     of_process = [[device for device in jax.devices() if device.process_index == process] for process in processes]
     available = min(of_process, key=len)
+    devices = None if devices is None else whole_number("devices", devices)
     if devices is not None and not 1 <= devices <= len(available):
         raise ValueError(
             f"devices ({devices}) must lie between 1 and {len(available)}, the devices that JAX has. It can make more "

@@ -26,7 +26,7 @@ from memorax.training.checkpoints import KEPT, Checkpoint, Checkpoints
 from memorax.training.debugging import explain
 from memorax.training.devices import Placement, make_placement
 from memorax.training.finite import ON_NAN, Finding, NotFinite, describe, find_not_finite
-from memorax.training.folder import LOCK_FILE, check_folder, checkpoints_folder, create_folder, owned
+from memorax.training.folder import LOCK_FILE, check_folder, checkpoints_folder, create_folder, folder_path, owned
 from memorax.training.interruption import Interrupted, Interruption
 from memorax.training.processes import ProcessLost, any_process, check_same_step, is_first
 from memorax.training.programs import programs_of
@@ -43,7 +43,7 @@ from memorax.training.summary import (
 )
 from memorax.training.watch import Watch
 from memorax.types import Key, Metrics, PyTree
-from memorax.validation import random_seed, whole_number
+from memorax.validation import duration, positive_whole_number, random_seed, several_texts, true_or_false, whole_number
 
 COLUMNS = ("seed", "step", "seconds", *EPISODE_COLUMNS, *EVALUATION_COLUMNS)
 DEFAULT_EVALUATION_LENGTH = 1024
@@ -146,17 +146,24 @@ def train(
             f"agent ({given}) must be an agent: memorax.training.run_config trains what a config describes"
         )
     total_steps, num_seeds = whole_number("total_steps", total_steps), whole_number("num_seeds", num_seeds)
+    path = None if folder is None else folder_path("folder", folder)
+    checkpoint_seconds, tags = duration("checkpoint_seconds", checkpoint_seconds), several_texts("tags", tags)
+    resume, debug = true_or_false("resume", resume), true_or_false("debug", debug)
+    if config is not None and not isinstance(config, Mapping):
+        raise ValueError(f"config ({config!r}) must be settings by name, a dictionary")
+    if group is not None and not isinstance(group, str):
+        raise ValueError(f"group ({group!r}) must be text")
     check_loggers(loggers)
     if evaluation_steps is None:
         evaluation_steps = DEFAULT_EVALUATION_LENGTH * agent.cfg.num_envs
-    intervals = log_interval, evaluation_interval
+    evaluation_steps = whole_number("evaluation_steps", evaluation_steps)
+    intervals = _whole_or_none("log_interval", log_interval), _whole_or_none("evaluation_interval", evaluation_interval)
     schedule = make_schedule(agent.steps_per_iteration, total_steps, *intervals, evaluation_steps)
     seed = _first_seed(agent, seed, num_seeds)
     placement = make_placement(agent.env, agent.cfg.num_envs, num_seeds, devices)
     check_callbacks(callbacks)
-    for name, number in (("keep_checkpoints", keep_checkpoints), ("patience", patience)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name} ({number}) must be at least 1")
+    keep_checkpoints = positive_whole_number("keep_checkpoints", keep_checkpoints)
+    patience = None if patience is None else positive_whole_number("patience", patience)
     if on_nan not in ON_NAN:
         raise ValueError(f"on_nan ({on_nan!r}) must be one of {', '.join(map(repr, ON_NAN))}")
     if debug and agent.env.on_host:
@@ -165,7 +172,6 @@ def train(
         raise ValueError("debug must be left out where several processes train a run")
     if folder is None and resume:
         raise ValueError("resume needs the folder of the run to go on with")
-    path = None if folder is None else Path(folder)
     writes = is_first()
     if not writes:
         loggers = []
@@ -224,6 +230,10 @@ def train(
             raise ProcessLost(f"{error}: go on from the last checkpoint with `memorax resume {folder}`") from error
         finally:
             run.close(outcome)
+
+
+def _whole_or_none(name: str, value: Any) -> int | None:
+    return None if value is None else whole_number(name, value)
 
 
 def _first_seed(agent: Agent, seed: int, num_seeds: int) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import optax
 
-from memorax.parts import check_options, look_up
+from memorax.parts import check_options, look_up, make_part
 from memorax.types import PyTree
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
@@ -31,6 +32,11 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 }
 """An optimizer for a learning rate and options, by name."""
 
+BELOW_ONE = ("b1", "b2", "decay", "momentum", "rho")
+"""Options that weigh the past of a running mean: at 1 it would never learn, and above it grows without bound."""
+
+NOT_NEGATIVE = ("eps", "eps_root", "weight_decay")
+
 LAYER_BY_LAYER = ("lamb", "novograd")
 """Those that measure the size of each array of parameters. All others treat every number alike."""
 
@@ -52,14 +58,38 @@ def make_optimizer(
     Raises:
         ValueError: if there is no such optimizer or option.
     """
-    function = look_up("optimizer", name, OPTIMIZERS)
-    check_options(f"optimizer {name!r}", function, options)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(max_grad_norm), function(learning_rate, **{**DEFAULTS.get(name, {}), **options})
-    )
+    function = check_optimizer_options(name, options)
+    options = {**DEFAULTS.get(name, {}), **options}
+    made = make_part("optimizer", name, function, _is_optimizer, [learning_rate], options)
+    optimizer = optax.chain(optax.clip_by_global_norm(max_grad_norm), made)
     # A mask is made for the arrays by their names.
     tells_arrays_apart = name not in OPTIMIZERS or name in LAYER_BY_LAYER or any("mask" in key for key in options)
     return optimizer if tells_arrays_apart else as_one_vector(optimizer)
+
+
+def check_optimizer_options(name: str, options: Mapping[str, Any]) -> Callable[..., optax.GradientTransformation]:
+    """The optimizer of a name, once it is known to take the options.
+
+    Raises:
+        ValueError: if there is no such optimizer or option, or a value is not finite or, of optax's, out of its range.
+    """
+    function = look_up("optimizer", name, OPTIMIZERS)
+    what = f"optimizer {name!r}"
+    check_options(what, function, options)
+    for option, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{what}: option {option} ({value}) must be finite")
+        if name not in OPTIMIZERS or value is None:
+            continue
+        if option in BELOW_ONE and not (isinstance(value, int | float) and 0 <= value < 1):
+            raise ValueError(f"{what}: option {option} ({value!r}) must be a number from 0 up to, but without, 1")
+        if option in NOT_NEGATIVE and not (isinstance(value, int | float) and value >= 0):
+            raise ValueError(f"{what}: option {option} ({value!r}) must be a number, 0 or more")
+    return function
+
+
+def _is_optimizer(made: Any) -> bool:
+    return all(callable(getattr(made, name, None)) for name in ("init", "update"))
 
 
 def as_one_vector(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:

@@ -41,13 +41,15 @@ def parse_options(words: list[str]) -> dict[str, Any]:
     """Read `NAME=VALUE` words, each value by `parse_value`.
 
     Raises:
-        ValueError: if a word lacks its name or its `=`, or a value cannot be read.
+        ValueError: if a word lacks its name or its `=`, a name is there twice, or a value cannot be read.
     """
-    options = {}
+    options: dict[str, Any] = {}
     for word in words:
         name, separator, value = word.partition("=")
         if not separator or not name.isidentifier():
             raise ValueError(f"option {word!r} must be NAME=VALUE")
+        if name in options:
+            raise ValueError(f"option {name} is set twice: leave one of them out")
         try:
             options[name] = parse_value(value)
         except ValueError as error:

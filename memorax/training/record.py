@@ -14,13 +14,13 @@ import jax
 
 from memorax.algorithms.algorithm import Agent
 from memorax.environments.interface import describe_interface
-from memorax.evaluation.runs import read_config
+from memorax.evaluation.runs import CONFIG_FILE
 from memorax.networks.network import Network, initialize
 from memorax.training.description import changes, describe_agent
-from memorax.training.folder import write_config
+from memorax.training.folder import read_facts_of_run, write_config
 from memorax.training.origin import check_random_keys, describe_origin, differences
 from memorax.types import Key, PyTree
-from memorax.validation import json_value
+from memorax.validation import json_value, whole_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,16 +107,18 @@ def read_record(folder: Path) -> RunRecord:
     Raises:
         ValueError: if there is no run in it, or random keys of this process are of another kind.
     """
-    content = read_config(folder)
+    content = read_facts_of_run(folder)
     config = content["config"]
     known = {field.name for field in dataclasses.fields(RunRecord)}
     # A folder may hold settings alone: those of a run that is yet to begin.
     facts = {
         "id": uuid.uuid4().hex[:8],
         "name": folder.absolute().name,
-        "seed": config.get("seed", 0),
-        "num_seeds": config.get("num_seeds", 1),
-        "total_steps": config.get("total_steps", 0),
+        **{
+            name: whole_number(f"{folder / CONFIG_FILE}: {name}", config.get(name, default))
+            for name, default in (("seed", 0), ("num_seeds", 1), ("total_steps", 0))
+            if name not in content
+        },
         **{name: value for name, value in content.items() if name in known},
     }
     record = RunRecord(**{**facts, "tags": tuple(facts.get("tags", ())), "resumed": tuple(facts.get("resumed", ()))})

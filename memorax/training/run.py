@@ -25,12 +25,12 @@ from memorax.training.callbacks import Callback
 from memorax.training.checkpoints import Checkpoints, Step
 from memorax.training.config import TrainConfig, build_agent, config_to_json
 from memorax.training.description import changes, describe_agent
-from memorax.training.folder import checkpoints_folder, load_config, make_default_folder
+from memorax.training.folder import checkpoints_folder, folder_path, load_config, make_default_folder
 from memorax.training.loop import DEFAULT_EVALUATION_LENGTH, TrainingResult, train
 from memorax.training.processes import is_first
 from memorax.training.record import RunRecord, read_record, warn_of_another_agent
 from memorax.types import Key, PyTree
-from memorax.validation import random_seed, whole_number
+from memorax.validation import positive_whole_number, random_seed, true_or_false, whole_number
 
 LEARNING_CURVE = "learning_curve.png"
 EPISODE = "episode.gif"
@@ -117,12 +117,13 @@ def run_config(
     Raises:
         ValueError: if the settings do not fit together, or the folder holds another run.
     """
+    given = None if folder is None else folder_path("folder", folder)
     agent = build_agent(config)
-    path = make_default_folder(config) if folder is None else Path(folder)
+    path = make_default_folder(config) if given is None else given
     try:
         return path, _train(agent, config, path, False, loggers, callbacks, debug)
     finally:
-        if folder is None and not (path / CONFIG_FILE).exists():
+        if given is None and not (path / CONFIG_FILE).exists():
             shutil.rmtree(path)
 
 
@@ -147,7 +148,8 @@ def resume_run(
     Raises:
         ValueError: if there is no run in the folder or it cannot be resumed.
     """
-    config = load_config(Path(folder))
+    path = folder_path("folder", folder)
+    config = load_config(path)
     if total_steps is not None:
         before, config = config.total_steps, dataclasses.replace(config, total_steps=total_steps)
         if config.anneal_lr and config.total_steps != before:
@@ -157,7 +159,7 @@ def resume_run(
             )
     if devices is not None:
         config = dataclasses.replace(config, devices=devices)
-    return _train(build_agent(config), config, Path(folder), True, loggers, callbacks, debug)
+    return _train(build_agent(config), config, path, True, loggers, callbacks, debug)
 
 
 def load_run(folder: str | Path, agent: Agent | None = None, step: Step = "last") -> Run:
@@ -172,7 +174,7 @@ def load_run(folder: str | Path, agent: Agent | None = None, step: Step = "last"
     Raises:
         ValueError: if there is no run in the folder, no such checkpoint, or that of another agent.
     """
-    path = Path(folder)
+    path = folder_path("folder", folder)
     record = read_record(path)
     if agent is not None:
         require_agent(agent)
@@ -209,11 +211,11 @@ def evaluate_run(
     Raises:
         ValueError: if there is no run in the folder, or no checkpoint, or the seed is none.
     """
-    seed = random_seed("seed", seed)
+    seed, deterministic = random_seed("seed", seed), true_or_false("deterministic", deterministic)
+    num_steps = None if num_steps is None else whole_number("num_steps", num_steps)
     run = load_run(folder, agent, step)
     trained = run.agent
     num_steps = DEFAULT_EVALUATION_LENGTH * trained.cfg.num_envs if num_steps is None else num_steps
-    num_steps = whole_number("num_steps", num_steps)
 
     def evaluate(key: Key, state: PyTree) -> EvaluatedEpisodes:
         return evaluated_episodes(trained.evaluate(key, state, num_steps, deterministic)[1])
@@ -264,8 +266,12 @@ def render_run(
         ValueError: if there is no run in the folder, or no checkpoint, or no such seed; if the environment cannot be
             drawn or the animation not be written.
     """
-    path = check_animation(Path(folder) / EPISODE if output is None else output)
+    folder = folder_path("folder", folder)
+    path = check_animation(folder / EPISODE if output is None else folder_path("output", output))
     environment_seed = random_seed("environment_seed", environment_seed)
+    num_episodes = positive_whole_number("num_episodes", num_episodes)
+    num_steps = positive_whole_number("num_steps", num_steps)
+    deterministic = true_or_false("deterministic", deterministic)
     run = load_run(folder, agent, step)
     state = run.seed(run.record.seed if seed is None else seed)
     key = key_for(jax.random.key(environment_seed), "render")

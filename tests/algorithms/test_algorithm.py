@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import itertools
 import pickle
 import sys
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -130,6 +132,73 @@ def test_functions_that_hold_variables_are_told_to_be_made_once() -> None:
     assert scaled(1.0) == 1.0
     with pytest.warns(UserWarning, match="define keep once, outside of the loop"):
         assert scaled(5.0) == 5.0
+
+
+SCALE = {"factor": 1.0}
+
+
+def scaled_by_a_global() -> float:
+    return SCALE["factor"]
+
+
+class Scaled:
+    """A function that is an object."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self, transition: Any, metrics: Any) -> Any:
+        return self.factor * transition.reward.mean()
+
+    def method(self, transition: Any, metrics: Any) -> Any:
+        return self.factor * transition.reward.mean()
+
+
+def times(factor: float, transition: Any, metrics: Any) -> Any:
+    return factor * transition.reward.mean()
+
+
+SCALED = Scaled(1.0)
+
+
+def set_factor(factor: float) -> None:
+    SCALE["factor"] = SCALED.factor = factor
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda factor: lambda transition, metrics: transition.reward.mean() * SCALE["factor"],
+        lambda factor: lambda transition, metrics: transition.reward.mean() * scaled_by_a_global(),
+        lambda factor: lambda transition, metrics: transition.reward.mean() * SCALED.factor,
+        lambda factor: functools.partial(times, factor),
+        lambda factor: Scaled(factor),
+        lambda factor: Scaled(factor).method,
+    ],
+    ids=["dictionary", "function that reads one", "attribute", "partial", "object", "method"],
+)
+def test_what_is_kept_is_never_out_of_date(make: Callable[[float], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may have changed: it is compiled again, with a word."""
+    agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](FEATURES))
+    key, state = agent.init(jax.random.key(0))
+    set_factor(1.0)
+    assert float(agent.train(key, state, 1, keep=make(1.0))[2][0]) == 1.0
+    set_factor(5.0)
+    with pytest.warns(UserWarning, match="define keep once, outside of the loop"):
+        assert float(agent.train(key, state, 1, keep=make(5.0))[2][0]) == 5.0
+
+
+def test_functions_that_are_used_again_are_not_warned_of() -> None:
+    agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](FEATURES))
+    key, state = agent.init(jax.random.key(0))
+    one, other = functools.partial(times, 1.0), functools.partial(times, 2.0)
+    assert float(agent.train(key, state, 1, keep=one)[2][0]) == 1.0
+    with pytest.warns(UserWarning):
+        agent.train(key, state, 1, keep=other)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [float(agent.train(key, state, 1, keep=keep)[2][0]) for keep in (one, other, one)] == [1.0, 2.0, 1.0]
+    assert agent.compilations == 2
 
 
 def test_the_count_of_steps_stays_at_its_largest_and_learning_goes_on() -> None:

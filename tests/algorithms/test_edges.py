@@ -13,14 +13,18 @@ import numpy as np
 import optax
 import pytest
 
+import memorax
 from memorax.algorithms import ALGORITHMS, PPO
 from memorax.algorithms.environment_checks import check_environment_types
 from memorax.environments import make, registered
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from memorax.environments.wrappers import MaskObservation, TimeLimit
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, SequenceModelWrapper, observation_encoder
+from memorax.training import TrainConfig
+from memorax.training.config import build_agent
 from tests.catalogue import CONFIGS, make_agent
-from tests.probes import EndlessReward
+from tests.probes import EndlessReward, OthersCue
 
 KEY = jax.random.key(0)
 ALONE = [name for name in ALGORITHMS if name != "mappo"]
@@ -110,6 +114,25 @@ def test_actions_of_any_type_are_learned_or_refused(algorithm: str, name: str) -
         assert "\n" not in str(error) and algorithm != "ppo"
     else:
         shapes_of_training(agent)
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        Box(0, 10, (2,), jnp.int32),
+        Box(1000, 1010, (2,), jnp.int32),
+        Box(-1, 1, (2,), jnp.int8),
+        Box(0, 1, (2,), bool),
+        Box(0.0, 1000.0, (2,)),
+        Box(20.0, np.inf, (2,)),
+    ],
+)
+def test_the_previous_action_is_seen_as_it_was_chosen(actions: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memorax, "make", lambda *_, **__: (Played(actions=actions), None))
+    agent = build_agent(TrainConfig(environment="played", features=4, previous_action=True))
+    chosen = jnp.asarray([[[-1.0, 0.0], [0.5, 1.0]]])
+    seen = agent.networks["actor_network"].feature_extractor.action_extractor.apply({}, chosen)
+    np.testing.assert_array_equal(seen, chosen)
 
 
 class Careless(Game):
@@ -324,3 +347,35 @@ def test_parts_of_a_network_have_their_places(place: str, part: Any, message: st
     network = agent.actor_network.clone(**{place: part})
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         PPO(agent.cfg, agent.env, None, network, agent.critic_network, optax.adam(1e-3), optax.adam(1e-3))
+
+
+class StepsByItself(Game):
+    """Its own auto-reset, which forgets what an episode ended with."""
+
+    def step(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        *rest, info = super().step(key, env_state, action, params)
+        return *rest, {name: value for name, value in info.items() if name != "final_observation"}
+
+
+@pytest.mark.parametrize("env", [StepsByItself(), MaskObservation(StepsByItself(), (0,))])
+def test_an_environment_whose_step_shows_no_final_observation_is_refused(env: Environment) -> None:
+    check_environment_types(TimeLimit(env, 3), None)  # steps by `step_env`
+    message = r"^step of StepsByItself must report info\['final_observation'\], the observation that the action led to"
+    with pytest.raises(ValueError, match=message) as raised:
+        build("ppo", env)
+    assert "\n" not in str(raised.value)
+
+
+class AgentsEndApart(OthersCue):
+    def step_agents(self, key: Any, env_state: Any, action: Any, params: Any) -> Any:
+        *rest, terminated, truncated, info = super().step_agents(key, env_state, action, params)
+        return *rest, jnp.broadcast_to(terminated, (self.num_agents,)), truncated, info
+
+
+def test_agents_of_an_environment_end_together() -> None:
+    message = (
+        r"^terminated of AgentsEndApart must be a single number, as an episode ends for all agents together, not bo"
+    )
+    with pytest.raises(ValueError, match=message) as raised:
+        build("ppo", AgentsEndApart())
+    assert "\n" not in str(raised.value)

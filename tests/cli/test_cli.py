@@ -176,6 +176,7 @@ def test_trains_resumes_evaluates_plots_and_renders(
             ["train", "--normalize-observation", "yes"],
             "--normalize-observation takes no value ('yes'): write --normalize-observation or --no-",
         ),
+        (["train", "--folder", ""], "--folder ('') must be a path, such as runs/mine"),
         (["train", "--tau", "0.1"], "--tau is an option of --algorithm dqn, not of ppo"),
         (["evaluate", "runs", "--steps", "5"], "unknown option --steps of memorax evaluate: did you mean --num-steps?"),
         (["plot", "runs", "--labels", "x"], "did you mean --label?"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,53 @@ def test_what_cannot_be_loaded_is_said(exported: Path, tmp_path: Path) -> None:
 def test_what_an_exported_policy_does_not_have_is_refused(exported: Path, name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{name} must be left out: .* is an exported policy"):
         memorax.load_policy(exported, **{name: value})
+
+
+FILES = ("manifest.json", "greedy.stablehlo", "params.safetensors", "carry.safetensors")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_damaged_or_missing_is_named(exported: Path, tmp_path: Path, name: str) -> None:
+    policy = shutil.copytree(exported, tmp_path / "policy")
+    whole = (policy / name).read_bytes()
+
+    def message() -> str:
+        with pytest.raises(ValueError) as error:
+            memorax.load_policy(policy)(np.zeros(4, np.float32), 0.0, True)
+        return str(error.value)
+
+    for kept in (0, 5, len(whole) // 2, len(whole) - 64):
+        (policy / name).write_bytes(whole[:kept])
+        damaged = rf"{re.escape(str(policy / name))} is (damaged|not valid JSON) \(.*\): export the policy again"
+        assert re.fullmatch(damaged, message())
+    (policy / name).unlink()
+    assert message() == f"{policy / name} is missing: export the policy again"
+
+
+def test_files_of_different_policies_are_told(exported: Path, tmp_path: Path) -> None:
+    policy = shutil.copytree(exported, tmp_path / "policy")
+    shutil.copy(policy / "carry.safetensors", policy / "params.safetensors")
+    with pytest.raises(
+        ValueError, match=r"params.safetensors.* must .*: so says manifest.json; export the policy again$"
+    ):
+        memorax.load_policy(policy)
+    (policy / "manifest.json").write_text('{"format": 1}')
+    with pytest.raises(ValueError, match=r"manifest.json is damaged \('observation_space'\): export the policy again$"):
+        memorax.load_policy(policy)
+
+
+def test_what_is_no_policy_or_no_folder_is_said(folder: Path, tmp_path: Path) -> None:
+    policy = memorax.load_policy(folder)
+    (tmp_path / "file").write_text("")
+    for arguments, message in (
+        (("x", tmp_path / "new"), r"^policy \('x'\) must be a policy, as load_policy loads it from a run$"),
+        ((policy, 5), r"^folder \(5\) must be a path"),
+        ((policy, tmp_path / "file"), r"^folder \(.*file\) is a file: choose another name$"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            export_policy(*arguments)
+    with pytest.raises(ValueError, match=r"^source \(5\) must be a folder, or hub:NAME$"):
+        memorax.load_policy(5)  # type: ignore[arg-type]
 
 
 def test_runs_and_exported_policies_do_not_share_a_folder(folder: Path, exported: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -22,6 +23,7 @@ from memorax.training.config import config_to_json
 from memorax.training.folder import checkpoints_folder
 from memorax.training.record import RunRecord
 from memorax.training.run import evaluate_run
+from tests.deployment.conftest import CONFIG
 from tests.training import small
 
 PLAY = """
@@ -83,6 +85,27 @@ def test_a_run_that_does_not_say_its_spaces_makes_its_environment(folder: Path) 
 def test_a_seed_that_is_not_there_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"seed \(4\) must be one of the run's: 3"):
         memorax.load_policy(folder, seed=4)
+    with pytest.raises(ValueError, match=r"^seed \(x\) must be a whole number"):
+        memorax.load_policy(folder, seed="x")  # type: ignore[arg-type]
+    assert memorax.load_policy(folder, seed=3.0).params  # type: ignore[arg-type]
+
+
+def test_an_agent_that_is_not_that_of_the_run_is_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ValueError, match=r"^agent \('x'\) must be an agent"):
+        memorax.load_policy(folder, agent="x")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"was saved by another agent: at .* where this one has "):
+        memorax.load_policy(folder, agent=build_agent(dataclasses.replace(CONFIG, features=4)))
+    same = build_agent(CONFIG)
+    caplog.clear()
+    memorax.load_policy(folder, agent=same)
+    assert not caplog.records
+    settings = dataclasses.replace(CONFIG.hyperparameters, gamma=0.5)
+    memorax.load_policy(folder, agent=build_agent(dataclasses.replace(CONFIG, hyperparameters=settings)))
+    (record,) = caplog.records
+    assert record.getMessage() == "the agent is not that of run run: hyperparameters.gamma 0.99 -> 0.5"
+    rewards = build_agent(dataclasses.replace(CONFIG, normalize_reward=True))
+    with pytest.raises(ValueError, match=r"was saved by another agent: it holds no .*, which this one takes$"):
+        memorax.load_policy(folder, agent=rewards)
 
 
 def test_every_seed_has_its_own_policy(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import jax
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ import pytest
 from memorax.algorithms import PPOConfig
 from memorax.deployment import Policy, load_policy
 from memorax.deployment.acting import program_of
+from memorax.deployment.arguments import checked
 from memorax.deployment.export import export_policy
-from memorax.deployment.program import checked
 from memorax.environments.make import wrapped
 from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space
 from memorax.networks import TORSOS
@@ -107,6 +109,15 @@ def test_several_agents_are_rows_and_are_told_apart() -> None:
     assert policy(np.zeros((2, 1))).shape == (2,)
     with pytest.raises(ValueError, match="run plays one environment with one agent"):
         policy.run(None)
+    step, params, carry = policy.program.step, policy.params, policy.program.initial_carry(2)
+    with pytest.raises(ValueError, match=r"^done \(bool\[3\]\) must have 2 rows, one per agent, for each environment$"):
+        step(params, np.zeros((3, 1)), carry, np.ones(3, bool))
+    with pytest.raises(ValueError, match=r"^observation \[2, 1\] must have the shape \[4, 1\]$"):
+        step(params, np.zeros((2, 1)), carry, np.ones(4, bool))
+    with pytest.raises(ValueError, match=r"^carry\[.*\] \(.*\[4.*\]\) must be .*\[2.*\]: give what initial_carry"):
+        step(params, np.zeros((2, 1)), carry, np.ones(2, bool))
+    with pytest.raises(ValueError, match=r"^reward \[4\] must be one value or have the shape \[2\]$"):
+        policy(np.zeros((2, 1)), np.zeros(4))
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +181,93 @@ def test_the_stateless_form_takes_a_previous_action_of_ones_own(policy: Policy) 
         assert same.tolist() == [other == own[0], True], "the second row starts an episode, and forgets it"
 
 
+def wrong_steps(rows: int, sizes: int) -> list[tuple[str, Any, str]]:
+    """An argument of the stateless step, what is wrong of it, and what is said then."""
+    wrong_reward = rf"must be one number or an array \[{rows}\] of numbers$"
+    wrong_done = r"must be bool \[rows\], whether each observation is the first of an episode$"
+    return [
+        ("observation", np.zeros((rows, 1), np.float32), rf"\[{rows}, 1\] must have the shape \[{rows}, 3\]$"),
+        ("observation", np.zeros((1, 3), np.float32), rf"\[1, 3\] must have the shape \[{rows}, 3\]$"),
+        ("observation", np.zeros(3, np.float32), rf"\[3\] must have the shape \[{rows}, 3\]$"),
+        ("observation", "abc", r"\('abc'\) must be an array"),
+        ("observation", [[0.0, 1.0, 2.0], [0.0]], r"\(list\) must be an array"),
+        ("carry", {}, r"\['network.*'\] \(nothing\) must be .*: give what initial_carry or the step before returned$"),
+        ("carry", 5, r"\(5\) must be a dictionary of arrays: give what initial_carry"),
+        ("params", {}, r"\[.*\] \(nothing\) must be .*: give policy.params$"),
+        ("done", True, r"\(bool\[\]\) " + wrong_done),
+        ("done", np.zeros(rows), rf"\(float64\[{rows}\]\) " + wrong_done),
+        ("done", np.zeros((rows, 1), bool), rf"\(bool\[{rows}, 1\]\) " + wrong_done),
+        ("previous_reward", np.ones(1), r"\(float64\[1\]\) " + wrong_reward),
+        ("previous_reward", np.ones((rows, 1)), rf"\(float64\[{rows}, 1\]\) " + wrong_reward),
+        ("previous_reward", "x", r"\('x'\) " + wrong_reward),
+        ("previous_action", np.asarray([1]), rf"\[1\] must have the shape \[{rows}\]$"),
+        ("previous_action", np.full(rows, sizes), rf"\({sizes}\) must be an element of Discrete"),
+        ("previous_action", np.full(rows, 0.9), "has values that int32 cannot hold"),
+        ("key", 5, r"\(5\) must be one random key, such as jax.random.key\(0\)$"),
+        ("key", jax.random.split(jax.random.key(0)), r"\(key<fry>\[2\]\) must be one random key"),
+    ]
+
+
+def right_step(policy: Policy, rows: int) -> dict[str, Any]:
+    return {
+        "params": policy.params,
+        "observation": np.zeros((rows, 3), np.float32),
+        "carry": policy.program.initial_carry(rows),
+        "done": np.zeros(rows, bool),
+        "previous_reward": np.ones(rows, np.float32),
+    }
+
+
+@pytest.fixture(scope="module")
+def loaded(policy: Policy, tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    return load_policy(export_policy(policy, tmp_path_factory.mktemp("exported") / "policy"))
+
+
+@pytest.mark.parametrize(("name", "value", "message"), wrong_steps(rows=2, sizes=5))
+def test_the_stateless_form_checks_what_it_is_given(
+    policy: Policy, loaded: Policy, name: str, value: Any, message: str
+) -> None:
+    for each in (policy, loaded):
+        with pytest.raises(ValueError, match=f"^{name} ?{message}") as error:
+            each.program.step(**{**right_step(each, 2), name: value})
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["observation", "carry", "done", "previous_reward", "previous_action"])
+def test_shapes_and_kinds_are_checked_while_a_step_is_traced(policy: Policy, loaded: Policy, name: str) -> None:
+    wrong = {
+        "observation": np.zeros((2, 1), np.float32),
+        "carry": policy.program.initial_carry(3),
+        "done": np.zeros(2, np.float32),
+        "previous_reward": np.ones((2, 1), np.float32),
+        "previous_action": np.full(2, 0.9, np.float32),
+    }
+    for each in (policy, loaded):
+        with pytest.raises(ValueError, match=f"^{name}"):
+            jax.eval_shape(
+                lambda given, step=each.program.step: step(**given), {**right_step(each, 2), name: wrong[name]}
+            )
+        carry = jax.jit(lambda given, step=each.program.step: step(**given)[1])(right_step(each, 2))
+        expected = each.program.step(**right_step(each, 2))[1]
+        np.testing.assert_allclose(carry["network"], expected["network"], rtol=1e-5, atol=1e-6)
+
+
+def test_the_stateless_form_takes_lists_integers_and_one_reward(policy: Policy, loaded: Policy) -> None:
+    for each in (policy, loaded):
+        given = right_step(each, 2)
+        expected = each.program.step(**given)[1]["network"]
+        own = {"observation": [[0, 0, 0], [0, 0, 0]], "done": [False, False], "previous_reward": 1}
+        np.testing.assert_array_equal(each.program.step(**{**given, **own})[1]["network"], expected)
+
+
+def test_an_acting_policy_is_pickled_with_what_it_remembers(policy: Policy, loaded: Policy) -> None:
+    for each in (policy, loaded):
+        each.reset()
+        play(each)
+        again = pickle.loads(pickle.dumps(each))
+        assert play(again) == play(each)
+
+
 def test_a_batch_acts_as_its_rows_do(policy: Policy) -> None:
     policy.reset()
     actions = play(policy)
@@ -199,6 +297,11 @@ def test_sampling_is_repeated_by_its_seed_and_goes_on_after_a_reset(policy: Poli
         ((np.zeros(3), 0.0, "yes"), r"done \('yes'\) must be True or False"),
         ((np.zeros(3), 0.0, 2), r"done \(2\) must be True or False"),
         (({"x": np.zeros(3)},), r"observation must be an array \[3\], and not a dictionary of x"),
+        (("abc", 0, True), r"^observation \('abc'\) must be an array \[3\] of numbers$"),
+        ((object(), 0, True), r"^observation \(object\) must be an array \[3\] of numbers$"),
+        (([[1.0, 2.0], [3.0]], 0, True), r"^observation \(list\) must be an array \[3\] of numbers$"),
+        (([1.0, None, 2.0], 0, True), r"^observation \(list\) must be an array \[3\] of numbers$"),
+        ((np.zeros(3), [[1.0, 2.0], [3.0]]), r"^reward \(list\) must be a number$"),
     ],
 )
 def test_shapes_are_checked(policy: Policy, arguments: tuple[Any, ...], message: str) -> None:
@@ -223,7 +326,33 @@ def test_symbols_outside_of_the_space_are_refused(policy: Policy) -> None:
         Policy(policy.program, deterministic="no")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", object()])
+@pytest.mark.parametrize("env", ["CartPole-v1", object(), gymnasium.Wrapper])
 def test_a_policy_plays_environments_of_gymnasium_alone(policy: Policy, env: Any) -> None:
     with pytest.raises(ValueError, match=r"^env \(.*\) must be one of gymnasium's"):
         policy.run(env)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"episodes": 0}, r"^episodes \(0\) must be at least 1$"),
+        ({"episodes": "x"}, r"^episodes \(x\) must be a whole number"),
+        ({"episodes": 1.5}, r"^episodes \(1.5\) must be a whole number"),
+        ({"seed": "x"}, r"^seed \(x\) must be a whole number"),
+        ({"seed": -1}, r"^seed \(-1\) must lie between 0 and"),
+    ],
+)
+def test_what_is_to_be_played_is_checked(policy: Policy, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        policy.run(gymnasium.make("CartPole-v1"), **arguments)
+
+
+def test_what_is_no_program_carry_or_number_of_environments_is_said(policy: Policy) -> None:
+    with pytest.raises(ValueError, match=r"^program \('x'\) must be a program"):
+        Policy("x")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^carry \(5\) must be arrays by name"):
+        policy.carry = 5  # type: ignore[assignment]
+    for wrong in (policy.batch, policy.program.initial_carry, lambda number: Policy(policy.program, num_envs=number)):
+        for number in ("x", 1.5, 0):
+            with pytest.raises(ValueError, match=rf"^num_envs \({number}\) must be"):
+                wrong(number)

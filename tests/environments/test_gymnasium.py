@@ -196,6 +196,57 @@ def test_what_an_environment_answers_wrongly_is_one_line(answers: Any, message: 
         step_once(**answers)
 
 
+class InParts(Answering):
+    """Observes a dictionary of two numbers."""
+
+    def __init__(self, first: Any = None, then: Any = None) -> None:
+        super().__init__(first, then)
+        part = gymnasium.spaces.Box(0, 1, (1,))
+        self.observation_space = gymnasium.spaces.Dict({"near": part, "far": gymnasium.spaces.Tuple([part])})
+
+
+class Unseeded(Answering):
+    """Its `reset` takes no seed, as before gymnasium 0.26."""
+
+    def reset(self) -> Any:  # type: ignore[override]
+        return self.first
+
+
+class Unseen(gymnasium.Env):
+    """Says nothing of what it observes."""
+
+
+gymnasium.register("InParts-v0", InParts, order_enforce=False)
+gymnasium.register("Unseeded-v0", Unseeded, order_enforce=False)
+gymnasium.register("Unseen-v0", Unseen, order_enforce=False)
+ONE = np.ones(1, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("id", "first", "message"),
+    [
+        (
+            "InParts-v0",
+            {"near": ONE},
+            r"of its space: an element of a space lacks its part 'far': it holds \['near'\]$",
+        ),
+        ("InParts-v0", {"near": ONE, "far": ()}, r"lacks its part 0: it holds tuple$"),
+        (
+            "InParts-v0",
+            ONE,
+            r"^gymnasium::InParts-v0 returned an observation .* lacks its part 'far': it holds",
+        ),
+        ("Unseeded-v0", SEEN, r"^reset of gymnasium::Unseeded-v0 must take seed and options"),
+        ("Unseen-v0", SEEN, r"^gymnasium::Unseen-v0 has no observation_space: set it"),
+    ],
+)
+def test_what_an_environment_lacks_is_one_line(id: str, first: Any, message: str) -> None:
+    options = {} if id == "Unseen-v0" else {"first": (first, {})}
+    with pytest.raises(ValueError, match=message), host.own_errors():
+        batch = memorax.make(f"gymnasium::{id}", **options)[0].vectorize(2)
+        jax.block_until_ready(batch.reset(jax.random.key(0), None))
+
+
 class Heavier(CartPoleEnv):
     """A subclass that inherits that it can be drawn, and cannot be asked to be."""
 

@@ -89,6 +89,12 @@ def test_integers_that_are_too_large_for_32_bits_keep_their_size() -> None:
     assert largest > limits.max - 2**12 and smallest == limits.min
 
 
+def test_actions_lie_between_bounds_of_64_bits() -> None:
+    space = spaces.Box(np.array([-0.1, 0.3]), np.array([0.1, 0.3]), dtype=np.float64)
+    assert space.contains(to_gymnasium(space, np.array([0.1, 0.3], np.float32)))
+    assert space.contains(to_gymnasium(space, np.array([-0.1, 0.3], np.float32)))
+
+
 def test_a_space_that_is_not_supported_is_one_line() -> None:
     message = r"^gymnasium::Chat has a space that is not supported: Text \(valid: Discrete, MultiDiscrete, "
     with pytest.raises(ValueError, match=message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space, environment_action
+from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space, environment_action, policy_space
 
 SPACES = {
     "discrete": Discrete(3),
@@ -112,6 +113,50 @@ def test_what_a_policy_chooses_lies_in_the_space_to_the_last_bit(space: Box) -> 
     actions = jax.jit(lambda chosen: environment_action(space, chosen))(chosen)
     assert actions.dtype == space.dtype
     assert bool(jax.vmap(space.contains)(actions).all())
+
+
+@pytest.mark.parametrize(
+    ("space", "start"),
+    [
+        (Box(20.0, np.inf, (1,)), 21.0),
+        (Box(-np.inf, -20.0, (1,)), -21.0),
+        (Box(0.0, np.inf, (1,)), 1.0),
+        (Box(1000, np.inf, (1,), jnp.int32), 1001),
+        (Box(-np.inf, np.inf, (1,)), 0.0),
+    ],
+)
+def test_a_policy_that_is_not_trained_acts_away_from_the_bound(space: Box, start: float) -> None:
+    """Policies start around 0: were that beyond the only bound, every action would be the bound."""
+    np.testing.assert_array_equal(environment_action(space, jnp.zeros((1, 1))), [[start]])
+    own = policy_space(space)
+    assert bool(own.contains(jnp.zeros(1)))
+    ends = jnp.stack([own.clip(jnp.full(1, -1e6)), own.clip(jnp.full(1, 1e6))])
+    reached = environment_action(space, ends)
+    for bound, end in zip((space.low, space.high), reached, strict=True):
+        assert not np.isfinite(bound) or end == bound
+
+
+def test_half_of_the_actions_are_true() -> None:
+    chosen = environment_action(Box(0, 1, (1,), bool), jnp.linspace(-1, 1, 8)[:, None])
+    assert chosen.dtype == bool
+    np.testing.assert_array_equal(chosen[:, 0], [False] * 4 + [True] * 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Discrete(200, jnp.int8),
+            r"^Discrete n \(200\) must be at most 128, as its type, int8, holds no more",
+        ),
+        (lambda: Discrete(3, bool), r"^Discrete n \(3\) must be at most 2"),
+        (lambda: MultiDiscrete((300, 2), jnp.uint8), r"^MultiDiscrete nvec \(300\) must be at most 256"),
+    ],
+)
+def test_numbers_that_their_type_does_not_hold_are_refused(make: Callable[[], Space], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+    assert Discrete(128, jnp.int8).n == 128
 
 
 @pytest.mark.parametrize(

@@ -30,3 +30,10 @@ def make_run(
             lines.append(f"{seed},{step},1.0,{value}," + (f"{value},0" if step % 20 == 0 else ","))
     (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def add_facts(folder: Path, **facts: Any) -> Path:
+    """Put facts beside the settings of a run's `config.json`, or in place of those that stand there."""
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**content, **facts}))
+    return folder

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from memorax.evaluation import read_metrics
-from memorax.evaluation.curves import group_curves, on_one_grid, run_labels
-from tests.evaluation.make_run import make_run
+from memorax.evaluation.curves import group_curves, group_runs, on_one_grid, run_labels
+from tests.evaluation.make_run import add_facts, make_run
 
 
 def curves(folders: list[Path], metric: str = "return", labels: tuple[str, ...] = ()) -> Any:
@@ -39,6 +39,13 @@ def test_runs_of_other_random_keys_are_told_apart(tmp_path: Path) -> None:
     ]
 
 
+def test_runs_of_another_precision_are_told_apart(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name, (seed,)) for seed, name in enumerate("abc")]
+    for run, x64 in zip(runs[1:], (False, True), strict=True):
+        add_facts(run, origin={"x64": x64})
+    assert [(curve.label, len(curve.values)) for curve in curves(runs)] == [("x64 False", 2), ("x64 True", 1)]
+
+
 def test_labels_say_what_differs(tmp_path: Path) -> None:
     folders = [
         make_run(tmp_path / "a", (0,)),
@@ -52,6 +59,84 @@ def test_labels_say_what_differs(tmp_path: Path) -> None:
 def test_environments_are_apart_and_not_in_the_label(tmp_path: Path) -> None:
     folders = [make_run(tmp_path / name, (0,), environment=name) for name in ("a", "b")]
     assert [(curve.label, curve.environment) for curve in curves(folders)] == [("ppo, gru", "a"), ("ppo, gru", "b")]
+
+
+def test_options_of_an_environment_make_tasks_of_it(tmp_path: Path) -> None:
+    options: dict[str, dict[str, Any]] = {"a": {"size": 2, "delay": 3}, "b": {"delay": 5, "size": 2}, "c": {"size": 2}}
+    folders = [
+        make_run(tmp_path / f"{name}{torso}", (0,), environment="mine:Recall", torso=torso, environment_options=found)
+        for name, found in options.items()
+        for torso in ("gru", "mlp")
+    ]
+    assert [(curve.label, curve.environment) for curve in curves(folders)] == [
+        ("gru", "mine:Recall delay=3"),
+        ("mlp", "mine:Recall delay=3"),
+        ("gru", "mine:Recall delay=5"),
+        ("mlp", "mine:Recall delay=5"),
+        ("gru", "mine:Recall"),
+        ("mlp", "mine:Recall"),
+    ]
+    assert [curve.environment for curve in curves(folders[:2], labels=("x", "y"))] == ["mine:Recall"] * 2
+    assert [curve.environment for curve in curves(folders[1:3], labels=("x", "x"))] == [
+        "mine:Recall delay=3",
+        "mine:Recall delay=5",
+    ]
+    assert run_labels(folders[::2]) == [
+        ("mine:Recall", "ppo, gru, delay=3"),
+        ("mine:Recall", "ppo, gru, delay=5"),
+        ("mine:Recall", "ppo, gru"),
+    ]
+
+
+def test_how_an_agent_sees_a_task_is_a_setting(tmp_path: Path) -> None:
+    """Returns compare: it is what an ablation changes."""
+    folders = [
+        make_run(tmp_path / name, (0,), normalize_observation=flag, environment_options=options)
+        for name, flag, options in (
+            ("a", False, {}),
+            ("b", False, {"mask_observation": [0, 2]}),
+            ("c", False, {"normalize_observation": True}),
+        )
+    ]
+    assert [(curve.label, curve.environment) for curve in curves(folders[:2])] == [
+        ("ppo, gru", "suite::Task"),
+        ("mask observation [0, 2]", "suite::Task"),
+    ]
+    # The option and the setting are the same wrapper.
+    folders.append(make_run(tmp_path / "d", (1,), normalize_observation=True, environment_options={}))
+    assert [(curve.label, len(curve.values)) for curve in curves([folders[0], *folders[2:]])] == [
+        ("normalize observation False", 1),
+        ("normalize observation True", 2),
+    ]
+
+
+def test_agents_made_in_python_are_told_apart_by_their_environments(tmp_path: Path) -> None:
+    """Their config says nothing of it, the record of the agent does."""
+    short = {"environment": "Chain", "environment.length": 5, "environment_params.length": 5}
+    facts: dict[str, dict[str, Any]] = {
+        "a": {"agent": short},
+        # What the parameters say counts, not the default that the environment has.
+        "b": {"agent": short | {"environment_params.length": 9}},
+        "c": {"agent": {"environment": "TMaze"}},
+        # A frame stack is around the environment: its settings stand one level below.
+        "d": {
+            "agent": {"environment": "Chain", "environment.num_frames": 4, "environment.FrameStack.length": 5}
+            | {"environment_params.length": 5},
+            "interface": {"wrappers": {"frame_stack": 4}},
+        },
+        "e": {
+            "agent": {"environment": "Chain", "environment.TimeLimit.length": 5, "environment_params.length": 5},
+            "interface": {"wrappers": {"time_limit": 3}},
+        },
+    }
+    folders = [
+        add_facts(make_run(tmp_path / name, (0,), hyperparameters=None), **found) for name, found in facts.items()
+    ]
+    tasks = ["Chain length=5", "Chain length=9", "TMaze", "Chain length=5", "Chain length=5 time_limit=3"]
+    found = curves(folders, labels=tuple("abcde"))
+    assert [(curve.environment, curve.label) for curve in found] == list(zip(tasks, "abcde", strict=True))
+    assert [environment for environment, _ in run_labels(folders)] == ["Chain", "Chain", "TMaze", "Chain", "Chain"]
+    assert [curve.environment for curve in curves([folders[0], folders[3]])] == ["Chain", "Chain"]
 
 
 def test_what_differs_between_environments_alone_is_not_in_the_label(tmp_path: Path) -> None:
@@ -133,6 +218,22 @@ def test_what_has_no_value_yet_is_named(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "a", (0,), steps=(10,))
     with pytest.raises(ValueError, match="a has no value of 'evaluation_return' yet"):
         curves([folder], "evaluation_return")
+
+
+def test_seeds_that_have_no_value_yet_are_counted(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path / "a", (0, 1)), make_run(tmp_path / "b", (2,), steps=(10,))]
+    (curve,) = curves(folders, "evaluation_return")
+    assert (len(curve.values), curve.waiting) == (2, 1)
+    assert curves(folders)[0].waiting == 0
+
+
+def test_a_run_may_log_more_while_it_is_read(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "a", (0,))
+    table = read_metrics(folder)
+    with open(folder / "metrics.csv", "a") as file:
+        file.write("0,50,1.0,50.0,,\n")
+    (group,) = group_runs([folder], [table], "return")
+    np.testing.assert_array_equal(group.seeds[0].steps, [10, 20, 30, 40])
 
 
 def test_a_value_that_is_nan_is_not_a_value_that_is_missing(tmp_path: Path) -> None:

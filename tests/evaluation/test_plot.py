@@ -57,6 +57,14 @@ def test_a_line_that_is_cut_says_so(tmp_path: Path) -> None:
     assert legend(ax)[0] == ["ppo, gru (2 seeds, cut where one ends)"]
 
 
+def test_seeds_without_a_value_yet_are_counted(tmp_path: Path) -> None:
+    ax = make_axes()
+    draw_runs(
+        [make_run(tmp_path / "a", (0,)), make_run(tmp_path / "b", (1, 2, 3), steps=(10,))], ax, "evaluation_return"
+    )
+    assert legend(ax)[0] == ["ppo, gru (1 of 4 seeds)"]
+
+
 def test_a_seed_that_is_nan_leaves_a_gap_in_the_mean(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "a", (0, 1))
     metrics = folder / "metrics.csv"
@@ -92,6 +100,19 @@ def test_there_is_a_panel_for_each_environment(tmp_path: Path, monkeypatch: pyte
     assert all(legend(panel)[0] == ["gru (1 seed)", "mlp (1 seed)"] for panel in panels)
     with pytest.raises(ValueError, match="ax holds one environment, the runs are of a, b: draw them one by one"):
         draw_runs(folders[:4], make_axes())
+
+
+def test_there_is_a_panel_for_each_task_of_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [
+        make_run(tmp_path / f"{delay}{torso}", (0,), torso=torso, environment_options={"delay": delay})
+        for delay in (3, 5)
+        for torso in ("gru", "mlp")
+    ]
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *arguments, **settings: figures.append(figure))
+    plot_runs(folders, tmp_path / "curve.png")
+    assert [panel.get_title() for panel in figures[0].axes] == ["suite::Task delay=3", "suite::Task delay=5"]
+    assert all(legend(panel)[0] == ["gru (1 seed)", "mlp (1 seed)"] for panel in figures[0].axes)
 
 
 def test_short_runs_are_drawn_by_their_training_episodes(tmp_path: Path) -> None:

@@ -189,6 +189,29 @@ def test_curves_over_tasks_of_different_lengths_are_over_shares_of_them(tmp_path
     assert "as shares" not in by_task
 
 
+def test_options_of_an_environment_are_tasks_with_scales_of_their_own(tmp_path: Path) -> None:
+    """A task that pays more does not make the other one look worse, and nothing is compared between the two."""
+    runs = [
+        make_run(
+            tmp_path / f"{torso}{delay}", (0, 1), offset + better, torso=torso, environment_options={"delay": delay}
+        )
+        for delay, offset in ((3, 0.0), (5, 1000.0))
+        for torso, better in (("gru", 0.0), ("mlp", 500.0))
+    ]
+    write_report(runs, tmp_path / "report", resamples=9)
+    page = (tmp_path / "report" / "report.md").read_text()
+    assert "# 2 settings, 2 tasks" in page
+    assert [row[:2] for row in table(page, "## All tasks")] == [["gru", "2"], ["mlp", "2"]]
+    assert [row[:3] for row in table(page, "## Tasks")] == [
+        ["suite::Task delay=3", "20", "541"],
+        ["suite::Task delay=5", "1020", "1541"],
+    ]
+    improved = [row[-1] for row in table(page, "not scaled.") if row[1] == "mlp"]
+    assert improved == ["1.000 [1.000, 1.000]"] * 2
+    with_bounds = write_report(runs, tmp_path / "bounds", bounds={"suite::Task delay=5": (0, 2000)}, resamples=9)
+    assert "<td>suite::Task delay=5</td><td>0</td><td>2000</td><td>given</td>" in with_bounds.read_text()
+
+
 def test_settings_without_a_task_in_common_are_reported_apart(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / "a", (0,), environment="a"), make_run(tmp_path / "b", (0,), environment="b")]
     page = write_report(runs, tmp_path / "report", labels=("x|y", "z"), resamples=9).read_text()

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from memorax.evaluation.runs import read_config, read_metrics
-from tests.evaluation.make_run import make_run
+from memorax.evaluation import plot_runs
+from memorax.evaluation.report import write_report
+from memorax.evaluation.runs import read_config, read_facts, read_logged, read_metrics
+from tests.evaluation.make_run import add_facts, make_run
 
 
 def test_a_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -33,6 +36,96 @@ def test_a_last_line_without_its_end_is_not_read(tmp_path: Path, torn: str) -> N
         {name: column.tolist() for name, column in found.items()},
         {"seed": [0.0, 0.0], "step": [10.0, 20.0], "return": [1.5, np.nan]},
     )
+
+
+LINES = ("seed,step,return", "0,10,1.5", "1,10,2.5", "0,20,3.5", "1,20,")
+
+
+def write(folder: Path, *lines: str, encoding: str = "utf-8") -> Path:
+    (folder / "metrics.csv").write_bytes("".join(f"{line}\n" for line in lines).encode(encoding))
+    return folder
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_what_an_editor_adds_is_no_matter(tmp_path: Path, encoding: str) -> None:
+    """A byte order mark, blank lines, and the end of a line that a killed run had written half of."""
+    write(tmp_path, LINES[0], "", *LINES[1:3], " ", *LINES[3:], "0,3", "", encoding=encoding)
+    found = read_metrics(tmp_path)
+    np.testing.assert_equal(
+        {name: column.tolist() for name, column in found.items()},
+        {"seed": [0, 1, 0, 1], "step": [10, 10, 20, 20], "return": [1.5, 2.5, 3.5, np.nan]},
+    )
+    assert read_logged(tmp_path, "return").tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("number", "line", "message"),
+    [
+        (2, "0,10,abc", r"line 2: return \('abc'\) must be a number or empty: mend the line, or remove it"),
+        (3, ",10,2.5", r"line 3: seed \(''\) must be a whole number: mend the line, or remove it"),
+        (3, "0.5,10,2.5", r"line 3: seed \('0.5'\) must be a whole number"),
+        (3, "1,nan,2.5", r"line 3: step \('nan'\) must be a whole number"),
+        (3, "1,1", r"line 3, has 2 of 3 fields: mend the line, or remove it"),
+        (5, "1,20,1,1", r"line 5, has 4 of 3 fields: mend the line, or remove it"),
+        (4, "0,10,1.5", r"line 4, has seed 0 at step 10 after step 10 in line 2: a seed's steps increase, remove the"),
+        (5, "1,5,1.5", r"line 5, has seed 1 at step 5 after step 10 in line 3: a seed's steps increase"),
+        (1, "step,return,loss", r"has no column 'seed': its first line must be the header that the run wrote"),
+        (1, "0,10,1.5", r"has no column 'seed': its first line must be the header that the run wrote"),
+    ],
+)
+def test_a_line_that_is_damaged_is_named(tmp_path: Path, number: int, line: str, message: str) -> None:
+    write(tmp_path, *LINES[: number - 1], line, *LINES[number:])
+    with pytest.raises(ValueError, match=rf"metrics\.csv,? {message}"):
+        read_metrics(tmp_path)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    for content, message in (
+        (
+            "\n".join((*LINES, "")).encode("utf-16"),
+            "line 1, is no text in UTF-8: save the file as UTF-8, or remove the li",
+        ),
+        (b"seed,step,return\n0,10,\xff\x00\n", "line 2, is no text in UTF-8"),
+        (b"\xff\xfe\x00" * 100 + b"\n\x00\x01\n", "line 1, is no text in UTF-8"),
+    ):
+        (tmp_path / "metrics.csv").write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            read_metrics(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"origin": None}, r"origin \(None\) must be facts by name, {...}: mend it, or leave the run out"),
+        ({"origin": []}, r"origin \(\[\]\) must be facts by name"),
+        ({"origin": "x"}, r"origin \('x'\) must be facts by name"),
+        ({"origin": {"versions": None}}, r"origin.versions \(None\) must be facts by name"),
+        ({"agent": [1]}, r"agent \(\[1\]\) must be facts by name"),
+        ({"interface": {"wrappers": []}}, r"interface.wrappers \(\[\]\) must be facts by name"),
+        ({"parameters": None}, r"parameters \(None\) must be facts by name"),
+        ({"parameters": {"actor": "9"}}, r"parameters.actor \('9'\) must be a number"),
+        ({"total_steps": None}, r"total_steps \(None\) must be a number"),
+        ({"config": {"total_steps": "1e3"}}, r"config.total_steps \('1e3'\) must be a number"),
+        ({"resumed": None}, r"resumed \(None\) must be a list of facts by name, \[{...}\]"),
+        ({"resumed": [3]}, r"resumed \(\[3\]\) must be a list of facts by name"),
+        ({"resumed": [{"versions": 3}]}, r"origin.versions \(3\) must be facts by name"),
+        ({"config": {"hyperparameters": None}}, r"config.hyperparameters \(None\) must be facts by name"),
+        ({"config": {"hyperparameters": [1]}}, r"config.hyperparameters \(\[1\]\) must be facts by name"),
+        (
+            {"config": {"hyperparameters": {}, "environment_options": []}},
+            r"config.environment_options \(\[\]\) must be facts by name",
+        ),
+    ],
+)
+def test_a_fact_of_another_kind_is_named(tmp_path: Path, facts: dict[str, Any], message: str) -> None:
+    folder = add_facts(make_run(tmp_path / "a", (0,)), **facts)
+    for read in (
+        read_facts,
+        lambda run: plot_runs([run], tmp_path / "a.png"),
+        lambda run: write_report([run], tmp_path),
+    ):
+        with pytest.raises(ValueError, match=rf"a/config\.json: {message}"):
+            read(folder)
 
 
 def test_a_folder_that_is_none_or_holds_runs_is_told(tmp_path: Path) -> None:

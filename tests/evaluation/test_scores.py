@@ -84,6 +84,8 @@ def test_aggregates_are_over_the_tasks_of_all_settings() -> None:
     ("arguments", "message"),
     [
         ({"bounds": {"a": (1, 1)}}, r"normalize \(a=1,1\) must be a low return and a higher one"),
+        ({"bounds": {"a": (0, np.inf)}}, r"normalize \(a=0,inf\) must be a low return and a higher one, both finite"),
+        ({"bounds": {"a": (-np.inf, 0)}}, r"normalize \(a=-inf,0\) must be a low return and a higher one, both finite"),
         ({"bounds": {"c": (0, 1)}}, r"normalize \(c=0,1\) must begin the id of a task: a"),
         ({"bounds": {}, "last": 0}, r"last \(0\) must be a positive number of evaluations"),
     ],

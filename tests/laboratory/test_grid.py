@@ -112,12 +112,49 @@ def test_a_file_declares_every_combination(tmp_path: Path) -> None:
         ("grid: {torso: [gru, gru]}", "has the setting gru twice"),
         ("grid: {torso: [gruu]}", "unknown torso 'gruu'"),
         ("grid: {", "is neither JSON nor YAML"),
+        ("{num_seeds: 2, defaults: {num_seeds: 3}}", "sets num_seeds twice, by itself and in defaults"),
+        ("defaults: {gamma: 0.5, hyperparameters.gamma: 0.7}", "sets the hyperparameter gamma twice"),
+        ("defaults: {gamma: 0.5, hyperparameters: {gamma: 0.7}}", "sets the hyperparameter gamma twice"),
+        ("grid: {x: [{gamma: 0.5, hyperparameters: {gamma: 0.7}}]}", "sets the hyperparameter gamma twice"),
+        (
+            "{num_seeds: 3, grid: {seed: [0, 3, 4]}}",
+            r"seed \(4\) of seed=4 is trained in seed=3 too, whose num_seeds \(3\) begin at 3: leave the axis out",
+        ),
+        ("grid: {x: [{name: '..', torso: gru}]}", r"name \(\.\.\) of .* must be one that a new folder can have"),
+        ("grid: {x: [{name: '.', torso: gru}]}", r"name \(\.\) of .* must be one that a new folder can have"),
+        ("name: ../x", r"name \(\.\./x\) of .* must be one that a new folder can have"),
+        ("grid: {1: [gru]}", "axis 1 of .* must be the name of a setting"),
+        ("grid: {algorithm: [5]}", r"algorithm \(5\) must be text"),
+        ("grid: {hyperparameters: [1]}", r"hyperparameters \(1\) must be settings by name"),
+        ("defaults: {hyperparameters: [1]}", r"hyperparameters \(\[1\]\) must be settings by name"),
+        ("defaults: {imports: json}", r"imports \('json'\) must be a list of texts"),
     ],
 )
 def test_a_wrong_grid_is_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "grid.yaml").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_grid(tmp_path / "grid.yaml")
+
+
+def test_an_axis_changes_what_it_names_and_leaves_the_rest() -> None:
+    def configs(defaults: dict[str, object], grid: dict[str, list[object]]) -> list[TrainConfig]:
+        return [setting.config for setting in make_grid({"defaults": defaults, "grid": grid}, "here", "x").settings]
+
+    shared = {"torso": "attention", "torso_options": {"num_heads": 2, "context_length": 4}}
+    (config,) = configs(shared, {"torso_options": [{"context_length": 8}]})
+    assert config.torso_options == {"num_heads": 2, "context_length": 8}
+    (config,) = configs({"torso_options": {"depth": 2}}, {"torso": ["gru"], "torso_options": [{}]})
+    assert config.torso_options == {"depth": 2}, "gru is the default"
+    # Options of another torso are not those of the one in the defaults.
+    (config,) = configs(shared, {"x": [{"torso": "gru", "torso_options": {"depth": 2}}]})
+    assert config.torso_options == {"depth": 2}
+    for defaults, axis in (
+        ({"gamma": 0.7}, {"hyperparameters": [{"gamma": 0.1}]}),
+        ({"gamma": 0.7}, {"x": [{"name": "low", "hyperparameters": {"gamma": 0.1}}]}),
+        ({"hyperparameters": {"gamma": 0.7}}, {"hyperparameters.gamma": [0.1]}),
+    ):
+        (config,) = configs(defaults, axis)
+        assert config.hyperparameters == PPOConfig(gamma=0.1)
 
 
 @pytest.mark.parametrize(("name", "number", "every"), [("memories", 60, 10), ("published", 7, 1)])

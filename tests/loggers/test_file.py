@@ -57,6 +57,33 @@ def test_a_file_cut_anywhere_is_mended(tmp_path: Path, content: bytes) -> None:
     assert table["step"].tolist() == [20, 20]
 
 
+def test_blank_lines_and_what_an_editor_adds_stop_no_resumed_run(tmp_path: Path) -> None:
+    path = write(tmp_path, 0, 10, 20)
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join([*lines[:3], b"", *lines[3:], b"0,2", b"", b""]))
+    table = pd.read_csv(write(tmp_path, 20, 30))
+    assert tuple(table.columns) == COLUMNS
+    assert table["step"].tolist() == [10, 10, 20, 20, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"0", r"line 3, has 1 of 4 fields: mend or remove the line, or move the file away to resume"),
+        (b"1,nan,0.1,", r"line 3, has the step 'nan', which is no whole number: mend or remove the line"),
+        (b"1,,0.1,", r"line 3, has the step '', which is no whole number"),
+    ],
+)
+def test_a_line_that_says_no_step_is_refused(tmp_path: Path, line: bytes, message: str) -> None:
+    path = write(tmp_path, 0, 10, 20)
+    lines = path.read_bytes().splitlines()
+    before = b"\n".join([*lines[:2], line, *lines[3:], b""])
+    path.write_bytes(before)
+    with pytest.raises(ValueError, match=rf"metrics\.csv, {message}"):
+        FileLogger(tmp_path).start(describe(20))
+    assert path.read_bytes() == before
+
+
 def test_other_columns_are_refused(tmp_path: Path) -> None:
     write(tmp_path, 0, 10)
     with pytest.raises(ValueError, match="has the columns seed,step,seconds,return where this run logs seed,step,loss"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from memorax.environments.wrappers import FlickerObservation, FrameStack, NormalizeObservation, PreviousActionAndReward
 from memorax.networks.encoders import (
     CNN,
     MLP,
@@ -24,6 +25,7 @@ from memorax.networks.encoders import (
 )
 from memorax.networks.encoders.convolution import Convolution, convolve_by_product
 from memorax.testing import check_close
+from tests.environments.wrappers.track import Track, play
 
 BATCH, STEPS = 3, 4
 KEY = jax.random.key(0)
@@ -272,6 +274,91 @@ def test_pixels_are_scaled_by_their_bounds(low, high, dtype):
     seen = layout.apply({}, image)
     np.testing.assert_array_equal(seen[0, 0, 40:44, 0, 0], [0, 0, 1, 1])
     assert seen.dtype == jnp.float32  # so that the CNN scales nothing a second time
+
+
+@pytest.mark.parametrize(
+    ("space", "high"),
+    [
+        (Box(0.0, 1e5, (40, 40, 1)), 1e5),
+        (Box(0.0, 1e5, (12, 12)), 1e5),
+        (Box(0.0, 1e37, (40, 40, 1)), 1e37),
+        (Box(0, 100_000, (40, 40, 1), jnp.int32), 100_000),
+        (Box(0, 100_000, (40, 40, 1), jnp.uint32), 100_000),
+        (Box(-np.inf, np.inf, (84, 84, 3), jnp.uint8), 255),
+        (Box(0, np.inf, (84, 84, 3), jnp.uint8), 255),
+        (Box(-np.inf, np.inf, (3, 84, 84), jnp.uint8), 255),
+        (Box(-np.inf, np.inf, (84, 84), jnp.uint8), 255),
+        (Box(-np.inf, np.inf, (40, 40, 1), jnp.uint16), 65_535),
+        (Box(-np.inf, np.inf, (40, 40, 1), bool), True),
+    ],
+)
+def test_pixels_are_scaled_however_wide_their_bounds_and_whoever_knows_them(space, high):
+    layout, _ = observation_encoder(space, 8).layers
+    dark, light = (layout.apply({}, jnp.full((1, 1, *space.shape), x, space.dtype)) for x in (0, high))
+    np.testing.assert_array_equal(dark, 0)
+    np.testing.assert_array_equal(light, 1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 3.4028235e38), (-3.4028235e38, 3.4028235e38), (-1e38, 1e38), (0, np.inf), (-np.inf, np.inf)]
+)
+def test_floats_between_the_limits_of_their_type_keep_what_they_say(low, high):
+    images = jnp.linspace(-3, 3, 1600).reshape(1, 1, 40, 40, 1)
+    np.testing.assert_array_equal(SpaceImage(Box(low, high, (40, 40, 1))).apply({}, images), images)
+
+
+def test_grids_and_vectors_of_a_narrow_type_have_its_bounds_where_they_have_none():
+    grid, whole = Box(-np.inf, np.inf, (7, 7, 2), jnp.uint8), Box(0, 255, (7, 7, 2), jnp.uint8)
+    assert observation_encoder(grid, 8).layers[1] == observation_encoder(whole, 8).layers[1]
+    beyond = Box(0, 256, (7, 7), jnp.uint8)
+    assert observation_encoder(beyond, 8).layers[1] == GridEmbedding((256,), output_features=8)
+    for dtype, expected in ((jnp.uint8, [0, 1]), (jnp.int16, [32768 / 65535, 33023 / 65535]), (bool, [0, 1])):
+        seen = SpaceEncoder(Box(-np.inf, np.inf, (2,), dtype)).apply({}, jnp.asarray([[[0, 255]]]).astype(dtype))
+        np.testing.assert_allclose(seen[0, 0], expected, rtol=1e-6)
+
+
+class Pictures(Track):
+    """Observes noise of a number of rows and columns, and perhaps what is legal."""
+
+    def __init__(self, *shape, masked=False):
+        super().__init__()
+        object.__setattr__(self, "space", byte(*shape))
+        object.__setattr__(self, "masked", masked)
+
+    def observe(self, state):
+        key = jax.random.fold_in(jax.random.key(state.steps), (1000 * state.start).astype(jnp.int32))
+        picture = self.space.sample(key)
+        return {"observation": picture, "action_mask": jnp.ones(3, bool)} if self.masked else picture
+
+    def observation_space(self, params):
+        return Dict({"observation": self.space, "action_mask": Box(0, 1, (3,), bool)}) if self.masked else self.space
+
+
+NORMALIZED_PICTURES = {
+    "in colour": (NormalizeObservation(Pictures(12, 12, 3)), (12, 12, 3)),
+    "channels first": (NormalizeObservation(Pictures(3, 12, 12)), (12, 12, 3)),
+    "gray": (NormalizeObservation(Pictures(12, 12)), (12, 12, 1)),
+    "stacked before": (NormalizeObservation(FrameStack(Pictures(12, 12), 2)), (12, 12, 2)),
+    "stacked after": (FrameStack(NormalizeObservation(Pictures(12, 12)), 2), (12, 12, 2)),
+    "in a dictionary": (PreviousActionAndReward(NormalizeObservation(Pictures(12, 12))), (12, 12, 1)),
+    "with a mask": (FlickerObservation(NormalizeObservation(Pictures(3, 12, 12, masked=True)), 0.0), (12, 12, 3)),
+}
+
+
+@pytest.mark.parametrize("name", NORMALIZED_PICTURES)
+def test_pixels_that_are_normalized_are_images_and_are_not_scaled_again(name):
+    env, sides = NORMALIZED_PICTURES[name]
+    steps = play(env, np.zeros((10, 8), np.int32))
+    space, observation = env.observation_space(None), steps.observation
+    encoder = observation_encoder(space, 8)
+    if isinstance(space, Dict):
+        encoder, observation = encoder.layers[0].encoders["observation"], observation["observation"]
+    layout, cnn = encoder.layers
+    assert cnn == CNN((32, 64), (4, 3), (2, 1), output_features=8)
+    seen = np.asarray(layout.apply({}, observation))
+    assert seen.shape[2:] == sides
+    assert abs(seen.mean()) < 0.05 and abs(seen.std() - 1) < 0.1
+    np.testing.assert_array_equal(np.sort(seen.ravel()), np.sort(observation.ravel()))
 
 
 LIMITS = np.iinfo(np.int32)

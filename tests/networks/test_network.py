@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from memorax.networks import MLP, RNN, FeatureExtractor, MoE, Network, Residual, Stack, heads, unroll
-from memorax.networks.network import unroll_with_losses
+from memorax.networks.network import initialize, unroll_with_losses
 from memorax.testing import check_close
 from memorax.types import Array, Key, PyTree, Timestep
 
@@ -107,3 +107,28 @@ def test_losses_of_a_recurrent_cell_are_the_mean_over_its_steps(depth: int) -> N
     steps, losses = run(params)
     assert np.ptp(steps) > 1e-4
     check_close(losses["load_balancing_loss"], steps.mean())
+
+
+class Sower(nn.Module):
+    """A layer with a loss of its own, other records of a call, and a constant."""
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        outputs = self.perturb("outputs", nn.Dense(FEATURES)(inputs))
+        self.sow("losses", "mine", jnp.mean(outputs**2))
+        self.sow("intermediates", "outputs", outputs)
+        return outputs + self.variable("constants", "offset", jnp.ones, (FEATURES,)).value[None, None]
+
+
+def test_what_is_sown_at_initialisation_is_not_kept() -> None:
+    network = Network(FeatureExtractor(Sower()), Stack((nn.Dense(FEATURES),)), heads.VNetwork())
+    observation = jax.random.normal(jax.random.key(1), (2, 5, 3))
+    zeros = jnp.zeros((2, 5))
+    timesteps = Timestep(observation, zeros.astype(jnp.int32), zeros, zeros.astype(bool))
+    variables, carry = initialize(network, jax.random.key(0), jax.tree.map(lambda x: x[:, 0], timesteps))
+    assert variables.keys() == {"params", "constants"}
+    *_, losses = unroll_with_losses(network, variables, timesteps, carry)
+    outputs = nn.Dense(FEATURES).apply(
+        {"params": variables["params"]["feature_extractor"]["observation_extractor"]["Dense_0"]}, observation
+    )
+    check_close(losses["mine_loss"], jnp.mean(outputs**2))

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from memorax.training.checkpoints import Checkpoints, read_facts
+from memorax.training.checkpoints import Checkpoints, from_arrays, read_facts
 
 
 def make_tree(seed: int) -> dict[str, Any]:
@@ -125,6 +127,88 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_is_replaced(tmp_p
     checkpoint = Checkpoints(tmp_path).restore(make_tree(0))
     assert checkpoint is not None
     assert_identical(checkpoint.tree, make_tree(20))
+
+
+def emptied(checkpoint: Path) -> Path:
+    (checkpoint / "facts.json").write_bytes(b"")
+    return checkpoint / "facts.json"
+
+
+def a_list(checkpoint: Path) -> Path:
+    (checkpoint / "facts.json").write_text("[]")
+    return checkpoint / "facts.json"
+
+
+def without_facts(checkpoint: Path) -> Path:
+    (checkpoint / "facts.json").unlink()
+    return checkpoint / "facts.json"
+
+
+def without_state(checkpoint: Path) -> Path:
+    shutil.rmtree(checkpoint / "state")
+    return checkpoint / "state" / "_CHECKPOINT_METADATA"
+
+
+@pytest.mark.parametrize("damage", [emptied, a_list, without_facts, without_state])
+def test_a_damaged_checkpoint_is_told_with_the_one_in_its_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], Path]
+) -> None:
+    saved(tmp_path, (10, 20))
+    file = damage(tmp_path / "20")
+    checkpoints = Checkpoints(tmp_path)
+    for _ in range(2):
+        checkpoint = checkpoints.restore(make_tree(0))
+        assert checkpoint is not None
+        assert checkpoint.step == 10
+    told = f"checkpoint damaged: {file}; that of step 10 is used, the last one that is intact"
+    assert caplog.messages == [told]
+    # Who asks for a step gets it, or an error.
+    Checkpoints(tmp_path).restore(make_tree(0), 10)
+    assert caplog.messages == [told]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arrays": None},
+        {"arrays": {"count": 5}},
+        {"seconds": None},
+        {"seconds": "x"},
+        {"best": "null"},
+        {"best": {"colour": 1}},
+        {"rows": "x"},
+        {"files": []},
+    ],
+)
+def test_facts_of_another_kind_are_damage_where_no_checksum_tells(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """None stands for what is missing."""
+    saved(tmp_path, (10, 20))
+    path = tmp_path / "20" / "facts.json"
+    facts = json.loads(path.read_text())
+    del facts["checksum"]
+    path.write_text(json.dumps(facts))
+    assert read_facts(path.parent) == facts
+    facts = {name: value for name, value in {**facts, **changes}.items() if value is not None}
+    path.write_text(json.dumps(facts).replace('"null"', "null"))
+    assert read_facts(path.parent) is None
+    checkpoint = Checkpoints(tmp_path).restore(make_tree(0))
+    assert checkpoint is not None
+    assert checkpoint.step == 10
+
+
+@pytest.mark.parametrize(("saved_as", "here", "number"), [(np.float64, np.float32, 1), (np.int32, np.int64, 0)])
+def test_numbers_of_another_width_are_told_with_the_remedy(saved_as: type, here: type, number: int) -> None:
+    template = {"count": jax.ShapeDtypeStruct((2,), np.dtype(here))}
+    message = (
+        rf"^runs/10 was saved with numbers of another width: at count it has {np.dtype(saved_as).name}\[2\] where this "
+        rf"process has {np.dtype(here).name}\[2\]. Set JAX_ENABLE_X64={number}, as when the run was started$"
+    )
+    with jax.enable_x64(not number):
+        with pytest.raises(ValueError, match=message):
+            from_arrays(template, {"count": np.zeros(2, saved_as)}, Path("runs/10"))
+        for other in (np.zeros(3, saved_as), np.zeros(2, bool), np.zeros(2, np.int8)):
+            with pytest.raises(ValueError, match="was saved by another agent"):
+                from_arrays(template, {"count": other}, Path("runs/10"))
 
 
 def test_no_intact_checkpoint_is_one_line_with_the_remedy(tmp_path: Path) -> None:

@@ -88,6 +88,12 @@ def test_bad_settings_are_named() -> None:
         ({"torso_options": ["depth=2"]}, "torso_options (['depth=2']) must be options by name, a dictionary"),
         ({"environment": None}, "environment (None) must be text"),
         ({"head": 3}, "head (3) must be text"),
+        ({"algorithm": 3}, "algorithm (3) must be text"),
+        ({"imports": [3]}, "imports ([3]) must be a list of texts, such as ['3']"),
+        ({"tags": ["a", 3]}, "tags (['a', 3]) must be a list of texts, such as ['a', '3']"),
+        ({"torso_options": {1: 2}}, "torso_options ({1: 2}) must be options by name, a dictionary"),
+        ({"checkpoint_seconds": math.nan}, "checkpoint_seconds (nan) must be a number of seconds, 0 or more"),
+        ({"checkpoint_seconds": -1}, "checkpoint_seconds (-1) must be a number of seconds, 0 or more"),
         ({"torso": RNN(nn.GRUCell(3))}, "torso ('RNN') must be text: a name or, of one of your own, MODULE:ATTRIBUTE"),
     ],
 )
@@ -123,6 +129,8 @@ def test_options_are_python_values_or_text() -> None:
     assert parse_options(format_options(options)) == options
     with pytest.raises(ValueError, match="option 'limit' must be NAME=VALUE"):
         parse_options(["limit"])
+    with pytest.raises(ValueError, match=r"^option limit is set twice: leave one of them out$"):
+        parse_options(["limit=1", "kind=easy", "limit=2"])
 
 
 def test_options_are_read_as_other_languages_write_them() -> None:
@@ -155,6 +163,11 @@ def test_a_config_is_read_from_a_file(tmp_path: Path) -> None:
         ("only words", "must hold settings by name"),
         ("loggers: file", r"loggers \('file'\) must be a list of texts, such as \['file'\]"),
         ("hyperparameters: 3", r"hyperparameters \(3\) must be settings by name"),
+        ("hyperparameters: []", r"hyperparameters \(\[\]\) must be settings by name"),
+        ("imports: json", r"mine.yaml: imports \('json'\) must be a list of texts, such as \['my_parts'\]"),
+        ("imports: null", r"mine.yaml: imports \(None\) must be a list of texts"),
+        ("algorithm: null", r"mine.yaml: algorithm \(None\) must be text"),
+        ("1: 2", "unknown setting of TrainConfig: 1"),
         ("torsos: gru", "unknown setting of TrainConfig: torsos: did you mean 'torso'"),
     ):
         (tmp_path / "mine.yaml").write_text(content)
@@ -187,6 +200,25 @@ def test_options_of_torsos_and_optimizers_reach_them() -> None:
             dataclasses.replace(CONFIG, **settings)
     with pytest.raises(ValueError, match=r"torso option depth \(0\) must be at least 1"):
         build_agent(dataclasses.replace(CONFIG, torso_options={"depth": 0}))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "message"),
+    [
+        ("adam", {"b1": 2.0}, r"optimizer 'adam': option b1 \(2.0\) must be a number from 0 up to, but without, 1"),
+        ("adam", {"b2": 1.0}, r"option b2 \(1.0\) must be a number from 0"),
+        ("sgd", {"momentum": "x"}, r"option momentum \('x'\) must be a number from 0"),
+        ("rmsprop", {"decay": -0.1}, r"option decay \(-0.1\) must be a number from 0"),
+        ("adamw", {"weight_decay": math.nan}, r"option weight_decay \(nan\) must be finite"),
+        ("adamw", {"weight_decay": -0.1}, r"option weight_decay \(-0.1\) must be a number, 0 or more"),
+        ("adam", {"eps": math.inf}, r"option eps \(inf\) must be finite"),
+    ],
+)
+def test_options_of_optimizers_lie_in_their_range(optimizer: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIG, optimizer=optimizer, optimizer_options=options)
+    with pytest.raises(ValueError, match=message):
+        make_optimizer(optimizer, 0.1, 1.0, options)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -313,6 +345,36 @@ def test_parts_of_ones_own_are_named_in_the_config_and_found_again(
     ):
         with pytest.raises(ValueError, match=message):
             dataclasses.replace(config, **settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "must_be"),
+    [
+        ("environment", ["json:loads", "os:path", "os:sep"], "a class or a function of the environment's options that"),
+        ("torso", ["json:loads", "os:path", "builtins:repr"], "a function of features and of options that returns"),
+        ("head", ["json:loads", "os:sep", "builtins:repr"], "a function of a head that returns the head to use"),
+        ("encoder", ["json:loads", "os:sep", "operator:is_"], "a function of the observation space and features that"),
+        ("optimizer", ["json:loads", "os:sep", "builtins:float"], "a function of the learning rate and of options"),
+        ("algorithm", ["json:loads", "os:sep"], "a subclass of Algorithm[Config, State]"),
+    ],
+)
+def test_what_is_no_part_of_its_kind_says_what_it_must_be(kind: str, names: list[str], must_be: str) -> None:
+    for name in names:
+        with pytest.raises(ValueError) as raised:
+            build_agent(dataclasses.replace(CONFIG, **{kind: name}))
+        assert str(raised.value).startswith(f"{kind} {name!r} ")
+        assert f"must be {must_be}" in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+def test_an_error_within_a_part_of_ones_own_keeps_its_traceback(tmp_path: Path, own_parts: Callable[[], None]) -> None:
+    (tmp_path / "own_parts.py").write_text(
+        "def sum_of(features):\n    return features + None\n\ndef torso(features):\n    return sum_of(features)\n"
+    )
+    with pytest.raises(TypeError, match="unsupported operand"):
+        build_agent(dataclasses.replace(CONFIG, torso="own_parts:torso"))
+    with pytest.raises(ValueError, match=r"raised TypeError in line 2 of own_parts\.py: unsupported operand"):
+        build_agent(dataclasses.replace(CONFIG, torso="own_parts:sum_of"))
 
 
 def test_modules_are_imported_that_add_parts(own_parts: Callable[[], None]) -> None:

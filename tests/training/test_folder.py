@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import datetime
+import json
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from memorax.training import folder as folders
-from memorax.training.folder import create_folder, default_folder, make_default_folder, owned
+from memorax.training.config import config_to_json
+from memorax.training.folder import create_folder, default_folder, load_config, make_default_folder, owned
+from memorax.training.record import read_record
 from tests.training.small import CONFIG
 
 
@@ -52,6 +57,75 @@ def test_of_many_that_create_a_folder_one_succeeds(tmp_path: Path) -> None:
             thread.join()
         assert len(refused) == 3
         assert all("holds another run: go on with it by `memorax resume" in message for message in refused)
+
+
+def config_of_a_run(folder: Path, changes: Mapping[str, Any]) -> Path:
+    """A `config.json` as it is written, some facts or settings of which are others."""
+    content: dict[str, Any] = {
+        "id": "1234",
+        "name": "run",
+        "seed": 0,
+        "num_seeds": 1,
+        "total_steps": 64,
+        "group": None,
+        "tags": [],
+        "parameters": {},
+        "interface": {},
+        "agent": {},
+        "origin": {"versions": {}, "random_keys": None},
+        "resumed": [],
+        "config": config_to_json(CONFIG),
+    }
+    settings = {name.removeprefix("config."): value for name, value in changes.items() if name.startswith("config.")}
+    facts = {name: value for name, value in changes.items() if not name.startswith("config.")}
+    content = {**content, **facts, "config": {**content["config"], **settings}}
+    (folder / "config.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("fact", "values", "message"),
+    [
+        ("id", [None], "must be text"),
+        ("seed", [None, "x", 0.0, -1, True], "must be a whole number, 0 or more"),
+        ("num_seeds", [None, "x", 2.0, 0], "must be a whole number, 1 or more"),
+        ("total_steps", [None], "must be a whole number, 0 or more"),
+        ("tags", [None, "abc", [1]], "must be a list of texts"),
+        ("parameters", [None], "must be numbers by name"),
+        ("interface", [None, []], "must be a description by name"),
+        ("agent", [None, [1]], "must be settings by name"),
+        ("origin", [None, [], "x", {"versions": None}, {"random_keys": 5}], "must be facts by name"),
+        ("resumed", [None, [None]], "must be a list of facts by name"),
+        ("config.hyperparameters", [None, [], [1]], "must be settings by name"),
+        ("config.imports", [None, "json"], "must be a list of texts, such as ['my_parts']"),
+        ("config.algorithm", [None], "must be text"),
+    ],
+)
+def test_facts_of_a_run_that_are_of_another_kind_are_named(
+    tmp_path: Path, fact: str, values: list[Any], message: str
+) -> None:
+    assert load_config(config_of_a_run(tmp_path, {})) == CONFIG
+    assert read_record(tmp_path).id == "1234"
+    reads: list[Callable[[Path], Any]] = [load_config]
+    if not fact.startswith("config."):
+        reads.append(read_record)
+    for value in values:
+        folder = config_of_a_run(tmp_path, {fact: value})
+        for read in reads:
+            with pytest.raises(ValueError) as raised:
+                read(folder)
+            name = fact.removeprefix("config.")
+            assert str(raised.value).startswith(f"{folder / 'config.json'}: {name} ({value!r}) {message}")
+            assert "\n" not in str(raised.value)
+
+
+def test_settings_alone_say_the_seeds_of_a_run_that_is_yet_to_begin(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"config": {"seed": 2, "total_steps": 1e3}}')
+    record = read_record(tmp_path)
+    assert (record.seed, record.num_seeds, record.total_steps) == (2, 1, 1000)
+    (tmp_path / "config.json").write_text('{"config": {"seed": null}}')
+    with pytest.raises(ValueError, match=r"config\.json: seed \(None\) must be a whole number"):
+        read_record(tmp_path)
 
 
 def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 import os
 import signal
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from memorax.training import (
     build_agent,
     evaluate_run,
     load_run,
+    loop,
+    render_run,
     run_config,
     train,
 )
@@ -327,6 +330,76 @@ def test_bad_arguments_are_named(agent: Agent, tmp_path: Path, whole: tuple[Path
     ):
         with pytest.raises(ValueError, match=message):
             train(**{"agent": agent, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("checkpoint_seconds", ["x", None, math.nan, -1, True], "must be a number of seconds, 0 or more"),
+        ("keep_checkpoints", [1.5, None, math.nan, "two"], "must be a whole number"),
+        ("keep_checkpoints", [0], "must be at least 1"),
+        ("patience", [1.5, math.nan, "two"], "must be a whole number"),
+        ("evaluation_steps", ["x", 64.5, math.nan], "must be a whole number"),
+        ("log_interval", ["a", 2.5, math.nan, math.inf], "must be a whole number"),
+        ("evaluation_interval", ["x", math.nan], "must be a whole number"),
+        ("devices", ["x", 1.5], "must be a whole number"),
+        ("folder", [5, b"x", True, ""], "must be a path, such as 'runs/mine'"),
+        ("config", ["x", [1]], "must be settings by name, a dictionary"),
+        ("tags", [5, "abc", [1]], "must be a list of texts, such as ['"),
+        ("group", [5], "must be text"),
+        ("callbacks", [None], "must be a list of functions of an Event"),
+        ("debug", ["no"], "must be True or False"),
+        ("resume", ["yes"], "must be True or False"),
+    ],
+)
+def test_arguments_of_another_kind_are_named_before_a_run_begins(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, values: list[Any], message: str
+) -> None:
+    begun: list[int] = []
+    monkeypatch.setattr(loop._Run, "train", lambda run: begun.append(run.schedule.total))
+    for value in values:
+        given = {"folder": tmp_path / "run", "loggers": [], name: value}
+        with pytest.raises(ValueError) as raised:
+            train(agent, STEPS, **given)
+        assert str(raised.value).startswith(f"{name} (") and message in str(raised.value)
+        assert "\n" not in str(raised.value)
+    assert not begun and not (tmp_path / "run").exists()
+
+
+def test_numbers_may_be_written_in_every_way(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Any] = []
+    monkeypatch.setattr(loop._Run, "train", lambda run: begun.append(run))
+    train(
+        agent,
+        STEPS,
+        loggers=[],
+        log_interval=np.float64(STEPS),  # type: ignore[arg-type]
+        evaluation_steps="64",  # type: ignore[arg-type]
+        checkpoint_seconds=math.inf,
+        patience=2.0,  # type: ignore[arg-type]
+        devices=1.0,  # type: ignore[arg-type]
+        tags={"a"},  # type: ignore[arg-type]
+    )
+    (run,) = begun
+    assert (run.evaluation_steps, run.checkpoint_seconds, run.patience, run.record.tags) == (64, math.inf, 2, ("a",))
+
+
+def test_what_is_no_folder_is_named_by_all_that_take_one(tmp_path: Path) -> None:
+    calls: tuple[Any, ...] = (
+        load_run,
+        evaluate_run,
+        render_run,
+        resume_run,
+        lambda folder: run_config(CONFIG, folder) if folder is not None else load_run(None),  # type: ignore[arg-type]
+    )
+    for call in calls:
+        for value in (None, 5, b"x", ""):
+            with pytest.raises(ValueError) as raised:
+                call(value)
+            assert str(raised.value) == f"folder ({value!r}) must be a path, such as 'runs/mine'"
+    for call in (evaluate_run, render_run):
+        with pytest.raises(ValueError, match=r"^deterministic \('no'\) must be True or False$"):
+            call(tmp_path, deterministic="no")  # type: ignore[operator]
 
 
 def test_an_agent_made_by_hand_is_resumed_from_python(agent: Agent, tmp_path: Path) -> None:

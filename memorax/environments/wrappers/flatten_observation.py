@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +16,8 @@ from memorax.types import Array, Key, PyTree
 class FlattenObservation(Transform):
     """Make one vector of floats of every observation.
 
-    Choices become one-hot vectors, arrays are flattened, and dictionaries are concatenated in the order of their sorted
-    keys.
+    It is what networks see of an observation without images: choices become one-hot vectors, integers with bounds are
+    scaled to `0 ... 1`, arrays are flattened, and dictionaries are concatenated in the order of their sorted keys.
 
     Args:
         env: the environment.
@@ -42,16 +40,11 @@ class FlattenObservation(Transform):
 
 
 def flatten(space: Space, element: PyTree) -> Array:
-    """An element of a space as a vector of float32."""
-    match space:
-        case Discrete():
-            return jax.nn.one_hot(element, space.n)
-        case MultiDiscrete():
-            return jnp.concatenate([jax.nn.one_hot(element[i], n) for i, n in enumerate(space.nvec)])
-        case Dict():
-            return jnp.concatenate([flatten(space.spaces[name], element[name]) for name in sorted(space.spaces)])
-        case _:
-            return jnp.ravel(jnp.asarray(element, jnp.float32))
+    """An element of a space as the vector of float32 that `SpaceEncoder` makes of it."""
+    # Imported late, since networks import environments.
+    from memorax.networks.encoders.space_encoder import encode
+
+    return encode(space, jax.tree.map(lambda x: jnp.asarray(x)[None, None], element))[0, 0].astype(jnp.float32)
 
 
 def bounds(space: Space) -> tuple[np.ndarray, np.ndarray]:
@@ -68,9 +61,18 @@ def bounds(space: Space) -> tuple[np.ndarray, np.ndarray]:
         case Dict(spaces=spaces):
             lows, highs = zip(*(bounds(spaces[name]) for name in sorted(spaces)), strict=True)
             return np.concatenate(lows), np.concatenate(highs)
-        case Box(low=low, high=high, shape=shape):
-            size = math.prod(shape)
-            low, high = (np.broadcast_to(np.asarray(bound, np.float32), shape).reshape(size) for bound in (low, high))
-            return low, high
+        case Box():
+            return _box_bounds(space)
         case _:
             raise ValueError(f"flatten_observation (True) knows no {type(space).__name__} space")
+
+
+def _box_bounds(space: Box) -> tuple[np.ndarray, np.ndarray]:
+    # Imported late, since networks import environments.
+    from memorax.networks.encoders.space_encoder import scaling
+
+    low, high = (np.broadcast_to(np.asarray(bound, np.float32), space.shape) for bound in (space.low, space.high))
+    if not jnp.issubdtype(space.dtype, jnp.floating):
+        known = scaling(space)[2]
+        low, high = np.where(known, np.float32(0), low), np.where(known, np.float32(1), high)
+    return low.reshape(-1), high.reshape(-1)

@@ -35,7 +35,8 @@ class NormalizeObservation(BatchWrapper):
     counts before it is normalised. They are part of the state, so that a checkpoint saves them; evaluation uses them
     and leaves them as they are. Final observations are normalised too, without being counted. An element that is not
     finite is passed on (NaN as it is, infinity as +-10), counted in the statistics' `left_out` and in nothing else; of
-    outliers see `update_statistics`.
+    outliers see `update_statistics`. Encoders know pixels that are normalised by these bounds, and leave them as they
+    are.
 
     Args:
         env: an environment whose observations are a `Box`.

@@ -93,11 +93,12 @@ class NormalizedRewards(VectorEnvironment):
         )
         before = self.env.gamma * env_state.discounted_return
         statistics = of_one(env_state.statistics)
-        # A reward that is not finite is left out of the sum and an outlier is clipped: it would stay in the sum.
-        discounted_return = jnp.where(jnp.isfinite(reward), without_outliers(statistics, before + reward), before)
         if self.fixed is None:
             # What comes after an agent went out is no part of any return.
             statistics = update_statistics(statistics, before + reward, info.get("active"))
+        # A reward that is not finite is left out of the sum and an outlier is clipped: it would stay in the sum. Only
+        # the other environments tell an outlier of the very first step.
+        discounted_return = jnp.where(jnp.isfinite(reward), without_outliers(statistics, before + reward), before)
         scaled = divide_by_deviation(statistics, reward)
         running = jnp.where(terminated | truncated, 0.0, discounted_return)
         state = self._state(inner, running, statistics)

@@ -11,8 +11,10 @@ from memorax.types import Array
 CLIP = 10.0
 RELATIVE_PRECISION = 1e-6
 """What varies by less than this part of its mean is constant: float32 holds seven digits."""
-LARGEST = 1e15
+LARGEST = 1e18
 """What a sample counts as at most, so that its square and its distance to others stay in the range of float32."""
+SURE_COUNT = 100.0
+"""As many samples tell their deviation well enough for others to be called outliers."""
 
 
 class RunningStatistics(struct.PyTreeNode):
@@ -24,18 +26,35 @@ class RunningStatistics(struct.PyTreeNode):
         count: number of samples, `[...]`; float32, so that it may grow without end. Once it is too large to be added
             to, the statistics forget slowly.
         left_out: number of samples that were NaN or infinite, `[...]`, float32; they count in nothing else.
+        smallest: the smallest sample, `[...]`, float32; infinite until there are two.
+        largest: the largest sample, `[...]`, float32; minus infinity until there is one.
+        middle_mean: mean of all samples but these two, `[...]`, float32.
+        middle_variance: variance of all samples but these two, `[...]`, float32.
     """
 
     mean: Array
     variance: Array
     count: Array
     left_out: Array
+    smallest: Array
+    largest: Array
+    middle_mean: Array
+    middle_variance: Array
 
 
 def initial_statistics(shape: tuple[int, ...]) -> RunningStatistics:
     """The statistics of nothing: those of the first batch replace them."""
-    zeros = jnp.zeros(shape, jnp.float32)
-    return RunningStatistics(mean=zeros, variance=zeros, count=zeros, left_out=zeros)
+    zeros, infinite = jnp.zeros(shape, jnp.float32), jnp.full(shape, jnp.inf, jnp.float32)
+    return RunningStatistics(
+        mean=zeros,
+        variance=zeros,
+        count=zeros,
+        left_out=zeros,
+        smallest=infinite,
+        largest=-infinite,
+        middle_mean=zeros,
+        middle_variance=zeros,
+    )
 
 
 def update_statistics(statistics: RunningStatistics, batch: Array, counts: Array | None = None) -> RunningStatistics:
@@ -46,40 +65,94 @@ def update_statistics(statistics: RunningStatistics, batch: Array, counts: Array
     that really changes its scale is followed within a few dozen samples, and what is 0 but for one sample in a
     million keeps its variance.
 
+    Of the first samples none is known to be the outlier. So the smallest and the largest sample of all are kept apart,
+    and count by their distance from the others as it is by now. Where all others are equal they count as they are.
+
     Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979, with
     variances in place of sums of squares, which stay in range however long the stream.
     """
     counts = jnp.ones(batch.shape[:1], bool) if counts is None else counts
     counts = jnp.expand_dims(counts, range(1, batch.ndim))  # (B, 1, ...)
     finite = jnp.isfinite(batch) & counts  # (B, ...)
-    samples = without_outliers(statistics, jnp.where(finite, batch, 0).astype(jnp.float32))
     arrived = jnp.sum(finite, axis=0, dtype=jnp.float32)
-    mean = jnp.sum(samples, axis=0, where=finite) / jnp.maximum(arrived, 1)
-    variance = jnp.sum(jnp.square(samples - mean[None]), axis=0, where=finite) / jnp.maximum(arrived, 1)
     count = statistics.count + arrived
-    weight = arrived / jnp.maximum(count, 1)
-    difference = mean - statistics.mean
-    within = (1 - weight) * statistics.variance + weight * variance
-    between = weight * (1 - weight) * jnp.square(difference)
+
+    kept_apart = jnp.stack([statistics.smallest, statistics.largest])  # (2, ...)
+    pool = jnp.concatenate([kept_apart, jnp.clip(batch.astype(jnp.float32), -LARGEST, LARGEST)])  # (2 + B, ...)
+    others = jnp.concatenate([jnp.isfinite(kept_apart), finite])
+    largest, others = _taken_out(pool, others)
+    smallest, others = _taken_out(-pool, others)
+    smallest = -smallest
+
+    middle = statistics.middle_mean, statistics.middle_variance, _middle_count(statistics.count)
+    middle = _with_samples(*middle, _near(*middle, pool, SURE_COUNT), others)
+    ends = jnp.stack([smallest, largest])
+    mean, variance, _ = _with_samples(*middle, _near(*middle, ends, SURE_COUNT), jnp.isfinite(ends))
     return RunningStatistics(
-        mean=jnp.where(arrived > 0, statistics.mean + weight * difference, statistics.mean),
-        variance=jnp.where(arrived > 0, within + between, statistics.variance),
+        mean=mean,
+        variance=variance,
         count=count,
         left_out=statistics.left_out + jnp.sum(counts, axis=0, dtype=jnp.float32) - arrived,
+        smallest=smallest,
+        largest=largest,
+        middle_mean=middle[0],
+        middle_variance=middle[1],
     )
 
 
 def without_outliers(statistics: RunningStatistics, samples: Array) -> Array:
-    """`samples` `[B, ...]` as `update_statistics` counts them: none too far from the mean."""
-    distance = jnp.sqrt(jnp.maximum(statistics.count, CLIP**2) * statistics.variance)
-    near = jnp.clip(samples, (statistics.mean - distance)[None], (statistics.mean + distance)[None])
-    return jnp.where(varies(statistics)[None], near, jnp.clip(samples, -LARGEST, LARGEST))
+    """`samples` `[B, ...]`, none further than `max(10, sqrt(count))` deviations from the mean."""
+    count = _middle_count(statistics.count)
+    return _near(statistics.middle_mean, statistics.middle_variance, count, jnp.clip(samples, -LARGEST, LARGEST))
 
 
 def varies(statistics: RunningStatistics) -> Array:
     """Whether each element differs from its mean by more than rounding: bool `[...]`."""
-    rounding = jnp.square(RELATIVE_PRECISION * statistics.mean)
-    return statistics.variance > jnp.maximum(rounding, jnp.finfo(jnp.float32).tiny)
+    return _varies(statistics.mean, statistics.variance)
+
+
+def _varies(mean: Array, variance: Array) -> Array:
+    return variance > jnp.maximum(jnp.square(RELATIVE_PRECISION * mean), jnp.finfo(jnp.float32).tiny)
+
+
+def _middle_count(count: Array) -> Array:
+    return jnp.maximum(count - 2, 0)
+
+
+def _taken_out(pool: Array, present: Array) -> tuple[Array, Array]:
+    """The largest of the samples `[N, ...]` that are present, minus infinity where none is; which are left."""
+    present_only = jnp.where(present, pool, -jnp.inf)
+    chosen = jnp.argmax(present_only, axis=0, keepdims=True)
+    places = jnp.expand_dims(jnp.arange(len(pool)), range(1, pool.ndim))
+    return jnp.max(present_only, axis=0), present & (places != chosen)
+
+
+def _near(mean: Array, variance: Array, count: Array, samples: Array, sure_count: float = 1) -> Array:
+    """Samples `[N, ...]`, none too far from the mean of others; as they are where these do not vary.
+
+    Of fewer others than `sure_count` the deviation may be far too small: as much more is allowed as they are fewer.
+    """
+    deviations = jnp.maximum(CLIP * jnp.maximum(1, sure_count / jnp.maximum(count, 1)), jnp.sqrt(count))
+    distance = deviations * jnp.sqrt(variance)
+    near = jnp.clip(samples, (mean - distance)[None], (mean + distance)[None])
+    return jnp.where(_varies(mean, variance)[None], near, samples)
+
+
+def _with_samples(
+    mean: Array, variance: Array, count: Array, samples: Array, present: Array
+) -> tuple[Array, Array, Array]:
+    """Mean, variance and count `[...]` once the samples `[N, ...]` that are present are added."""
+    arrived = jnp.sum(present, axis=0, dtype=jnp.float32)
+    # Divided before they are summed: the sum of many large samples would leave the range of float32.
+    share = present / jnp.maximum(arrived, 1)[None]
+    samples = jnp.where(present, samples, 0)
+    own_mean = jnp.sum(samples * share, axis=0)
+    own_variance = jnp.sum(jnp.square(samples - own_mean[None]) * share, axis=0)
+    total = count + arrived
+    weight = arrived / jnp.maximum(total, 1)
+    difference = own_mean - mean
+    between = weight * (1 - weight) * jnp.square(difference)
+    return mean + weight * difference, (1 - weight) * variance + weight * own_variance + between, total
 
 
 def divide_by_deviation(statistics: RunningStatistics, value: Array) -> Array:

@@ -7,6 +7,7 @@ import dataclasses
 import flax.linen as nn
 
 from memorax.networks.blocks.block import Block
+from memorax.networks.sequence_models.sequence_model_wrapper import check_norm
 from memorax.types import Array, Carry
 
 
@@ -21,7 +22,12 @@ class PreNorm(Block):
     norm: nn.Module = dataclasses.field(default_factory=nn.LayerNorm)
 
     def __call__(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:
-        """Run over a sequence; see `SequenceModel`."""
+        """Run over a sequence; see `SequenceModel`.
+
+        Raises:
+            ValueError: if a `LayerNorm` is given a single feature, of which it leaves nothing.
+        """
+        check_norm(self.norm, inputs)
         return self.model(self.norm(inputs), done, carry)
 
     @nn.nowrap
@@ -41,8 +47,13 @@ class PostNorm(Block):
     norm: nn.Module = dataclasses.field(default_factory=nn.LayerNorm)
 
     def __call__(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:
-        """Run over a sequence; see `SequenceModel`."""
+        """Run over a sequence; see `SequenceModel`.
+
+        Raises:
+            ValueError: if a `LayerNorm` is given a single feature, of which it leaves nothing.
+        """
         carry, outputs = self.model(inputs, done, carry)
+        check_norm(self.norm, outputs)
         return carry, self.norm(outputs)
 
     @nn.nowrap

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from memorax.networks.dense import Dense
 from memorax.types import Array
+from memorax.validation import require_several
 
 Activation = Callable[[Array], Array]
 Initializer = Callable[..., Array]
@@ -40,6 +41,9 @@ class MLP(nn.Module):
         """Check the widths."""
         if not self.widths or min(self.widths) < 1:
             raise ValueError(f"MLP features ({self.features}) must name widths of at least 1")
+        if self.layer_norm:
+            remedy = "use wider layers or layer_norm=False"
+            require_several("MLP", f"features ({self.features})", min(self.widths), remedy)
         super().__post_init__()
 
     @property

@@ -14,7 +14,7 @@ from memorax.networks.encoders.cnn import CNN
 from memorax.networks.encoders.dict_encoder import DictEncoder
 from memorax.networks.encoders.grid_embedding import GridEmbedding
 from memorax.networks.encoders.mlp import MLP
-from memorax.networks.encoders.space_encoder import SpaceEncoder
+from memorax.networks.encoders.space_encoder import SpaceEncoder, bounds_in_type
 from memorax.networks.encoders.space_image import (
     PICTURE_SIDE,
     SpaceImage,
@@ -29,7 +29,8 @@ def observation_encoder(space: Space, features: int | Sequence[int], hidden: Col
     """A sensible encoder for observations of any space.
 
     Arrays with rows and columns are seen as images, channels last or first, gray or in colour, alone or several frames
-    (`is_image` says which arrays are). Pixels are scaled to `0 ... 1` by their bounds. By the shorter side:
+    (`is_image` says which arrays are). Pixels are scaled to `0 ... 1` by their bounds, but for what
+    `normalize_observation` has scaled already. By the shorter side:
 
     * from 36, the `CNN` of DQN (Mnih et al., 2015);
     * from 3, where elements are integers from 0 to 255 at most, which may name things, `GridEmbedding`;
@@ -72,7 +73,7 @@ def _image_layers(space: Box, width: int) -> tuple[nn.Module, nn.Module]:
     if side >= CNN().minimum_side:
         return SpaceImage(space), CNN(output_features=width)
     if holds_symbols(space):
-        high = jnp.broadcast_to(jnp.asarray(space.high, jnp.int32), space.shape)[None, None]
+        high = jnp.asarray(bounds_in_type(space)[1], jnp.int32)[None, None]
         symbols = np.asarray(as_images(high, space.shape)).max(axis=(0, 1, 2, 3)) + 1
         embedding = GridEmbedding(tuple(int(n) for n in symbols), output_features=width)
         return SpaceImage(space, symbols=True), embedding

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.spaces import Box
-from memorax.networks.encoders.space_encoder import scale
+from memorax.networks.encoders.space_encoder import bounds_in_type, scale
 from memorax.types import Array
 
 LEAST_SIDE = 3
@@ -24,8 +24,8 @@ class SpaceImage(nn.Module):
 
     Attributes:
         space: the box; `is_image(space)` must be true.
-        symbols: leave integers as they are, since they name things; otherwise elements whose bounds are known are
-            scaled to `0 ... 1`.
+        symbols: leave integers as they are, since they name things; otherwise pixels are scaled to `0 ... 1` by their
+            bounds, but for what `normalize_observation` has scaled already.
     """
 
     space: Box
@@ -33,7 +33,7 @@ class SpaceImage(nn.Module):
 
     def __call__(self, elements: Array) -> Array:
         """Images `[B, T, H, W, C]` of elements `[B, T, *space.shape]`: float32, or integers where `symbols`."""
-        return as_images(elements if self.symbols else scale(self.space, elements), self.space.shape)
+        return as_images(elements if self.symbols else scale(self.space, elements, pixels=True), self.space.shape)
 
 
 def is_image(space: Box) -> bool:
@@ -86,11 +86,12 @@ def channels_first(shape: tuple[int, ...]) -> bool:
 
 def holds_symbols(space: Box) -> bool:
     """Whether elements are integers that may name things: all from 0 up to 255 at most."""
+    low, high = bounds_in_type(space)
     integers = jnp.issubdtype(space.dtype, jnp.integer)
-    return bool(integers and np.min(space.low, initial=0) >= 0 and np.max(space.high, initial=0) < 256)
+    return bool(integers and np.min(low, initial=0) >= 0 and np.max(high, initial=0) < 256)
 
 
 def _alike(space: Box) -> bool:
     """Whether all elements have the same finite bounds, as pixels have."""
-    low, high = np.unique(space.low), np.unique(space.high)
+    low, high = (np.unique(bound) for bound in bounds_in_type(space))
     return space.bounded and len(low) == len(high) == 1

@@ -11,6 +11,7 @@ from memorax.networks.blocks.feedforward import FFN
 from memorax.networks.encoders.cnn import pixels
 from memorax.networks.encoders.convolution import Convolution
 from memorax.types import Array
+from memorax.validation import require_several
 
 
 class PatchEmbedding(nn.Module):
@@ -74,6 +75,7 @@ class ViT(nn.Module):
             raise ValueError(f"ViT depth ({self.depth}) must be at least 1")
         if self.num_heads < 1 or self.features % self.num_heads:
             raise ValueError(f"ViT num_heads ({self.num_heads}) must divide features ({self.features})")
+        require_several("ViT", f"features ({self.features})", self.features)
         super().__post_init__()
 
     @nn.compact

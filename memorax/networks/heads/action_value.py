@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from memorax.environments.spaces import Box, Discrete, Space
 from memorax.networks.heads.fit import check_fields, require_space
-from memorax.networks.heads.head import hidden_layers, legal_actions
+from memorax.networks.heads.head import check_hidden_layers, hidden_layers, legal_actions
 from memorax.networks.heads.representation import Representation, Scalar
 from memorax.networks.heads.value import RepresentedValueHead, value_layer
 from memorax.types import Array
@@ -38,6 +38,10 @@ class DiscreteQNetwork(RepresentedValueHead):
     hidden_features: Sequence[int] = ()
     layer_norm: bool = False
     dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        check_hidden_layers(self)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
@@ -98,6 +102,10 @@ class ContinuousQNetwork(RepresentedValueHead):
     hidden_features: Sequence[int] = (256,)
     layer_norm: bool = False
     dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        check_hidden_layers(self)
+        super().__post_init__()
 
     @property
     def takes_action(self) -> bool:

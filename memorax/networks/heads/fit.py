@@ -22,8 +22,9 @@ def require_space(head: nn.Module, space: Space, kind: type[SpaceT], values: str
         values: what the head returns, "policy" or "action-value".
 
     Raises:
-        ValueError: naming the default head of `space`, or saying that there is none.
+        ValueError: naming the default head of `space`, or saying that there is none; or if an action has no elements.
     """
+    _check_elements(space)
     if isinstance(space, kind) and has_default(space, (kind,)):
         return space
     axes = " with one axis" if kind is Box else ""
@@ -31,6 +32,12 @@ def require_space(head: nn.Module, space: Space, kind: type[SpaceT], values: str
         f"{type(head).__name__} is for {kind.__name__} action spaces{axes}, but the action space is {describe(space)}: "
         f"use {_default(values, space)}"
     )
+
+
+def _check_elements(space: Space) -> None:
+    """Raise a ValueError where an action is an empty array, so that there is nothing to choose."""
+    if isinstance(space, Box) and 0 in space.shape:
+        raise ValueError(f"the action space is a Box of shape {space.shape}: it must have at least one element")
 
 
 def check_fields(head: nn.Module, space: Space, fields: dict[str, tuple[Any, Any]]) -> None:

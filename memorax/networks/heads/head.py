@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from memorax.environments.spaces import Space
 from memorax.networks.dense import Dense
 from memorax.types import Array
+from memorax.validation import require_several
 
 # A nearly uniform first policy explores and lets the first updates decide (Andrychowicz et al., 2021, section 3.2).
 POLICY_SCALE = 0.01
@@ -87,6 +88,13 @@ def linear(features: int, scale: float, dtype: Any, name: str | None = None, bia
     """A dense layer with an orthogonal kernel of the given scale and a constant bias."""
     initializers = nn.initializers.orthogonal(scale), nn.initializers.constant(bias)
     return Dense(features, kernel_init=initializers[0], bias_init=initializers[1], dtype=dtype, name=name)
+
+
+def check_hidden_layers(head: Any) -> None:
+    """Raise a `ValueError` where one of a head's hidden layers is normalised and has nothing to compare."""
+    if head.layer_norm and head.hidden_features:
+        name, widths = type(head).__name__, tuple(head.hidden_features)
+        require_several(name, f"hidden_features {widths}", min(widths), "use wider layers or layer_norm=False")
 
 
 def hidden_layers(

@@ -11,7 +11,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from memorax.environments.spaces import Space
-from memorax.networks.heads.head import ACTION_VALUES, STATE_VALUE, VALUE_SCALE, Head, hidden_layers, linear
+from memorax.networks.heads.head import (
+    ACTION_VALUES,
+    STATE_VALUE,
+    VALUE_SCALE,
+    Head,
+    check_hidden_layers,
+    hidden_layers,
+    linear,
+)
 from memorax.networks.heads.representation import Representation, Scalar
 from memorax.types import Array
 
@@ -118,6 +126,10 @@ class VNetwork(RepresentedValueHead):
     layer_norm: bool = False
     dtype: Any = jnp.float32
 
+    def __post_init__(self) -> None:
+        check_hidden_layers(self)
+        super().__post_init__()
+
     @property
     def returns(self) -> str:
         return STATE_VALUE
@@ -152,6 +164,10 @@ class HordeHead(RepresentedValueHead):
     hidden_features: Sequence[int] = ()
     layer_norm: bool = False
     dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        check_hidden_layers(self)
+        super().__post_init__()
 
     @property
     def returns(self) -> str:

@@ -15,7 +15,7 @@ from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
 from memorax.networks.sequence_models.ops.delta_rule import delta_rule
 from memorax.types import Array, Key
-from memorax.validation import require_divisor, require_positive
+from memorax.validation import require_divisor, require_positive, require_wide_heads
 
 
 @struct.dataclass
@@ -43,11 +43,12 @@ class DeltaNetCell(MemoroidCell):
 
     Attributes:
         features: size of the outputs, and of all heads together.
-        num_heads: number of heads; must divide `features`.
+        num_heads: number of heads; must divide `features`, into parts of at least 2, which are normalised.
         d_conv: width of the convolution.
         chunk_length: steps computed at once; a matter of speed alone.
         dtype: dtype of the projections; the recurrence is float32.
         param_dtype: dtype of the parameters.
+        gated: whether `gate` gives back a size to what the norm leaves of a head of 1, its sign.
     """
 
     features: int
@@ -57,11 +58,14 @@ class DeltaNetCell(MemoroidCell):
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
     in_blocks: ClassVar[bool] = True
+    gated: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the sizes."""
         require_positive(self, "features", "d_conv", "chunk_length")
         require_divisor(self, "num_heads", "features", self.features)
+        if not self.gated:
+            require_wide_heads(self)
         super().__post_init__()
 
     @nn.compact

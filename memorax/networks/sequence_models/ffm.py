@@ -13,6 +13,7 @@ from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.linear_recurrence import linear_recurrence
 from memorax.types import Array, Key
+from memorax.validation import require_several
 
 
 class FFMCell(MemoroidCell):
@@ -28,7 +29,7 @@ class FFMCell(MemoroidCell):
     Where the paper bounds the relative time of its closed form, the recurrence needs no bound: `|gamma| < 1`.
 
     Attributes:
-        features: size of the outputs.
+        features: size of the outputs, at least 2, which are normalised.
         memory_size: number of decays, m.
         context_size: number of frequencies, c.
         horizon: the slowest trace is down to `beta` of an input after as many steps, and the longest period lasts as
@@ -52,6 +53,8 @@ class FFMCell(MemoroidCell):
         for name in ("features", "memory_size", "context_size", "horizon"):
             if getattr(self, name) < 1:
                 raise ValueError(f"FFMCell {name} ({getattr(self, name)}) must be at least 1")
+        # The norm would leave nothing of what is read, and only the shortcut past the memory would be seen.
+        require_several("FFMCell", f"features ({self.features})", self.features)
         if not 0 < self.beta < 1:
             raise ValueError(f"FFMCell beta ({self.beta}) must lie between 0 and 1")
         super().__post_init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -27,6 +29,7 @@ class GatedDeltaNetCell(DeltaNetCell):
     dt_min: float = 1e-3
     dt_max: float = 1e-1
     A_init_range: tuple[float, float] = (1.0, 16.0)
+    gated: ClassVar[bool] = True
 
     def log_decay(self, inputs: Array) -> Array:
         """How the state decays before it is overwritten: `[B, T, num_heads, 1]`."""

@@ -13,7 +13,7 @@ from memorax.networks.dense import Dense
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.gated_linear_attention import gated_linear_attention
 from memorax.types import Array, Key
-from memorax.validation import require_divisor, require_positive
+from memorax.validation import require_divisor, require_positive, require_wide_heads
 
 SMALLEST_LOG_GATE = -4.0
 LONGEST_CHUNK = int(-64 / SMALLEST_LOG_GATE)
@@ -32,7 +32,8 @@ class GLACell(MemoroidCell):
 
     Attributes:
         features: size of the outputs and of all values together.
-        num_heads: number of heads; must divide `key_features` and `features`.
+        num_heads: number of heads; must divide `key_features` and `features`, the latter into parts of at
+            least 2, which are normalised.
         key_features: size of all keys together, d_k; half of `features` where None.
         gate_low_rank_dim: rank of the gates' projection.
         gate_logit_normalizer: tau, which makes the gates forget slowly.
@@ -63,6 +64,7 @@ class GLACell(MemoroidCell):
         if self.d_k < 1:
             raise ValueError(f"GLACell features ({self.features}) must be at least 2: keys have half of them")
         require_divisor(self, "num_heads", "key_features", self.d_k)
+        require_wide_heads(self)
         super().__post_init__()
 
     @property

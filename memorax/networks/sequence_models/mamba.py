@@ -15,7 +15,7 @@ from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
 from memorax.networks.sequence_models.ops.gated_linear_attention import gated_linear_attention
 from memorax.types import Array, Key
-from memorax.validation import require_divisor, require_positive
+from memorax.validation import require_divisor, require_positive, require_several
 
 
 @struct.dataclass
@@ -48,7 +48,7 @@ class MambaCell(MemoroidCell):
         features: size of the outputs.
         d_state: state size per channel, N.
         d_conv: width of the convolution.
-        expand: `d_inner = expand * features` channels.
+        expand: `d_inner = expand * features` channels, at least 2, which are normalised.
         head_dim: channels per head, P; must divide `d_inner`.
         dt_min, dt_max, A_init_range: initialization.
         chunk_length: steps computed at once; a matter of speed alone.
@@ -73,6 +73,7 @@ class MambaCell(MemoroidCell):
         """Check the sizes."""
         require_positive(self, "features", "d_state", "d_conv", "expand", "chunk_length")
         require_divisor(self, "head_dim", "expand * features", self.d_inner)
+        require_several("MambaCell", f"expand * features ({self.expand} * {self.features})", self.d_inner)
         super().__post_init__()
 
     @property

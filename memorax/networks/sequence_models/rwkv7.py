@@ -17,7 +17,7 @@ from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
 from memorax.networks.sequence_models.ops.delta_rule import delta_rule
 from memorax.types import Array, Key
-from memorax.validation import require_divisor, require_positive
+from memorax.validation import require_divisor, require_positive, require_wide_heads
 
 LARGEST_DECAY_RATE = math.exp(-0.5)
 LONGEST_CHUNK = int(64 / LARGEST_DECAY_RATE)
@@ -52,7 +52,7 @@ class RWKV7Cell(MemoroidCell):
 
     Attributes:
         features: size of the outputs, and of all heads together.
-        num_heads: number of heads; must divide `features`.
+        num_heads: number of heads; must divide `features`, into parts of at least 2, which are normalised.
         low_rank_dim: rank of the projections to w, a and g.
         chunk_length: steps computed at once, at most 105; a matter of speed alone.
         dtype: dtype of the projections; the recurrence is float32.
@@ -76,6 +76,7 @@ class RWKV7Cell(MemoroidCell):
                 "the decay over a chunk must be a float32"
             )
         require_divisor(self, "num_heads", "features", self.features)
+        require_wide_heads(self)
         super().__post_init__()
 
     @nn.compact

@@ -9,6 +9,7 @@ import flax.linen as nn
 from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.sequence_model import SequenceModel, check_sequence
 from memorax.types import Array, Carry, Key
+from memorax.validation import require_several
 
 
 class SequenceModelWrapper(SequenceModel):
@@ -21,14 +22,28 @@ class SequenceModelWrapper(SequenceModel):
     module: nn.Module
 
     def __call__(self, inputs: Array, done: Array, carry: Carry) -> tuple[Carry, Array]:
-        """Apply the module; see `SequenceModel`."""
+        """Apply the module; see `SequenceModel`.
+
+        Raises:
+            ValueError: if the module is a norm and the inputs have a single feature.
+        """
         check_sequence(inputs, done, carry)
+        check_norm(self.module, inputs)
         return carry, self.module(inputs)
 
     @nn.nowrap
     def initialize_carry(self, key: Key, input_shape: tuple[int, ...]) -> Carry:
         """The empty carry."""
         return ()
+
+
+def check_norm(norm: nn.Module, inputs: Array) -> None:
+    """Raise a `ValueError` where a norm makes the same of all inputs `[B, T, F]`, as `LayerNorm` does of one feature.
+
+    `RMSNorm` leaves its sign, which is something where a residual path leads around the norm.
+    """
+    if isinstance(norm, nn.LayerNorm):
+        require_several("LayerNorm", f"features ({inputs.shape[-1]})", inputs.shape[-1])
 
 
 def check_is_sequence_model(model: Any, name: str) -> None:

@@ -14,6 +14,7 @@ from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.division import divide_by_shared
 from memorax.networks.sequence_models.ops.windowed_attention import count_positions
 from memorax.types import Array, Key, PyTree, where
+from memorax.validation import require_several
 
 
 @struct.dataclass
@@ -75,7 +76,12 @@ class SHMCell(MemoroidCell):
 
     @nn.compact
     def __call__(self, inputs: Array, done: Array, carry: SHMCarry) -> tuple[SHMCarry, Array]:
-        """Run over a sequence; see `MemoroidCell`."""
+        """Run over a sequence; see `MemoroidCell`.
+
+        Raises:
+            ValueError: if the inputs, which are normalised, have a single feature.
+        """
+        require_several("SHMCell", f"features of the inputs ({inputs.shape[-1]})", inputs.shape[-1])
         size = self.memory_size
         thetas = self.param("theta", nn.initializers.xavier_uniform(), (self.num_thetas, size), self.param_dtype)
         positions = count_positions(done, carry.position)

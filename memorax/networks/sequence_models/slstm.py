@@ -15,7 +15,7 @@ from memorax.networks.sequence_models.memoroid import MemoroidCell
 from memorax.networks.sequence_models.ops.causal_convolution import causal_convolution
 from memorax.networks.sequence_models.ops.recurrence import Gates, recurrence
 from memorax.types import Array, Key
-from memorax.validation import require_positive
+from memorax.validation import require_positive, require_wide_heads
 
 State = tuple[Array, Array, Array, Array]
 
@@ -57,7 +57,8 @@ class sLSTMCell(MemoroidCell):
 
     Attributes:
         features: size of the state and of the outputs.
-        num_heads: number of blocks of the recurrent matrices and of groups of the norm; must divide `features`.
+        num_heads: number of blocks of the recurrent matrices and of groups of the norm; must divide `features`, into
+            parts of at least 2.
         conv_kernel: width of the convolution.
         dtype: dtype of the projections and the recurrent product; the state is float32.
         param_dtype: dtype of the parameters.
@@ -75,6 +76,7 @@ class sLSTMCell(MemoroidCell):
         require_positive(self, "features")
         if self.num_heads < 1 or self.features % self.num_heads:
             raise ValueError(f"sLSTMCell num_heads ({self.num_heads}) must divide features ({self.features})")
+        require_wide_heads(self)
         if self.conv_kernel < 1:
             raise ValueError(f"sLSTMCell conv_kernel ({self.conv_kernel}) must be at least 1")
         super().__post_init__()

@@ -21,6 +21,7 @@ from memorax.environments.wrappers import (
     MaskObservation,
     TimeLimit,
 )
+from memorax.networks import SpaceEncoder
 from memorax.testing import check_environment
 from memorax.types import Array, Key, PyTree
 from tests.environments.wrappers.track import play
@@ -86,6 +87,31 @@ def test_an_environment_may_have_a_global_state_of_its_own() -> None:
     np.testing.assert_array_equal(state[:, 1], [0, 1, 2, 0, 1, 2])
     space = env.observation_space(None).spaces["global_state"]
     assert isinstance(space, Box) and space.shape == (2,) and not space.bounded
+    check_environment(env, None, num_steps=5, num_envs=2)
+
+
+class Cells(Places):
+    """Three agents see four bytes and what is one of three."""
+
+    def observe(self, number: Array) -> Any:
+        cells = 10 * jnp.arange(12).reshape(3, 4) + number
+        return {"cells": cells.astype(jnp.uint8), "kind": jnp.arange(3)}
+
+    def observation_space(self, params: PyTree) -> Space:
+        return Dict({"cells": Box(0, 255, (4,), jnp.uint8), "kind": Discrete(3)})
+
+
+def test_critics_see_integers_scaled_as_agents_do() -> None:
+    env = GlobalState(Cells())
+    observation, _ = env.vectorize(2).reset(jax.random.key(0), None)
+    spaces = env.observation_space(None).spaces
+    own = SpaceEncoder(Cells().observation_space(None))
+    seen = np.asarray(own.apply({}, {name: observation[name][None] for name in ("cells", "kind")}))[0]
+    assert 0 < seen.max() <= 1
+    state = SpaceEncoder(spaces["global_state"]).apply({}, observation["global_state"][None])[0]
+    np.testing.assert_array_equal(state, np.repeat(seen.reshape(2, -1), 3, axis=0))
+    np.testing.assert_array_equal(spaces["global_state"].low, 0)
+    np.testing.assert_array_equal(spaces["global_state"].high, 1)
     check_environment(env, None, num_steps=5, num_envs=2)
 
 

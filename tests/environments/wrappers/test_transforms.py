@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete
+from memorax.environments.spaces import (
+    Box,
+    Dict,
+    Discrete,
+    MultiDiscrete,
+    Space,
+    environment_action,
+    policy_space,
+)
 from memorax.environments.wrappers import (
     ClipAction,
     DelayObservation,
@@ -26,6 +34,10 @@ from memorax.environments.wrappers import (
     ScaleReward,
     StickyActions,
 )
+from memorax.environments.wrappers.blank import with_zero
+from memorax.environments.wrappers.previous_action_and_reward import chosen_action
+from memorax.networks import SpaceEncoder
+from memorax.networks.encoders.space_image import as_images, image_shape, is_image
 from tests.environments.wrappers.track import ACTIONS, LIMIT, Play, Track, play
 
 LIMITS = np.iinfo(np.int32)
@@ -136,6 +148,101 @@ def test_frames_are_stacked_as_channels() -> None:
     np.testing.assert_array_equal(steps.info["final_observation"][..., 0, 0, 1], steps.time)
 
 
+class Frames(Track):
+    """Observes the steps taken, of an episode that never ends, everywhere in an array, channel `c` plus `c / 8`."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any = jnp.float32) -> None:
+        super().__init__()
+        object.__setattr__(self, "space", Box(0, 200, shape, dtype))
+
+    def observe(self, state):
+        return jnp.full(self.space.shape, state.steps, self.space.dtype)
+
+    def observation_space(self, params):
+        return self.space
+
+
+@pytest.mark.parametrize(
+    ("shape", "stacked"),
+    [
+        ((3, 84, 84), (9, 84, 84)),
+        ((3, 20, 20), (9, 20, 20)),
+        ((1, 40, 50), (3, 40, 50)),
+        ((4, 10, 10), (10, 10, 12)),  # [12, 10, 10] would be twelve rows
+        ((2, 3, 84, 84), (2, 9, 84, 84)),
+        ((2, 5, 14, 14), (2, 14, 14, 15)),
+        ((84, 84), (84, 84, 3)),
+        ((12, 16), (12, 16, 3)),
+        ((20, 30, 3), (20, 30, 9)),
+        ((2, 20, 30, 3), (2, 20, 30, 9)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.float32])
+def test_frames_of_images_are_channels_where_encoders_look_for_them(
+    shape: tuple[int, ...], stacked: tuple[int, ...], dtype: Any
+) -> None:
+    env = FrameStack(Frames(shape, dtype), 3)
+    space = env.observation_space(None)
+    assert isinstance(space, Box) and (space.shape, space.dtype) == (stacked, dtype)
+    assert is_image(space)
+    *sides, channels = image_shape(shape)
+    assert image_shape(space.shape) == (*sides, 3 * channels)
+    steps = play(env, np.zeros((4, 1), np.int32))
+    assert steps.observation.shape == (4, 1, *stacked)
+    images = as_images(steps.observation, space.shape)[-1, 0]
+    assert sorted(np.unique(images)) == [2, 3, 4]
+    np.testing.assert_array_equal(np.unique(images[0, 0], return_counts=True)[1], channels)
+    np.testing.assert_array_equal(images, np.broadcast_to(images[0, 0], images.shape))
+
+
+@pytest.mark.parametrize(
+    ("shape", "stacked"), [((5,), (15,)), ((5, 6), (5, 18)), ((2, 9, 3), (2, 9, 9)), ((2, 3, 4, 5), (2, 3, 4, 15))]
+)
+def test_frames_of_what_is_no_image_lie_on_the_last_axis(shape: tuple[int, ...], stacked: tuple[int, ...]) -> None:
+    steps = play(FrameStack(Frames(shape), 3), np.zeros((4, 1), np.int32))
+    assert steps.observation.shape[2:] == stacked
+    last = steps.observation[-1, 0].reshape(-1, stacked[-1])[0]
+    np.testing.assert_array_equal(last, np.repeat([2, 3, 4], shape[-1]))
+
+
+BOXES = {
+    "wide": Box(0.0, 1000.0, (2,)),
+    "far": Box(20.0, 30.0, (2,)),
+    "own": Box(-1.0, 1.0, (2,)),
+    "large": Box(-1e37, 1e37, (2,)),
+    "without bounds": Box(-np.inf, np.inf, (2,)),
+    "from": Box(20.0, np.inf, (2,)),
+    "up to": Box(-np.inf, 20.0, (2,)),
+    "of each its own": Box(np.asarray([0.0, -np.inf]), np.asarray([10.0, np.inf]), (2,)),
+    "integers": Box(0, 1000, (2,), jnp.int32),
+    "bytes": Box(0, 255, (2,), jnp.uint8),
+}
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_the_previous_action_is_what_the_policy_chose(name: str) -> None:
+    space = BOXES[name]
+    chosen = np.asarray(policy_space(space).sample(jax.random.key(1)))
+    given = environment_action(space, jnp.asarray(chosen))
+    steps = play(PreviousActionAndReward(Track(space)), np.asarray(given)[None, None])
+    shown = steps.info["final_observation"]["action"]
+    rounding = 1e-5 if jnp.issubdtype(space.dtype, jnp.floating) else 1 / (float(space.high) - 1)
+    np.testing.assert_allclose(shown[0, 0], chosen, atol=rounding)
+    np.testing.assert_array_equal(steps.first["action"], 0)
+    assert shown.dtype == np.float32
+    declared = PreviousActionAndReward(Track(space)).observation_space(None).spaces["action"]
+    assert isinstance(declared, Box) and declared.dtype == jnp.float32
+    assert declared.contains(shown[0, 0]) and declared.contains(jnp.zeros(2))
+    np.testing.assert_array_equal(declared.low, policy_space(space).low)
+    np.testing.assert_array_equal(declared.high, policy_space(space).high)
+
+
+def test_a_previous_action_outside_of_its_bounds_is_the_nearest_and_one_that_is_fixed_is_zero() -> None:
+    np.testing.assert_array_equal(chosen_action(Box(20.0, 30.0, (2,)), jnp.asarray([-5.0, 31.0])), [-1, 1])
+    np.testing.assert_array_equal(chosen_action(Box(0.1, 0.1, (1,)), jnp.asarray([0.1])), 0)
+    np.testing.assert_array_equal(chosen_action(Box(0, 1, (2,), bool), jnp.asarray([False, True])), [-1, 1])
+
+
 def test_previous_action_and_reward() -> None:
     env = PreviousActionAndReward(Track())
     actions = np.where(ACTIONS == 1, 1, 2)
@@ -163,8 +270,8 @@ def test_previous_action_and_reward() -> None:
 def test_what_may_be_blank_reaches_to_zero_and_as_far_as_its_type(
     low: Any, high: Any, dtype: Any, expected: tuple[Any, Any]
 ) -> None:
-    space = PreviousActionAndReward(Track(Box(low, high, (2,), dtype))).observation_space(None).spaces["action"]
-    assert isinstance(space, Box) and (space.shape, space.dtype) == ((2,), dtype)
+    space = with_zero(Box(low, high, (2,), dtype))
+    assert (space.shape, space.dtype) == ((2,), dtype)
     np.testing.assert_array_equal(space.low, np.broadcast_to(expected[0], 2))
     np.testing.assert_array_equal(space.high, np.broadcast_to(expected[1], 2))
 
@@ -194,6 +301,62 @@ def test_flatten_observation_makes_one_vector_of_any() -> None:
     steps = play(env, ACTIONS[:2])
     start = steps.first[0, 0]
     np.testing.assert_array_equal(steps.observation[0, 0], [start, 1, 1, 7, *(0, 1, 0), *(0, 1), *(1, 0, 0)])
+
+
+INTEGERS = {
+    "bytes": Box(0, 255, (6,), jnp.uint8),
+    "bytes without bounds": Box(-np.inf, np.inf, (2, 3), jnp.uint8),
+    "far from zero": Box(1_700_000_000, 1_700_000_010, (2,), jnp.int32),
+    "of each its own": Box(np.asarray([0, -np.inf, 3]), np.asarray([10, np.inf, 3]), (3,), jnp.int32),
+    "without bounds": Box(LIMITS.min, LIMITS.max, (2,), jnp.int32),
+    "bools": Box(0, 1, (2, 2), bool),
+    "one": Box(0, 10, (), jnp.int32),
+    "floats": Box(0.0, 255.0, (2,)),
+    "halves": Box(0.0, 255.0, (2,), jnp.float16),
+    "none": Box(0, 255, (0, 3), jnp.uint8),
+    "dictionary": Dict(
+        {"picture": Box(0, 255, (6,), jnp.uint8), "kind": Discrete(3), "more": Dict({"of": MultiDiscrete((2, 3))})}
+    ),
+}
+
+
+class Sampled(Track):
+    """Observes an element of a space, drawn at random."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__()
+        object.__setattr__(self, "space", space)
+
+    def observe(self, state):
+        return self.space.sample(jax.random.fold_in(jax.random.key(0), state.steps))
+
+    def observation_space(self, params):
+        return self.space
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_networks_see_the_same_flattened_and_not(name: str) -> None:
+    env = Sampled(Dict({"it": INTEGERS[name], "speed": Box(-np.inf, np.inf, (2,))}))
+    flattened = FlattenObservation(env)
+    plain, flat = (play(e, ACTIONS[:2]) for e in (env, flattened))
+    space = flattened.observation_space(None)
+    assert isinstance(space, Box)
+    expected = SpaceEncoder(env.observation_space(None)).apply({}, plain.observation)
+    np.testing.assert_array_equal(SpaceEncoder(space).apply({}, flat.observation), flat.observation)
+    np.testing.assert_allclose(flat.observation, expected, rtol=1e-6)
+    assert flat.observation.dtype == np.float32
+    assert jax.vmap(jax.vmap(space.contains))(flat.observation).all()
+
+
+def test_integers_that_are_scaled_say_so() -> None:
+    space = FlattenObservation(Sampled(INTEGERS["dictionary"])).observation_space(None)
+    assert isinstance(space, Box)
+    np.testing.assert_array_equal(space.low, np.zeros(3 + 5 + 6))
+    np.testing.assert_array_equal(space.high, np.ones(3 + 5 + 6))
+    mixed = FlattenObservation(Sampled(INTEGERS["of each its own"])).observation_space(None)
+    assert isinstance(mixed, Box)
+    np.testing.assert_array_equal(mixed.low, [0, -np.inf, 0])
+    np.testing.assert_array_equal(mixed.high, [1, np.inf, 1])
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.4])

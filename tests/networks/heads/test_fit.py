@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -90,6 +91,22 @@ def test_a_head_that_does_not_fit_says_what_would(head, space, message):
     with pytest.raises(ValueError) as error:
         head.check_action_space(space)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        heads.policy_head,
+        heads.q_head,
+        heads.bounded_policy_head,
+        heads.twin_q_head,
+        heads.Gaussian(0).check_action_space,
+    ],
+)
+def test_an_action_without_elements_is_refused(choose: Callable[[Box], Any]) -> None:
+    with pytest.raises(ValueError) as error:
+        choose(Box(-1.0, 1.0, (0,)))
+    assert str(error.value) == "the action space is a Box of shape (0,): it must have at least one element"
 
 
 @pytest.mark.parametrize("default", [heads.policy_head, heads.q_head])
