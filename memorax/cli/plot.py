@@ -19,7 +19,9 @@ def main(arguments: list[str]) -> int:
         metric: str | None = None,
         label: tuple[str, ...] = (),
     ) -> None:
-        """Draw the learning curves of runs: a panel for each environment, a line for each setting.
+        """Draw the learning curves of runs: a panel for each task, a line for each setting.
+
+        A task is an environment and its options.
 
         A line is the mean over the seeds of a setting. Fewer than five seeds are drawn as thin lines beside it, more as
         the shaded 95 % confidence interval of the mean (Student's t).

@@ -36,11 +36,11 @@ def main(arguments: list[str]) -> int:
             output: Folder to write to.
             metric: Column of metrics.csv to report. Default: evaluation_return, or return (of training episodes)
                 where a run has no evaluation.
-            label: One label for each run, in the order of the runs; runs of one environment with the same label are one
-                setting. Default: the settings that differ between the runs.
-            normalize: Returns that scores 0 and 1 stand for, each as NAME=LOW,HIGH; NAME is an environment's id or the
-                beginning of ids. Default: the known bounds of popgym:: and memory::, and the range of the runs
-                elsewhere.
+            label: One label for each run, in the order of the runs; runs of one task (an environment and its
+                options) with the same label are one setting. Default: the settings that differ between the runs.
+            normalize: Returns that scores 0 and 1 stand for, each as NAME=LOW,HIGH; NAME is a task or the beginning of
+                tasks, such as an environment's id. Default: the known bounds of popgym:: and memory::, and the range of
+                the runs elsewhere.
             reference: Label of the setting that the others are compared with. Default: that of the first run.
             last: Number of last evaluations of a seed that its return is the mean of.
             resamples: Number of bootstrap resamples for each interval.

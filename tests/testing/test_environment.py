@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from memorax.environments.environment import Environment, VectorEnvironment
+from memorax.environments.multi_agent import MultiAgentEnvironment, MultiAgentVectorEnvironment
 from memorax.environments.spaces import Box, Discrete, Space, action_mask_space
 from memorax.environments.spaces import Dict as DictSpace
 from memorax.testing import check_environment
-from memorax.testing.environment import Steps, _check_ends
+from memorax.testing.environment_ends import check_ends
+from memorax.testing.environment_play import Steps
 from memorax.types import Array, Key, PyTree, where
 
 LENGTH = 5
@@ -175,6 +177,117 @@ class BeginsAtItsThirdStep(Walk):
         return observation, (place, jnp.where(time == 0, 2, time)), *rest
 
 
+class FinalObservationIsZero(Walk):
+    """Where an episode ends, as the next two."""
+
+    def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        *rest, terminated, truncated, info = super().step(key, env_state, action, params)
+        final = info["final_observation"]
+        final = jnp.where(terminated, self.instead(env_state, final), final)
+        return *rest, terminated, truncated, {**info, "final_observation": final}
+
+    def instead(self, env_state: PyTree, final: Array) -> Array:
+        return jnp.zeros_like(final)
+
+
+class FinalObservationIsOneStepOld(FinalObservationIsZero):
+    def instead(self, env_state: PyTree, final: Array) -> Array:
+        return self.observe(env_state)
+
+
+class InOtherRows(Walk):
+    """A batch which mistakes rows for others in what it is given or returns."""
+
+    def vectorize(self, num_envs: int) -> VectorEnvironment:
+        mistake = self.mistake
+
+        class Batch(VectorEnvironment):
+            def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+                return mistake(key, super().step, env_state, action, params)
+
+        return Batch(self, num_envs)
+
+    def mistake(self, key: Key, step: Any, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        raise NotImplementedError
+
+
+class ActionOfAnother(InOtherRows):
+    def mistake(self, key: Key, step: Any, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        return step(key, env_state, jnp.roll(action, 1, axis=0), params)
+
+
+class RewardOfAnother(InOtherRows):
+    def mistake(self, key: Key, step: Any, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        observation, state, reward, *rest = step(key, env_state, action, params)
+        return observation, state, jnp.roll(reward, 1), *rest
+
+
+class FinalObservationOfAnother(InOtherRows):
+    def mistake(self, key: Key, step: Any, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        *rest, terminated, truncated, info = step(key, env_state, action, params)
+        final = info["final_observation"]
+        final = where(terminated, jnp.roll(final, 1, axis=0), final)
+        return *rest, terminated, truncated, {**info, "final_observation": final}
+
+
+class OneEndResetsAll(InOtherRows):
+    """Its environments begin at several times."""
+
+    def reset(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
+        observation, (place, _) = super().reset(key, params)
+        return observation, (place, jax.random.randint(key, (), 0, LENGTH))
+
+    def mistake(self, key: Key, step: Any, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        observation, state, reward, terminated, truncated, info = step(key, env_state, action, params)
+        fresh = VectorEnvironment(self, len(terminated)).reset(key, params)
+        every = jnp.broadcast_to(terminated.any(), terminated.shape)
+        observation, state = where(every, fresh, (observation, state))
+        final = where(terminated, info["final_observation"], observation)
+        return observation, state, reward, terminated, truncated, {**info, "final_observation": final}
+
+
+class TwoWalks(MultiAgentEnvironment):
+    """Two agents side by side."""
+
+    @property
+    def num_agents(self) -> int:
+        return 2
+
+    def reset_agents(self, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
+        places = jax.random.uniform(key, (2,))
+        return places[:, None], (places, jnp.zeros((), jnp.int32))
+
+    def step_agents(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        places, time = env_state[0] + 0.1 * action, env_state[1] + 1
+        none = jnp.zeros((2,), bool)
+        return places[:, None], (places, time), env_state[0], none, time == LENGTH, jnp.asarray(False), {}
+
+    def observation_space(self, params: PyTree) -> Space:
+        return Box(0.0, 2.0, (1,))
+
+    def action_space(self, params: PyTree) -> Space:
+        return Discrete(2)
+
+
+class ActionsAgentByAgent(TwoWalks):
+    """Takes the actions of the first agents of all environments first."""
+
+    def vectorize(self, num_envs: int) -> MultiAgentVectorEnvironment:
+        class Batch(MultiAgentVectorEnvironment):
+            def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+                return super().step(key, env_state, action.reshape(2, num_envs).T.reshape(-1), params)
+
+        return Batch(self, num_envs)
+
+
+class SeesInfinity(Walk):
+    def observe(self, state: PyTree) -> PyTree:
+        return jnp.where(state[0] > 0.9, jnp.inf, state[0])[None]
+
+    def observation_space(self, params: PyTree) -> Space:
+        return Box(-jnp.inf, jnp.inf, (1,))
+
+
 class PaysNaN(Walk):
     def step_env(self, key: Key, env_state: PyTree, action: Array, params: PyTree) -> Any:
         observation, state, _, *rest = super().step_env(key, env_state, action, params)
@@ -198,17 +311,25 @@ WRONG = {
     DrawsWithoutTheKey: "the same key gives the same play",
     OneKeyForAllSteps: "the environments of a batch are drawn and stepped each by itself",
     BeginsAtItsThirdStep: "an episode that ended is followed by the first state of the next",
+    FinalObservationIsZero: "the final observation of a step, at an end too, is what step_env .* observes",
+    FinalObservationIsOneStepOld: "the final observation of a step, at an end too, is what step_env .* observes",
+    FinalObservationOfAnother: "the final observation of a step, .* is what step_env of the same environment observes",
+    OneEndResetsAll: "the final observation of a step, .* is what step_env of the same environment observes",
+    RewardOfAnother: "the reward of a step is what step_env of the same environment returns",
+    ActionOfAnother: "each environment of a batch is stepped by its own action",
+    ActionsAgentByAgent: "stepped by its own action, and that of each agent is its own",
+    SeesInfinity: "observations and final observations are finite",
     PaysNaN: "rewards are finite scalars",
 }
 
 
-@pytest.mark.parametrize("environment", [Walk, RandomSteps])
-def test_an_environment_without_a_mistake(environment: type[Walk]) -> None:
+@pytest.mark.parametrize("environment", [Walk, RandomSteps, TwoWalks])
+def test_an_environment_without_a_mistake(environment: type[Environment]) -> None:
     check_environment(environment(), None, num_steps=40)
 
 
 @pytest.mark.parametrize("environment", WRONG, ids=lambda environment: environment.__name__)
-def test_a_mistake_is_named(environment: type[Walk]) -> None:
+def test_a_mistake_is_named(environment: type[Environment]) -> None:
     with pytest.raises(AssertionError, match=WRONG[environment]):
         check_environment(environment(), None, num_steps=40)
 
@@ -250,10 +371,10 @@ def test_ends_that_look_like_starts_by_chance() -> None:
     steps = Steps(observation=blank, final_observation=blank, reward=never, terminated=ended, truncated=never)
     starts = np.zeros((16, 4, 1))
     starts[3, 2] = 1.0  # one of 64 differs
-    _check_ends(Walk(), steps, starts, num_steps=24)
+    check_ends(Walk(), steps, starts, num_steps=24)
     starts[:8] = 1.0
     with pytest.raises(AssertionError, match="the two are the same wherever an episode ended"):
-        _check_ends(Walk(), steps, starts, num_steps=24)
+        check_ends(Walk(), steps, starts, num_steps=24)
 
 
 class WithoutInfo(Walk):
@@ -273,6 +394,18 @@ class AsksWhileTracing(Walk):
         return super().step_env(key, env_state, action, params)
 
 
+class WithoutFinalObservation(Walk):
+    def step(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        *rest, info = super().step(key, env_state, action, params)
+        return *rest, {name: value for name, value in info.items() if name != "final_observation"}
+
+
+class EndsAgentByAgent(TwoWalks):
+    def step_agents(self, key: Key, env_state: PyTree, action: PyTree, params: PyTree) -> Any:
+        *rest, terminated, truncated, info = super().step_agents(key, env_state, action, params)
+        return *rest, jnp.stack([terminated, terminated]), truncated, info
+
+
 class WithForeignActions(Walk):
     def action_space(self, params: PyTree) -> Any:
         return gymnasium.spaces.Discrete(2)
@@ -282,6 +415,11 @@ class WithForeignActions(Walk):
     ("env", "message"),
     [
         (WithoutInfo(), "the last value that step_env of WithoutInfo returns must be a dictionary, not None"),
+        (WithoutFinalObservation(), "step of WithoutFinalObservation must report info['final_observation'], the"),
+        (
+            EndsAgentByAgent(),
+            "terminated of EndsAgentByAgent must be a single number, as an episode ends for all agents together, not",
+        ),
         (WithoutState(), "reset of WithoutState must return (observation, env_state), and not"),
         (AsksWhileTracing(), f"AsksWhileTracing cannot be compiled: {__file__}:"),
         (
