@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from memorax.types import Metrics, PyTree, Transition
@@ -24,7 +25,11 @@ COMPILED_AGAIN = (
 PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
 """Types of values that cannot change in place, and are the same where they are equal."""
 
-FIXED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, jax.Array, np.ufunc, type(jax.jit(abs)))
+OF_JAX = (type(jax.jit(abs)), jax.custom_jvp, jax.custom_vjp, jnp.ufunc)
+FUNCTIONS = (types.BuiltinFunctionType, np.ufunc, type(np.where), *OF_JAX)
+"""Types of functions that are no functions of Python."""
+
+FIXED = (types.ModuleType, types.FunctionType, type, jax.Array, *FUNCTIONS)
 """Types of values that cannot change in place, or whose parts are looked at as well."""
 
 Meaning = dict[str, Any]

@@ -21,6 +21,7 @@ import optax
 import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+import memorax
 from memorax.algorithms import ALGORITHMS, PPO, PPOConfig
 from memorax.environments.wrappers import WRAPPERS
 from memorax.networks import MLP, TORSOS, FeatureExtractor, Network, SequenceModelWrapper, heads
@@ -118,6 +119,25 @@ def test_a_lambda_in_a_loop_is_compiled_once_and_never_out_of_date(monkeypatch: 
     monkeypatch.setitem(globals(), "FACTOR", 3.0)
     with pytest.warns(UserWarning, match="define keep once, outside of the loop"):
         assert rewards() == 3.0
+
+
+def test_functions_of_packages_are_known_to_stay_as_they_are() -> None:
+    agent = make_agent("ppo", EndlessReward(), None, TORSOS["mlp"](FEATURES))
+    key, state = agent.init(jax.random.key(0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            agent.train(
+                key,
+                state,
+                1,
+                keep=lambda t, metrics: (
+                    jax.nn.gelu(jnp.where(t.done, np.pi, jnp.add(t.reward, 1.0))).mean(),
+                    jax.tree.map(lambda x: x[:, -1], t.action),
+                    memorax.evaluation.mean_return(t),
+                ),
+            )
+    assert agent.compilations == 1
 
 
 def test_functions_that_hold_variables_are_told_to_be_made_once() -> None:
