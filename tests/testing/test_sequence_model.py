@@ -167,6 +167,101 @@ class KeepsItsCountAtStepThirty(Average):
         return super().reset(done, start, carry)
 
 
+class ReadsTheNextRow(Average):
+    """As by a gather that is off by one and clamped: only later rows reach earlier ones."""
+
+    def project(self, projected: jax.Array, done: jax.Array) -> jax.Array:
+        return projected[_next_row(projected)]
+
+
+class AttendsToLaterRows(Average):
+    def project(self, projected: jax.Array, done: jax.Array) -> jax.Array:
+        mask = jnp.triu(jnp.ones((projected.shape[0], projected.shape[0])))
+        return jnp.einsum("ij,jtf->itf", mask / mask.sum(axis=1, keepdims=True), projected)
+
+
+class ResetsWithTheLastRow(Average):
+    def reset(self, done: jax.Array, start: Any, carry: Any) -> Any:
+        return super().reset(jnp.broadcast_to(done[-1:], done.shape), start, carry)
+
+
+class ResetsWithTheNextRow(Average):
+    def reset(self, done: jax.Array, start: Any, carry: Any) -> Any:
+        return super().reset(done[_next_row(done)], start, carry)
+
+
+class ResetsAllRowsTogether(Average):
+    def reset(self, done: jax.Array, start: Any, carry: Any) -> Any:
+        return super().reset(jnp.broadcast_to(done.all(), done.shape), start, carry)
+
+
+class MixesTheBatchBehindANormalization(Average):
+    """What is added to every feature of a row does not show there."""
+
+    def see(self, inputs: jax.Array) -> jax.Array:
+        normal = nn.LayerNorm()(inputs)
+        return normal - normal.mean(axis=0, keepdims=True)
+
+
+class DividesByTheSizeOfTheBatch(Average):
+    def read(self, outputs: jax.Array, inputs: jax.Array) -> jax.Array:
+        return outputs / outputs.shape[0]
+
+
+class BeginsWithTheSizeOfTheBatch(Average):
+    @nn.nowrap
+    def initialize_carry(self, key: Any, input_shape: tuple[int, ...]) -> Any:
+        return jnp.full(input_shape, 1.0 / input_shape[0]), jnp.zeros(input_shape[:1], jnp.int32)
+
+
+class LearnsInPiecesOfSixtyFourSteps(Average):
+    """Through time within each piece of an episode."""
+
+    def remember(self, average: jax.Array, inputs: jax.Array, count: jax.Array) -> jax.Array:
+        cut = (count % 64 == 0)[:, None]
+        return super().remember(jnp.where(cut, jax.lax.stop_gradient(average), average), inputs, count)
+
+
+class LearnsInPiecesOfACall(Average):
+    """Through time within each 32 steps of a call: what is counted is the steps of the call."""
+
+    def before(self, carry: Any) -> Any:
+        return carry[0], carry[1], jnp.zeros((), jnp.int32)
+
+    def step(self, done: jax.Array, start: Any, carry: Any, inputs: jax.Array) -> Any:
+        average = jnp.where((carry[2] % 32 == 0) & (carry[2] > 0), jax.lax.stop_gradient(carry[0]), carry[0])
+        return *super().step(done, start, (average, carry[1]), inputs), carry[2] + 1
+
+    def after(self, carry: Any) -> Any:
+        return carry[:2]
+
+
+class LosesResetsWhereItsChunksBegin(Average):
+    @nn.compact
+    def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple[Any, jax.Array]:
+        step = jnp.arange(done.shape[1])[None]
+        return super().__call__(inputs, done & ~((step > 0) & (step % 32 == 0)), carry)
+
+
+class RemembersTwoInputsFromStepTwoHundred(Average):
+    """As where a memory is cut to what the last rollout wrote."""
+
+    @nn.nowrap
+    def initialize_carry(self, key: Any, input_shape: tuple[int, ...]) -> Any:
+        return *super().initialize_carry(key, input_shape), jnp.zeros(input_shape)
+
+    def step(self, done: jax.Array, start: Any, carry: Any, inputs: jax.Array) -> Any:
+        average, count = self.reset(done, start, carry)
+        last = jnp.where(done[:, None], start[2], carry[2])
+        late = (count >= 200)[:, None]
+        return jnp.where(late, 0.16 * last, 0.8 * average) + 0.2 * inputs, count + 1, inputs
+
+
+def _next_row(x: jax.Array) -> jax.Array:
+    """The index of the row after each, and of the last itself."""
+    return jnp.minimum(jnp.arange(x.shape[0]) + 1, x.shape[0] - 1)
+
+
 WRONG = {
     NeverResets: "nothing before a done changes what follows, be it NaN",
     ResetsByMultiplying: "nothing before a done changes what follows, be it NaN",
@@ -187,6 +282,18 @@ WRONG = {
     IsConstant: "outputs depend on the inputs",
     NeverResetsWhatItDoesNotShowAtFirst: "nothing before a done changes what follows",
     KeepsItsCountAtStepThirty: "after 920 steps of one episode a reset gives the initial carry",
+    ReadsTheNextRow: "no row of a batch changes another",
+    AttendsToLaterRows: "no row of a batch changes another",
+    ResetsWithTheLastRow: "no row of a batch changes another",
+    ResetsWithTheNextRow: "no row of a batch changes another",
+    ResetsAllRowsTogether: "no row of a batch changes another",
+    MixesTheBatchBehindANormalization: "no row of a batch changes another",
+    DividesByTheSizeOfTheBatch: r"a row alone gives what it gives in a batch \(outputs\)",
+    BeginsWithTheSizeOfTheBatch: r"a row alone gives what it gives in a batch \(initial carry\)",
+    LearnsInPiecesOfSixtyFourSteps: "the gradient by the inputs is that of the outputs, through time, along 69 steps",
+    LearnsInPiecesOfACall: "the gradient by the inputs is that of the outputs, through time, along 69 steps",
+    LosesResetsWhereItsChunksBegin: "along 920 steps of many episodes chunks equal the whole sequence",
+    RemembersTwoInputsFromStepTwoHundred: r"one episode an input is still remembered 2 step\(s\) later",
 }
 
 
@@ -212,9 +319,72 @@ def test_what_a_model_makes_of_rounding_is_no_mistake() -> None:
     testing.check_sequence_model(RoundsLongSequences(), FEATURES)
 
 
+class KeepsTheLargest(Average):
+    """What is small by the end of a long episode rightly shows no more."""
+
+    @nn.nowrap
+    def initialize_carry(self, key: Any, input_shape: tuple[int, ...]) -> Any:
+        return jnp.full(input_shape, -jnp.inf), jnp.zeros(input_shape[:1], jnp.int32)
+
+    def remember(self, average: jax.Array, inputs: jax.Array, count: jax.Array) -> jax.Array:
+        return jnp.maximum(average, inputs)
+
+
+class KeepsTheLongest(Average):
+    def remember(self, average: jax.Array, inputs: jax.Array, count: jax.Array) -> jax.Array:
+        longer = jnp.linalg.norm(inputs, axis=-1) > jnp.linalg.norm(average, axis=-1)
+        return jnp.where(longer[:, None], inputs, average)
+
+
+class KeepsTheFirst(Average):
+    """After a past, no input shows."""
+
+    def remember(self, average: jax.Array, inputs: jax.Array, count: jax.Array) -> jax.Array:
+        return jnp.where((count == 0)[:, None], inputs, average)
+
+
+class ShowsASign(Average):
+    """How long an input shows is a matter of chance."""
+
+    def read(self, outputs: jax.Array, inputs: jax.Array) -> jax.Array:
+        return jnp.sign(outputs)
+
+
+class ShowsASignOfEach(Average):
+    @nn.compact
+    def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple[Any, jax.Array]:
+        carry, outputs = super().__call__(inputs, done, carry)
+        return carry, nn.Dense(FEATURES)(jnp.sign(outputs))
+
+
+@pytest.mark.parametrize(
+    "model", [KeepsTheLargest, KeepsTheLongest, KeepsTheFirst, ShowsASign, ShowsASignOfEach], ids=lambda m: m.__name__
+)
+def test_what_is_unusual_is_no_mistake(model: type[Average]) -> None:
+    testing.check_sequence_model(model(), FEATURES)
+
+
+class RoundsStraightThrough(Average):
+    def read(self, outputs: jax.Array, inputs: jax.Array) -> jax.Array:
+        return outputs + jax.lax.stop_gradient(jnp.round(outputs) - outputs)
+
+
+def test_a_gradient_that_stands_in_for_another_is_exempt() -> None:
+    with pytest.raises(AssertionError, match="the gradient by the parameters is that of the outputs"):
+        testing.check_sequence_model(RoundsStraightThrough(), FEATURES)
+    testing.check_sequence_model(RoundsStraightThrough(), FEATURES, exempt=("the gradient by",))
+
+
 class TimeFirst(Average):
     def __call__(self, inputs: jax.Array, done: jax.Array, carry: Any) -> tuple[Any, jax.Array]:
         return super().__call__(inputs.swapaxes(0, 1), done, carry)
+
+
+class SqueezesItsCarry(Average):
+    """What has one row loses that axis."""
+
+    def before(self, carry: Any) -> Any:
+        return carry[0].squeeze(), carry[1]
 
 
 class DropsOut(Average):
@@ -236,6 +406,7 @@ class ReturnsOutputsAlone(Average):
 
 FAILS = {
     TimeFirst: r"^model fails on inputs \[3, 23, 4\] and done \[3, 23\], \[B, T, F\] and \[B, T\]: ",
+    SqueezesItsCarry: r"^model fails on inputs \[1, 920, 4\] and done \[1, 920\], \[B, T, F\] and \[B, T\]: ",
     DropsOut: "^model has a layer that draws random numbers, such as Dropout",
     NormalizesBatches: "^model has a layer that changes its own variables, such as BatchNorm",
     ReturnsOutputsAlone: r"^model must return \(carry, outputs\), and not ",
