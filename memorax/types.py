@@ -45,7 +45,7 @@ class Transition(struct.PyTreeNode):
 
     Attributes:
         observation: the observation that was acted upon.
-        action: the action taken, in the units the policy chose it in (`-1 ... 1` for bounded numbers, see `policy_space`).
+        action: the action taken, in the units the policy chose it in: `-1 ... 1` for bounded numbers.
         reward: the reward that followed, float32.
         terminated: whether the episode ended and the return with it, bool.
         truncated: whether the episode was cut off by a time limit, bool; never true together with `terminated`.

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from memorax.algorithms.algorithm import Algorithm
-from memorax.environments.spaces import policy_space
-from memorax.learning.exploration import random_actions
 from memorax.learning.optimization import Learner
 from memorax.networks.network import Network, initialize, takes_action, unroll, unroll_step
 from memorax.testing.assertions import close, data, equal, hold, is_float, require, same_shapes
-from memorax.testing.learning import check_learning
+from memorax.testing.bench import Bench
+from memorax.testing.learning import check_learning_on
+from memorax.testing.policies import check_policies
 from memorax.types import Array, PyTree, Timestep, Transition
-
-NUM_KEYS = 16
-"""Random keys with which an agent acts from one state: chance has it seldom that a choice of two is always the same."""
 
 
 def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5, exempt: Sequence[str] = ()) -> None:
@@ -46,12 +43,15 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5, ex
     steps = agent.steps_per_iteration
     key, state = agent.init(jax.random.key(seed))
     equal("the same key initialises alike", (key, state), agent.init(jax.random.key(seed)))
+    bench, compare = Bench(agent, seed), _comparison(agent)
     hold(
         exempt,
-        lambda: check_acting_equals_learning(agent, seed, tolerance),
-        lambda: _check_policies(agent, key, state),
+        # Before it has learned anything, and after: until then a target network is the network that acts.
+        lambda: _require_acting_equals_learning(agent, *compare(key, bench.first), tolerance),
+        lambda: _require_acting_equals_learning(agent, *compare(key, bench.ready), tolerance),
+        lambda: check_policies(agent, key, bench.first, bench.ready),
     )
-    check_learning(agent, seed, exempt=exempt)
+    check_learning_on(bench, exempt=exempt)
 
     def train(num_steps: int, times: int) -> tuple[PyTree, PyTree]:
         key, state = agent.init(jax.random.key(seed))
@@ -86,34 +86,6 @@ def check_algorithm(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5, ex
     same_shapes("training maps over seeds: mapped and single training agree on shapes", one_of_them, once[1])
 
 
-def _check_policies(agent: Algorithm, key: Array, state: PyTree) -> None:
-    """In evaluation an agent acts greedily, and in training it explores."""
-    space = policy_space(agent.env.action_space(agent.env_params))
-    batch_size = agent.cfg.num_envs * agent.env.num_agents
-
-    @jax.jit
-    def act(keys: Array, state: PyTree) -> tuple[PyTree, PyTree, PyTree]:
-        """The actions from one state with each key: greedy ones, those of training, and random ones."""
-        timestep, carry = state.worker.timestep, state.worker.carry
-        greedy, training = (agent.policy(state, deterministic) for deterministic in (True, False))
-        return (
-            jax.vmap(lambda key: greedy(key, timestep, carry)[1])(keys),
-            jax.vmap(lambda key: training(key, timestep, carry)[1])(keys),
-            jax.vmap(lambda key: random_actions(key, space, timestep.observation, batch_size))(keys),
-        )
-
-    greedy, training, random = jax.tree.map(np.asarray, act(jax.random.split(key, NUM_KEYS), state))
-
-    def alike(actions: PyTree) -> bool:
-        return all(bool((x == x[:1]).all()) for x in jax.tree.leaves(actions))
-
-    require(alike(greedy), "evaluation is greedy: from one state, actions differ with the random key")
-    require(
-        alike(random) or not alike(training),
-        f"training explores: from one state, actions are the same with each of {NUM_KEYS} random keys",
-    )
-
-
 def check_acting_equals_learning(agent: Algorithm, seed: int = 0, tolerance: float = 1e-5) -> None:
     """Check that an agent's networks give the same step by step, as it acts, as over a whole rollout, as it learns.
 
@@ -128,12 +100,20 @@ def check_acting_equals_learning(agent: Algorithm, seed: int = 0, tolerance: flo
     Raises:
         AssertionError: naming the truth that does not hold.
     """
-    key, state = agent.init(jax.random.key(seed))
+    _require_acting_equals_learning(agent, *_comparison(agent)(*agent.init(jax.random.key(seed))), tolerance)
+
+
+Comparison = tuple[dict[str, PyTree], dict[str, PyTree], list[PyTree]]
+"""What was recorded while acting, the same as it is learned with, and each network's outputs both ways."""
+
+
+def _comparison(agent: Algorithm) -> Callable[[Array, PyTree], Comparison]:
+    """Given a key and a state, what acting and learning give from there."""
     acting, *others = agent.networks.values()
     batch_size = agent.cfg.num_envs * agent.env.num_agents
 
     @jax.jit
-    def compare(key: Array, state: PyTree) -> tuple[PyTree, PyTree, list[PyTree]]:
+    def compare(key: Array, state: PyTree) -> Comparison:
         # Two rollouts, so that the second starts from a carry with a history; in a loop, so that one is compiled.
         def act(state: PyTree, key: Array) -> tuple[PyTree, PyTree]:
             after, trajectory = agent.act(key, state)
@@ -166,7 +146,14 @@ def check_acting_equals_learning(agent: Algorithm, seed: int = 0, tolerance: flo
             learned["log_prob"] = output.log_prob(_twice(trajectory.action, trajectory.action))[:batch_size]
         return acted, learned, [((c, jax.tree.leaves(o)), (d, steps)) for (c, o), (d, steps) in runs]
 
-    acted, learned, runs = compare(key, state)
+    compared: Callable[[Array, PyTree], Comparison] = compare
+    return compared
+
+
+def _require_acting_equals_learning(
+    agent: Algorithm, acted: dict[str, PyTree], learned: dict[str, PyTree], runs: list[PyTree], tolerance: float
+) -> None:
+    batch_size = agent.cfg.num_envs * agent.env.num_agents
     for name, ((carry, outputs), (step_carry, steps)) in zip(agent.networks, runs, strict=True):
         close(
             "the outputs while acting are those while learning",

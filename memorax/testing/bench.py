@@ -34,6 +34,8 @@ class Bench:
         limit: iterations within which a change of the rollouts shows, if it ever does.
         has_carries: whether the acting network has a carry with real numbers.
         carry_fields: fields of the state that are built as the carry of a network.
+        critics: learners of more than a single number whose parameters do not act. What a small policy learns from a
+            step is its advantage among those of all steps: a critic tells better which step it learned from.
     """
 
     def __init__(self, agent: Algorithm, seed: int) -> None:
@@ -60,6 +62,7 @@ class Bench:
             and any(_built_alike(getattr(self.first, field.name), carry) for carry in carries)
         ]
         self.ready, self.limit = self._begin()
+        self.critics = self._critics()
 
     def _begin(self) -> tuple[Any, int]:
         """The state in which every network has learned something, and the iterations to look for changes in.
@@ -80,6 +83,14 @@ class Bench:
         )
         all_finite("what is learned is finite", self.learned(state))
         return state, 2 * (i + 1) + 20
+
+    def _critics(self) -> list[str]:
+        acting = jax.tree.leaves(self.agent.acting_params(self.ready))
+        return [
+            name
+            for name, params in learners(self.ready).items()
+            if _as_vector(params).size > 1 and not any(x is y for x in jax.tree.leaves(params) for y in acting)
+        ]
 
     def _learn_from(self, key: Array, state: Any, trajectory: Trajectory, discount: Array) -> Any:
         agent = _with_discount(self.agent, discount)
@@ -127,19 +138,23 @@ class Bench:
         networks = [name for name, params in before.items() if any(x.ndim for x in jax.tree.leaves(params))]
         return [name for name in networks if same(before[name], after[name])]
 
-    def learned_from(self, edit: Edit) -> np.ndarray:
-        """What the learners have learned from each of some rollouts, `[R, numbers]`.
+    def learned_from(self, edit: Edit, discount: float | None = None) -> dict[str, np.ndarray]:
+        """What each learner has learned from some rollouts, `[R, numbers]`, and all of them as `all`.
 
-        Where they are replayed, which takes time, it is what they have learned from all of them: R is 1.
+        Where they are replayed, which takes time, it is what they have learned from all rollouts: R is 1. Learners of
+        a single number, such as a temperature, are only part of all.
         """
         if self.agent.replays:
             state = self.ready
             for i in range(self.limit):
-                state = self.iterate(state, i, edit)
+                state = self.iterate(state, i, edit, discount)
             states = [state]
         else:
-            states = [self.iterate(self.ready, i, edit) for i in range(NUM_ROLLOUTS)]
-        return np.stack([np.concatenate([x.ravel() for x in self.arrays(state)]) for state in states])
+            states = [self.iterate(self.ready, i, edit, discount) for i in range(NUM_ROLLOUTS)]
+        rows = [{name: _as_vector(params) for name, params in learners(state).items()} for state in states]
+        learned = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        every = np.concatenate(list(learned.values()), axis=1)
+        return {"all": every, **{name: x for name, x in learned.items() if x.shape[1] > 1}}
 
     def arrays(self, state: Any) -> list[np.ndarray]:
         """What the learners have learned, array by array."""
@@ -150,6 +165,10 @@ def learners(state: Any) -> dict[str, PyTree]:
     """The parameters of each learner of a state, by the learner's name."""
     leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=lambda x: isinstance(x, Learner))
     return {jax.tree_util.keystr(path): x.params for path, x in leaves if isinstance(x, Learner)}
+
+
+def _as_vector(tree: PyTree) -> np.ndarray:
+    return np.concatenate([np.asarray(x).ravel() for x in jax.tree.leaves(tree)])
 
 
 def has_discount(agent: Algorithm) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -12,16 +11,25 @@ import numpy as np
 
 from memorax.algorithms.algorithm import Algorithm
 from memorax.environments.spaces import Discrete, policy_space
-from memorax.networks.network import action_mask, unroll_step
+from memorax.networks.network import action_mask
 from memorax.testing import rollout_edits as edits
 from memorax.testing.assertions import hold, require, same
 from memorax.testing.bench import MOST_ITERATIONS_BEFORE_LEARNING, Bench, has_discount, learners
+from memorax.testing.circumstances import (
+    check_agents_that_went_out,
+    check_buffer_goes_on,
+    check_masks_are_learned_with,
+)
+from memorax.testing.discounting import check_discounting
 from memorax.testing.halves import half_of, moved_to_half
+from memorax.testing.pairing import (
+    check_observations_go_with_rewards,
+    check_previous_actions_go_with_rewards,
+    shows_previous,
+)
+from memorax.testing.recorded import check_what_is_kept_is_used, copies_of_parameters
 from memorax.testing.rollout_edits import Edit
 from memorax.types import PyTree, Trajectory
-
-NEIGHBOURS = 8
-"""Steps and rows beside a step whose observations are changed."""
 
 
 def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000, exempt: Sequence[str] = ()) -> None:
@@ -31,10 +39,12 @@ def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000, 
     target network does, follows them. Every step and every row of a rollout is learned from, each with what was seen
     and shown at it. A carry is learned from where a sequence goes on, and no NaN in it reaches anything where an
     episode starts: be it recorded in the rollout or a field of the state that is built as the carry of a network, which
-    also goes on with every rollout. The discount counts (`gamma` of the config, where it has one), and no return
+    also goes on with every rollout. Copies of parameters, recorded log-probabilities and the states of optimizers are
+    used. The discount counts (`gamma` of the config, where it has one), once for each step that goes on, and no return
     crosses an end. A time limit is not a failure, no return crosses it either, and where it cuts an episode, what the
-    reward is worth depends on the final observation, which is seen with the carry of the steps that led to it. Actions
-    that pay are chosen more often.
+    reward is worth depends on the final observation, which is seen with the carry of the steps that led to it. Masks of
+    actions are learned with, agents that went out are not learned from, and a full replay buffer is written over.
+    Actions that pay are chosen more often.
 
     What cannot be seen: a return that crosses a time limit where the order of steps counts anyway, as with replay, with
     an update at each step or with minibatches of single steps, and, with replay or an update at each step, a final
@@ -50,15 +60,25 @@ def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000, 
     Raises:
         AssertionError: naming the truth that does not hold.
     """
-    bench = Bench(agent, seed)
+    check_learning_on(Bench(agent, seed), num_iterations, exempt)
+
+
+def check_learning_on(bench: Bench, num_iterations: int = 2000, exempt: Sequence[str] = ()) -> None:
+    """`check_learning` of an agent that has begun to learn."""
     checks = [
         _check_copies_follow,
+        check_what_is_kept_is_used,
         _check_ends,
         _check_time_limits,
         _check_returns_at_time_limits,
         _check_every_reward_is_learned_from,
+        check_discounting,
         _check_previous_actions_and_rewards,
-        _check_observations_go_with_rewards,
+        check_observations_go_with_rewards,
+        check_previous_actions_go_with_rewards,
+        check_masks_are_learned_with,
+        check_agents_that_went_out,
+        check_buffer_goes_on,
         *((_check_carries, _check_carries_at_time_limits) if bench.has_carries else ()),
         _check_every_array_moves,
         functools.partial(_check_actions_that_pay, num_iterations=num_iterations),
@@ -68,14 +88,7 @@ def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000, 
 
 def _check_copies_follow(bench: Bench) -> None:
     """What begins as a copy of a network's parameters, as a target network does, does not stay as it was."""
-    first = bench.learned(bench.first)
-    parameters = [jax.tree.leaves(params) for params in learners(first).values()]
-    still = []
-    for field in dataclasses.fields(first):
-        leaves = jax.tree.leaves(getattr(first, field.name))
-        if leaves and any(len(leaves) == len(x) and same(leaves, x) for x in parameters):
-            still.append(field.name)
-    state = bench.ready
+    first, state, still = bench.first, bench.ready, copies_of_parameters(bench)
     for i in range(MOST_ITERATIONS_BEFORE_LEARNING):
         still = [name for name in still if same(getattr(first, name), getattr(state, name))]
         if not still:
@@ -114,7 +127,9 @@ def _unmoved_leaves(bench: Bench, state: Any) -> list[str]:
 
 def _check_ends(bench: Bench) -> None:
     """Where every step terminates, what it is worth is its reward; where none does, the discount counts."""
-    terminated, nowhere = edits.ended("terminated"), edits.ended_nowhere
+    # What follows an end is seen to count for nothing only where it is worth something.
+    terminated = edits.then(edits.varied_observations, edits.ended("terminated"))
+    nowhere = edits.ended_nowhere
     require(
         not has_discount(bench.agent)
         or bench.part(bench.ready, (nowhere, bench.discount), (nowhere, bench.discount / 2)),
@@ -186,50 +201,12 @@ def _check_every_reward_is_learned_from(bench: Bench) -> None:
 
 def _check_previous_actions_and_rewards(bench: Bench) -> None:
     """What the acting network is shown of the step before, it is also shown as it learns."""
-    acting, worker = next(iter(bench.agent.networks.values())), bench.ready.worker
     for name in ("action", "reward"):
-        other = worker.timestep.replace(**{name: jax.tree.map(edits.changed, getattr(worker.timestep, name))})
-        seen, otherwise = (
-            unroll_step(acting, bench.agent.acting_params(bench.ready), timestep, worker.carry)
-            for timestep in (worker.timestep, other)
-        )
         require(
-            same(jax.tree.leaves(seen), jax.tree.leaves(otherwise))
-            or bench.differ(edits.as_it_was, edits.other_previous(name)),
+            not shows_previous(bench, name) or bench.differ(edits.as_it_was, edits.other_previous(name)),
             f"what is learned from is what was acted on: the acting network is shown its previous {name}, and "
             "another one changes nothing of what is learned",
         )
-
-
-def _check_observations_go_with_rewards(bench: Bench) -> None:
-    """Where every step is an episode and one alone is paid, what was seen there changes most of what is learned."""
-    trajectory = bench.act(bench.key(0, 0), bench.ready)[1]
-    active = np.ones(trajectory.reward.shape, bool) if trajectory.active is None else np.asarray(trajectory.active)
-    rows, steps = active.shape
-    # The last step of a row, so that with an update at every step none comes after what the reward changes.
-    row, step = int(np.argmax(active[:, -1])), steps - 1
-    places = [(row, t) for t in range(steps - 1)][-NEIGHBOURS:]
-    places += [(other, step) for other in range(rows) if other != row][:NEIGHBOURS]
-    if not active[row, step] or not places:
-        return
-    paid = edits.then(edits.ended("terminated"), edits.paid_only_at(row, step))
-    learned = bench.learned_from(paid)
-
-    def effects(place: tuple[int, int]) -> np.ndarray:
-        other = bench.learned_from(edits.then(paid, edits.other_observation_at(*place)))
-        return np.linalg.norm(other - learned, axis=1)  # (R,)
-
-    own = effects((row, step))
-    smallest = np.finfo(np.float32).tiny
-    others = {place: float(np.median(effects(place) / np.maximum(own, smallest))) for place in places}
-    largest = max(places, key=others.__getitem__)
-    # Of the algorithms here the right ones give others 0.6 times the step's own effect at most, and those that learn
-    # from what was seen a step earlier or later give one of them twice as much or more.
-    require(
-        others[largest] <= 1.25,
-        f"what is learned from is what was acted on: where step {step} of row {row} alone is paid, what was seen at "
-        f"step {largest[1]} of row {largest[0]} changes more of what is learned",
-    )
 
 
 def _check_carries(bench: Bench) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from memorax.networks.network import ACTION_MASK
 from memorax.testing.assertions import is_float
 from memorax.types import Array, PyTree, Trajectory
 
@@ -78,6 +79,36 @@ def ended(name: str) -> Edit:
         return state, trajectory.replace(timesteps=trajectory.timesteps.replace(done=every), **ends)
 
     return edit
+
+
+def goes_on_only_at(step: int) -> Edit:
+    """Every step terminates but one, after which the same episode goes on."""
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        terminated = np.ones(trajectory.reward.shape, bool)
+        terminated[:, step] = False
+        # The rollout before ended as this one does.
+        timesteps = trajectory.timesteps.replace(done=np.roll(terminated, 1, axis=1))
+        following = trajectory.next_timestep.replace(done=terminated[:, -1])
+        ends = {"terminated": terminated, "truncated": np.zeros_like(terminated)}
+        return state, trajectory.replace(timesteps=timesteps, next_timestep=following, **ends)
+
+    return edit
+
+
+def varied_observations(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    """Observations of real numbers have noise in them, as those that are zero leave no trace."""
+    noise = np.random.default_rng(0)
+
+    def varied(x: Array) -> np.ndarray:
+        return np.asarray(x + noise.normal(size=x.shape), x.dtype) if is_float(x) else np.asarray(x)
+
+    timesteps, following, final = trajectory.timesteps, trajectory.next_timestep, trajectory.final_observation
+    return state, trajectory.replace(
+        timesteps=timesteps.replace(observation=jax.tree.map(varied, timesteps.observation)),
+        next_timestep=following.replace(observation=jax.tree.map(varied, following.observation)),
+        final_observation=jax.tree.map(varied, final),
+    )
 
 
 def paid_at_once(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
@@ -157,9 +188,79 @@ def other_observation_at(row: int, step: int) -> Edit:
     return edit
 
 
+def other_previous_at(name: str, row: int, step: int) -> Edit:
+    """The action (`name` "action") or the reward that is shown at one step as that before it is another one."""
+
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        def replaced(x: Array) -> np.ndarray:
+            other = np.array(x)
+            other[row, step] = changed(x)[row, step]
+            return other
+
+        timesteps = trajectory.timesteps
+        other = {name: jax.tree.map(replaced, getattr(timesteps, name))}
+        return state, trajectory.replace(timesteps=timesteps.replace(**other))
+
+    return edit
+
+
+def everything_allowed(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    """Masks of actions allow all of them, before and after each step."""
+
+    def allowing(observation: PyTree) -> PyTree:
+        mask = observation[ACTION_MASK]
+        return {**observation, ACTION_MASK: np.ones(mask.shape, mask.dtype)}
+
+    timesteps, following = trajectory.timesteps, trajectory.next_timestep
+    return state, trajectory.replace(
+        timesteps=timesteps.replace(observation=allowing(timesteps.observation)),
+        next_timestep=following.replace(observation=allowing(following.observation)),
+        final_observation=allowing(trajectory.final_observation),
+    )
+
+
+def other_while_out(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    """What agents see and are paid at steps in which they take no part is something else."""
+    out = ~np.asarray(trajectory.info["active"])  # (B, T)
+
+    def replaced(x: Array) -> np.ndarray:
+        return np.where(out.reshape(*out.shape, *(1,) * (x.ndim - 2)), changed(x), x)
+
+    timesteps = trajectory.timesteps
+    observation = jax.tree.map(replaced, timesteps.observation)
+    return state, trajectory.replace(
+        timesteps=timesteps.replace(observation=observation), reward=replaced(trajectory.reward)
+    )
+
+
+def went_out(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    """Agents go out with every step, and no episode terminates."""
+    every = np.ones(trajectory.reward.shape, bool)
+    timesteps = trajectory.timesteps.replace(done=every)
+    info = {**trajectory.info, "went_out": every, "active": every}
+    return state, trajectory.replace(terminated=~every, truncated=~every, timesteps=timesteps, info=info)
+
+
 def other_final_observations(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
     """What steps led to is something else."""
     return state, trajectory.replace(final_observation=jax.tree.map(changed, trajectory.final_observation))
+
+
+def other_next_observation(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    """What the last step led to is something else, as what is seen next and as its final observation."""
+    following, final = trajectory.next_timestep, trajectory.final_observation
+    observation = jax.tree.map(changed, following.observation)
+    return state, trajectory.replace(
+        next_timestep=following.replace(observation=observation),
+        final_observation=jax.tree.map(_last_replaced, final, jax.tree.map(changed, final)),
+    )
+
+
+def other_log_probabilities(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+    """Actions were a little less likely than is recorded, each by another number than the one before it."""
+    log_prob = np.asarray(trajectory.extras["log_prob"])
+    less = np.arange(log_prob.size, dtype=log_prob.dtype).reshape(log_prob.shape) % 5 / 50
+    return state, trajectory.replace(extras={**trajectory.extras, "log_prob": log_prob - less})
 
 
 def other_previous(name: str) -> Edit:
