@@ -356,3 +356,6 @@ def test_what_is_no_program_carry_or_number_of_environments_is_said(policy: Poli
         for number in ("x", 1.5, 0):
             with pytest.raises(ValueError, match=rf"^num_envs \({number}\) must be"):
                 wrong(number)
+    for seed in (-1, 2**32):  # the random keys of which are those of another seed
+        with pytest.raises(ValueError, match=rf"^sampling_seed \({seed}\) must lie between 0 and {2**31 - 1}$"):
+            Policy(policy.program, sampling_seed=seed)

@@ -12,7 +12,6 @@ import optax
 import pytest
 
 from memorax.algorithms import DQN, DQNConfig
-from memorax.deployment.policy import Policy
 from memorax.environments.environment import Environment, StepResult
 from memorax.environments.spaces import Box, Discrete
 from memorax.networks import MLP, FeatureExtractor, Network, SequenceModelWrapper, heads
@@ -87,12 +86,10 @@ def test_no_two_resets_meet_over_all_that_begins_from_key_0(tmp_path: Path) -> N
 
 def test_a_seed_that_would_give_the_keys_of_another_is_refused(tmp_path: Path) -> None:
     assert (jax.random.key(2**32) == jax.random.key(0)).all(), "JAX makes keys of 32 bits"
-    nothing: Any = None
     for name, takes_it in (
         ("seed", lambda seed: TrainConfig(environment="memory::TMaze", seed=seed)),
         ("seed", lambda seed: evaluate_run(tmp_path, seed=seed)),
         ("environment_seed", lambda seed: render_run(tmp_path, environment_seed=seed)),
-        ("sampling_seed", lambda seed: Policy(nothing, sampling_seed=seed)),
     ):
         for seed in (-1, 2**31, 2**32, 2**70):
             with pytest.raises(ValueError, match=rf"^{name} \({seed}\) must lie between 0 and {2**31 - 1}$"):
