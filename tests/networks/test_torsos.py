@@ -59,7 +59,7 @@ def responses(model: nn.Module) -> tuple[list[float], list[float]]:
     return spreads[:, 0].tolist(), spreads[:, -1].tolist()
 
 
-@pytest.mark.parametrize("features", [1, 2, 3, 4, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("features", [1, 2, 4, *(pytest.param(size, marks=pytest.mark.slow) for size in (3, 8))])
 @pytest.mark.parametrize("name", TORSOS)
 def test_a_torso_responds_to_earlier_inputs_or_is_refused(name: str, features: int) -> None:
     try:
