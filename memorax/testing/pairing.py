@@ -29,7 +29,8 @@ def check_observations_go_with_rewards(bench: Bench) -> None:
         return
     row, step = paid_place
     paid = edits.then(edits.ended("terminated"), edits.paid_only_at(row, step))
-    ratios = ratios_to_own_effect(bench, paid, edits.other_observation_at, paid_place, others)
+    changed_at = functools.partial(edits.other_shown_at, "observation")
+    ratios = ratios_to_own_effect(bench, paid, changed_at, paid_place, others)
     # Of the algorithms here the right ones give others 0.6 times the step's own effect at most over all they learn, and
     # those that learn from what was seen a step earlier or later give one of them twice as much or more.
     _require_own_is_largest(ratios.pop("all"), 1.25, paid_place, "what is learned")
@@ -48,7 +49,7 @@ def check_previous_actions_go_with_rewards(bench: Bench) -> None:
     # The first and the last step before it, and another row: there a shifted action comes from or goes to.
     others = [place for place in others if place in ((row, 0), (row, step - 1))] + others[-1:]
     paid = edits.then(edits.ended("terminated"), edits.paid_only_at(row, step))
-    changed_at = functools.partial(edits.other_previous_at, "action")
+    changed_at = functools.partial(edits.other_shown_at, "action")
     ratios = ratios_to_own_effect(bench, paid, changed_at, paid_place, others)
     # The algorithms here have 0.95 at most over all they learn, and 0.7 of a critic; those that are shown the action of
     # another step 6 or more.

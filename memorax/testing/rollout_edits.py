@@ -172,24 +172,8 @@ def paid_only_at(row: int, step: int) -> Edit:
     return edit
 
 
-def other_observation_at(row: int, step: int) -> Edit:
-    """What was seen at one step is something else."""
-
-    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
-        def replaced(x: Array) -> np.ndarray:
-            other = np.array(x)
-            other[row, step] = changed(x)[row, step]
-            return other
-
-        timesteps = trajectory.timesteps
-        observation = jax.tree.map(replaced, timesteps.observation)
-        return state, trajectory.replace(timesteps=timesteps.replace(observation=observation))
-
-    return edit
-
-
-def other_previous_at(name: str, row: int, step: int) -> Edit:
-    """The action (`name` "action") or the reward that is shown at one step as that before it is another one."""
+def other_shown_at(name: str, row: int, step: int) -> Edit:
+    """What is shown at one step is something else: by `name` its observation, or the action or reward before it."""
 
     def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
         def replaced(x: Array) -> np.ndarray:
