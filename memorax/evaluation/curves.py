@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from memorax.evaluation.runs import read_facts, read_logged
+from memorax.evaluation.facts import read_facts
+from memorax.evaluation.runs import read_logged
 from memorax.evaluation.tasks import differing_options, seen_options, task_of
 
 SAME_SETTING = (

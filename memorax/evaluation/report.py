@@ -9,9 +9,10 @@ import numpy as np
 
 from memorax.evaluation.comparison import Comparison
 from memorax.evaluation.curves import group_runs
+from memorax.evaluation.facts import read_facts
 from memorax.evaluation.pages import Block, Picture, markdown, webpage
 from memorax.evaluation.provenance import Run, how_runs_were_made, notes
-from memorax.evaluation.runs import CONFIG_FILE, has_metrics, read_facts, read_metrics
+from memorax.evaluation.runs import CONFIG_FILE, has_metrics, read_metrics
 from memorax.evaluation.scores import score_runs
 from memorax.evaluation.statistics import RESAMPLES
 from memorax.laboratory.outcome import OUTCOME_FILE

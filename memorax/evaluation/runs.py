@@ -47,51 +47,6 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return content
 
 
-def read_facts(folder: str | Path) -> dict[str, Any]:
-    """A run's `config.json`, after a check that what plots and reports read in it is of the kind that a run writes.
-
-    Raises:
-        ValueError: as `read_config` does, and if a fact is of another kind.
-    """
-    content, path = read_config(folder), Path(folder) / CONFIG_FILE
-    config = content["config"]
-    for name in ("agent", "origin"):
-        _by_name(path, name, content)
-    _by_name(path, "interface.wrappers", _by_name(path, "interface", content))
-    for network, count in _by_name(path, "parameters", content).items():
-        _check_number(path, f"parameters.{network}", count)
-    if "hyperparameters" in config:
-        for name in ("hyperparameters", "environment_options"):
-            _by_name(path, f"config.{name}", config)
-    if "total_steps" in content:
-        _check_number(path, "total_steps", content["total_steps"])
-    elif "total_steps" in config:
-        _check_number(path, "config.total_steps", config["total_steps"])
-    resumed = content.get("resumed", [])
-    if not isinstance(resumed, list) or not all(isinstance(origin, dict) for origin in resumed):
-        raise _wrong_fact(path, "resumed", resumed, "a list of facts by name, [{...}]")
-    for origin in (content.get("origin", {}), *resumed):
-        _by_name(path, "origin.versions", origin)
-    return content
-
-
-def _by_name(path: Path, name: str, holder: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What stands under the last word of a name, facts by name; none where nothing stands there."""
-    value = holder.get(name.rpartition(".")[2], {})
-    if not isinstance(value, dict):
-        raise _wrong_fact(path, name, value, "facts by name, {...}")
-    return value
-
-
-def _check_number(path: Path, name: str, value: Any) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise _wrong_fact(path, name, value, "a number")
-
-
-def _wrong_fact(path: Path, name: str, value: Any, valid: str) -> ValueError:
-    return ValueError(f"{path}: {name} ({reprlib.repr(value)}) must be {valid}: mend it, or leave the run out")
-
-
 def read_metrics(folder: str | Path) -> dict[str, np.ndarray]:
     """The columns of a run's `metrics.csv`, float64: NaN where a field is empty, and where a value was NaN.
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from memorax.evaluation.curves import group_runs
+from memorax.evaluation.facts import read_facts
 from memorax.evaluation.pages import Block, Heading, Items, Paragraph, Picture, Table, svg
 from memorax.evaluation.plot import draw_runs, make_panels
 from memorax.evaluation.provenance import Run, how_runs_were_made
 from memorax.evaluation.report import write_pages
-from memorax.evaluation.runs import read_config, read_metrics
+from memorax.evaluation.runs import read_metrics
 from memorax.evaluation.statistics import interval_text
 from memorax.evaluation.verdict import RISK
 from memorax.laboratory.audit import FRAME_STACK, MEMORYLESS, NUM_FRAMES, RECURRENT, Audit, TaskAudit
@@ -148,5 +149,5 @@ def _how_made(found: Audit) -> list[Block]:
         return []
     folders = [folder for folder, _ in named]
     tables = [read_metrics(folder) for folder in folders]
-    runs = [Run(folder, read_config(folder), table) for folder, table in zip(folders, tables, strict=True)]
+    runs = [Run(folder, read_facts(folder), table) for folder, table in zip(folders, tables, strict=True)]
     return how_runs_were_made(runs, group_runs(folders, tables, "step", [label for _, label in named]))

@@ -12,10 +12,11 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from memorax.evaluation.facts import read_facts
 from memorax.evaluation.runs import CONFIG_FILE, read_config
 from memorax.files import write_whole
 from memorax.training.checkpoints import FACTS_FILE
@@ -145,69 +146,17 @@ def write_config(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, 
     write_whole(folder / CONFIG_FILE, json.dumps(content, indent=2) + "\n")
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_mapping(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _is_origin(value: Any) -> bool:
-    """Whether it says where a run comes from, as far as that is read again; see `memorax.training.origin`."""
-    if not isinstance(value, Mapping) or not isinstance(value.get("versions", {}), Mapping):
-        return False
-    return all(isinstance(value.get(name), str | None) for name in ("random_keys", "device"))
-
-
-FACTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "id": (_is_text, "text"),
-    "name": (_is_text, "text"),
-    "seed": (_is_count, "a whole number, 0 or more"),
-    "num_seeds": (lambda value: _is_count(value) and value > 0, "a whole number, 1 or more"),
-    "total_steps": (_is_count, "a whole number, 0 or more"),
-    "tags": (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of texts"),
-    "parameters": (_is_mapping, "numbers by name"),
-    "interface": (_is_mapping, "a description by name"),
-    "agent": (_is_mapping, "settings by name"),
-    "origin": (_is_origin, "facts by name, with texts for random_keys and device and, under versions, those by name"),
-    "resumed": (lambda value: isinstance(value, list) and all(map(_is_origin, value)), "a list of facts by name"),
-}
-"""What a run says of itself beside its settings: whether a value is such a fact, and what it must be."""
-
-
-def read_facts_of_run(folder: Path) -> dict[str, Any]:
-    """A run's `config.json`, once each fact that it holds is known to be of its kind.
-
-    Raises:
-        ValueError: if there is none, it cannot be read, or a fact is of another kind.
-    """
-    content = read_config(folder)
-    for name, (is_one, kind) in FACTS.items():
-        if name in content and not is_one(content[name]):
-            raise ValueError(f"{folder / CONFIG_FILE}: {name} ({content[name]!r}) must be {kind}")
-    return content
-
-
 def load_config(folder: Path) -> TrainConfig:
     """The config of the run in a folder.
 
     Raises:
         ValueError: if there is no run in it, if its config is not valid, or if its agent was made by hand.
     """
-    settings = read_facts_of_run(folder)["config"]
+    settings = read_facts(folder)["config"]
     if "hyperparameters" not in settings:
         raise ValueError(
             f"{folder} holds a run whose agent was made in Python: pass it, as in `load_run(folder, agent=agent)` or "
             "`load_policy(folder, agent=agent)`; go on with it by "
             f"`memorax.training.train(agent, ..., folder={str(folder)!r}, resume=True)`"
         )
-    if not isinstance(settings["hyperparameters"], Mapping):
-        # In settings of one's own nothing may stand for the defaults; a run has written all of them.
-        given = settings["hyperparameters"]
-        raise ValueError(f"{folder / CONFIG_FILE}: hyperparameters ({given!r}) must be settings by name")
     return config_from_json(settings, str(folder / CONFIG_FILE))

@@ -14,10 +14,11 @@ import jax
 
 from memorax.algorithms.algorithm import Agent
 from memorax.environments.interface import describe_interface
+from memorax.evaluation.facts import read_facts
 from memorax.evaluation.runs import CONFIG_FILE
 from memorax.networks.network import Network, initialize
 from memorax.training.description import changes, describe_agent
-from memorax.training.folder import read_facts_of_run, write_config
+from memorax.training.folder import write_config
 from memorax.training.origin import check_random_keys, describe_origin, differences
 from memorax.types import Key, PyTree
 from memorax.validation import json_value, whole_number
@@ -107,7 +108,7 @@ def read_record(folder: Path) -> RunRecord:
     Raises:
         ValueError: if there is no run in it, or random keys of this process are of another kind.
     """
-    content = read_facts_of_run(folder)
+    content = read_facts(folder)
     config = content["config"]
     known = {field.name for field in dataclasses.fields(RunRecord)}
     # A folder may hold settings alone: those of a run that is yet to begin.

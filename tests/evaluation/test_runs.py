@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from memorax.evaluation import plot_runs
-from memorax.evaluation.report import write_report
-from memorax.evaluation.runs import read_config, read_facts, read_logged, read_metrics
-from tests.evaluation.make_run import add_facts, make_run
+from memorax.evaluation.runs import read_config, read_logged, read_metrics
+from tests.evaluation.make_run import make_run
 
 
 def test_a_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -91,41 +88,6 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         (tmp_path / "metrics.csv").write_bytes(content)
         with pytest.raises(ValueError, match=message):
             read_metrics(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("facts", "message"),
-    [
-        ({"origin": None}, r"origin \(None\) must be facts by name, {...}: mend it, or leave the run out"),
-        ({"origin": []}, r"origin \(\[\]\) must be facts by name"),
-        ({"origin": "x"}, r"origin \('x'\) must be facts by name"),
-        ({"origin": {"versions": None}}, r"origin.versions \(None\) must be facts by name"),
-        ({"agent": [1]}, r"agent \(\[1\]\) must be facts by name"),
-        ({"interface": {"wrappers": []}}, r"interface.wrappers \(\[\]\) must be facts by name"),
-        ({"parameters": None}, r"parameters \(None\) must be facts by name"),
-        ({"parameters": {"actor": "9"}}, r"parameters.actor \('9'\) must be a number"),
-        ({"total_steps": None}, r"total_steps \(None\) must be a number"),
-        ({"config": {"total_steps": "1e3"}}, r"config.total_steps \('1e3'\) must be a number"),
-        ({"resumed": None}, r"resumed \(None\) must be a list of facts by name, \[{...}\]"),
-        ({"resumed": [3]}, r"resumed \(\[3\]\) must be a list of facts by name"),
-        ({"resumed": [{"versions": 3}]}, r"origin.versions \(3\) must be facts by name"),
-        ({"config": {"hyperparameters": None}}, r"config.hyperparameters \(None\) must be facts by name"),
-        ({"config": {"hyperparameters": [1]}}, r"config.hyperparameters \(\[1\]\) must be facts by name"),
-        (
-            {"config": {"hyperparameters": {}, "environment_options": []}},
-            r"config.environment_options \(\[\]\) must be facts by name",
-        ),
-    ],
-)
-def test_a_fact_of_another_kind_is_named(tmp_path: Path, facts: dict[str, Any], message: str) -> None:
-    folder = add_facts(make_run(tmp_path / "a", (0,)), **facts)
-    for read in (
-        read_facts,
-        lambda run: plot_runs([run], tmp_path / "a.png"),
-        lambda run: write_report([run], tmp_path),
-    ):
-        with pytest.raises(ValueError, match=rf"a/config\.json: {message}"):
-            read(folder)
 
 
 def test_a_folder_that_is_none_or_holds_runs_is_told(tmp_path: Path) -> None:

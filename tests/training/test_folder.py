@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,8 @@ def test_of_many_that_create_a_folder_one_succeeds(tmp_path: Path) -> None:
 
 
 def config_of_a_run(folder: Path, changes: Mapping[str, Any]) -> Path:
-    """A `config.json` as it is written, some facts or settings of which are others."""
-    content: dict[str, Any] = {
+    """A `config.json` as it is written, some settings of which are others."""
+    content = {
         "id": "1234",
         "name": "run",
         "seed": 0,
@@ -74,49 +74,30 @@ def config_of_a_run(folder: Path, changes: Mapping[str, Any]) -> Path:
         "agent": {},
         "origin": {"versions": {}, "random_keys": None},
         "resumed": [],
-        "config": config_to_json(CONFIG),
+        "config": {**config_to_json(CONFIG), **changes},
     }
-    settings = {name.removeprefix("config."): value for name, value in changes.items() if name.startswith("config.")}
-    facts = {name: value for name, value in changes.items() if not name.startswith("config.")}
-    content = {**content, **facts, "config": {**content["config"], **settings}}
     (folder / "config.json").write_text(json.dumps(content))
     return folder
 
 
 @pytest.mark.parametrize(
-    ("fact", "values", "message"),
+    ("setting", "values", "message"),
     [
-        ("id", [None], "must be text"),
-        ("seed", [None, "x", 0.0, -1, True], "must be a whole number, 0 or more"),
-        ("num_seeds", [None, "x", 2.0, 0], "must be a whole number, 1 or more"),
-        ("total_steps", [None], "must be a whole number, 0 or more"),
-        ("tags", [None, "abc", [1]], "must be a list of texts"),
-        ("parameters", [None], "must be numbers by name"),
-        ("interface", [None, []], "must be a description by name"),
-        ("agent", [None, [1]], "must be settings by name"),
-        ("origin", [None, [], "x", {"versions": None}, {"random_keys": 5}], "must be facts by name"),
-        ("resumed", [None, [None]], "must be a list of facts by name"),
-        ("config.hyperparameters", [None, [], [1]], "must be settings by name"),
-        ("config.imports", [None, "json"], "must be a list of texts, such as ['my_parts']"),
-        ("config.algorithm", [None], "must be text"),
+        ("imports", [None, "json"], "must be a list of texts, such as ['my_parts']"),
+        ("algorithm", [None], "must be text"),
     ],
 )
-def test_facts_of_a_run_that_are_of_another_kind_are_named(
-    tmp_path: Path, fact: str, values: list[Any], message: str
+def test_settings_of_a_run_that_are_of_another_kind_are_named(
+    tmp_path: Path, setting: str, values: list[Any], message: str
 ) -> None:
     assert load_config(config_of_a_run(tmp_path, {})) == CONFIG
     assert read_record(tmp_path).id == "1234"
-    reads: list[Callable[[Path], Any]] = [load_config]
-    if not fact.startswith("config."):
-        reads.append(read_record)
     for value in values:
-        folder = config_of_a_run(tmp_path, {fact: value})
-        for read in reads:
-            with pytest.raises(ValueError) as raised:
-                read(folder)
-            name = fact.removeprefix("config.")
-            assert str(raised.value).startswith(f"{folder / 'config.json'}: {name} ({value!r}) {message}")
-            assert "\n" not in str(raised.value)
+        folder = config_of_a_run(tmp_path, {setting: value})
+        with pytest.raises(ValueError) as raised:
+            load_config(folder)
+        assert str(raised.value).startswith(f"{folder / 'config.json'}: {setting} ({value!r}) {message}")
+        assert "\n" not in str(raised.value)
 
 
 def test_settings_alone_say_the_seeds_of_a_run_that_is_yet_to_begin(tmp_path: Path) -> None:
