@@ -40,6 +40,15 @@ def python_numbers(config: Config) -> Config:
     return dataclasses.replace(config, **changed) if changed else config  # type: ignore[type-var]
 
 
+def described(value: Any) -> str:
+    """A value in a few words, for messages: arrays by type and shape."""
+    if isinstance(value, int | float | str | None):
+        return repr(value)
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype}{list(value.shape)}"
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
 def plain_value(value: Any) -> Any:
     """A value in Python's types in place of NumPy's: numbers, and arrays as nested tuples."""
     if isinstance(value, np.generic):

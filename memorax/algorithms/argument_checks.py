@@ -12,7 +12,7 @@ import numpy as np
 
 from memorax.environments.environment import Environment
 from memorax.types import PyTree
-from memorax.validation import whole_number
+from memorax.validation import described, whole_number
 
 
 def config_class_of(algorithm: Any) -> type | None:
@@ -34,16 +34,14 @@ def require_parts(algorithm: type, cfg: Any, env: Any) -> None:
         raise ValueError(f"jax_numpy_dtype_promotion ({promotion}) must be standard: integers and floats are mixed")
     expected = config_class_of(algorithm)
     if expected is not None and not isinstance(cfg, expected):
-        raise ValueError(f"cfg ({_described(cfg)}) must be a {expected.__name__}, for {algorithm.__name__}")
+        raise ValueError(f"cfg ({described(cfg)}) must be a {expected.__name__}, for {algorithm.__name__}")
     require_environment(env)
 
 
 def require_environment(env: Any) -> None:
     """Raise a `ValueError` where an environment is none."""
     if not isinstance(env, Environment):
-        raise ValueError(
-            f"env ({_described(env)}) must be an environment: memorax.make returns one, and its parameters"
-        )
+        raise ValueError(f"env ({described(env)}) must be an environment: memorax.make returns one, and its parameters")
 
 
 SETTINGS = (int, float, str, tuple, np.ndarray, jax.Array)
@@ -88,8 +86,8 @@ def require_unchanged(before: Settings, now: Settings) -> None:
     for place, value in before.items():
         if _has_changed(value, now.get(place)):
             raise ValueError(
-                f"{place[1]} was {_described(value)} when the agent was built and is now "
-                f"{_described(now.get(place))}: it is compiled into the agent's programs. Make another agent"
+                f"{place[1]} was {described(value)} when the agent was built and is now "
+                f"{described(now.get(place))}: it is compiled into the agent's programs. Make another agent"
             )
 
 
@@ -110,7 +108,7 @@ def _content(array: np.ndarray | jax.Array) -> bytes:
 def require_agent(agent: Any) -> None:
     """Raise a `ValueError` where an agent is none."""
     if not hasattr(type(agent), "network_heads"):
-        raise ValueError(f"agent ({_described(agent)}) must be an agent: an algorithm with networks and an environment")
+        raise ValueError(f"agent ({described(agent)}) must be an agent: an algorithm with networks and an environment")
 
 
 def require_key(key: Any, call: str) -> None:
@@ -126,7 +124,7 @@ def require_key(key: Any, call: str) -> None:
     elif dtype == jnp.uint32 and shape:
         axes = shape[:-1]  # of the old style, whose last axis is the key
     else:
-        raise ValueError(f"key ({_described(key)}) must be a random key, such as jax.random.key(0): {call}")
+        raise ValueError(f"key ({described(key)}) must be a random key, such as jax.random.key(0): {call}")
     if axes:
         raise ValueError(f"key holds {axes[0]} keys: map over them with jax.vmap, {call} takes one")
 
@@ -141,7 +139,7 @@ def require_state(agent: Any, state: Any, call: str) -> None:
     """
     name = type(agent).__name__
     if not all(hasattr(state, field) for field in ("step", "worker", *agent.donated)):
-        raise ValueError(f"state ({_described(state)}) must be one that {name}.init or train returned: {call}")
+        raise ValueError(f"state ({described(state)}) must be one that {name}.init or train returned: {call}")
     if jnp.ndim(state.step):
         raise ValueError(f"state holds {state.step.shape[0]} seeds: map over them with jax.vmap, {call} takes one")
 
@@ -173,9 +171,3 @@ def rounded_up(num_steps: Any, steps_at_a_time: int) -> int:
     if number < 1:
         raise ValueError(f"num_steps ({num_steps}) must be at least 1: it counts steps over all environments")
     return -(-number // steps_at_a_time)
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    return f"{value!r}" if isinstance(value, int | float | str | None) else type(value).__name__

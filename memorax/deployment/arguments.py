@@ -14,18 +14,10 @@ import numpy as np
 
 from memorax.environments.spaces import Dict, Discrete, MultiDiscrete, Space
 from memorax.types import PyTree
+from memorax.validation import described
 
 NumbersOrBools = (np.integer, np.floating, np.bool_)
 """Kinds of what an environment shows, takes and pays; JAX knows of floats that NumPy does not."""
-
-
-def described(value: Any) -> str:
-    """A value in a few words, for messages: arrays by type and shape."""
-    if isinstance(value, int | float | str | None):
-        return repr(value)
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return f"{value.dtype}{list(value.shape)}"
-    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def as_array(name: str, value: Any, wanted: str) -> Any:

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.deployment.acting import AgentProgram
-from memorax.deployment.arguments import described
 from memorax.deployment.exported import KEY_WORDS, require
 from memorax.deployment.loading import load_program
 from memorax.deployment.manifest import (
@@ -33,6 +32,7 @@ from memorax.environments.space_json import space_to_json
 from memorax.evaluation.runs import CONFIG_FILE
 from memorax.training.folder import folder_path
 from memorax.types import PyTree
+from memorax.validation import described
 from memorax.version import __version__
 
 if TYPE_CHECKING:

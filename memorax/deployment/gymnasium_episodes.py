@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memorax.deployment.arguments import described
 from memorax.environments.gymnasium_spaces import to_gymnasium, to_ours
 from memorax.environments.spaces import Dict
 from memorax.types import PyTree
-from memorax.validation import random_seed, whole_number
+from memorax.validation import described, random_seed, whole_number
 
 if TYPE_CHECKING:
     from memorax.deployment.policy import Policy

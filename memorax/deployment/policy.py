@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from memorax.deployment.arguments import as_array, checked, described
+from memorax.deployment.arguments import as_array, checked
 from memorax.deployment.program import Arrays, Program
 from memorax.environments.spaces import Space
 from memorax.types import PyTree
-from memorax.validation import random_seed, whole_number
+from memorax.validation import described, random_seed, whole_number
 
 FRESH = "fresh"
 """What a policy's carry holds besides that of its program: whether nothing was seen since `reset`, bool `[B]`."""

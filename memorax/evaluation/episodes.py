@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from memorax.types import Array, Transition
+from memorax.validation import described
 
 
 @struct.dataclass
@@ -72,9 +73,9 @@ def mean_return(transitions: Transition) -> Array:
         ValueError: if they are none, such as all that `evaluate` returns.
     """
     if not hasattr(transitions, "info"):
-        given = type(transitions).__name__
         raise ValueError(
-            f"transitions ({given}) must be what evaluate returns last: _, transitions = agent.evaluate(...)"
+            f"transitions ({described(transitions)}) must be what evaluate returns last: "
+            "_, transitions = agent.evaluate(...)"
         )
     episodes = evaluated_episodes(transitions)
     total = jnp.sum(jnp.where(episodes.counted, episodes.returns, 0.0), axis=(-2, -1))

@@ -31,6 +31,7 @@ from memorax.training.optimizers import check_optimizer_options, make_optimizer
 from memorax.training.options import Options, Steps
 from memorax.types import PyTree
 from memorax.validation import (
+    described,
     duration,
     json_value,
     plain_value,
@@ -156,7 +157,7 @@ class TrainConfig:
         if self.hyperparameters is None:
             object.__setattr__(self, "hyperparameters", config_class())
         if not isinstance(self.hyperparameters, config_class):
-            given = type(self.hyperparameters).__name__
+            given = described(self.hyperparameters)
             raise ValueError(f"hyperparameters ({given}) must be a {config_class.__name__} for {self.algorithm!r}")
         object.__setattr__(self, "hyperparameters", python_numbers(self.hyperparameters))
         for name in OPTIONS:

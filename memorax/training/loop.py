@@ -43,7 +43,15 @@ from memorax.training.summary import (
 )
 from memorax.training.watch import Watch
 from memorax.types import Key, Metrics, PyTree
-from memorax.validation import duration, positive_whole_number, random_seed, several_texts, true_or_false, whole_number
+from memorax.validation import (
+    described,
+    duration,
+    positive_whole_number,
+    random_seed,
+    several_texts,
+    true_or_false,
+    whole_number,
+)
 
 COLUMNS = ("seed", "step", "seconds", *EPISODE_COLUMNS, *EVALUATION_COLUMNS)
 DEFAULT_EVALUATION_LENGTH = 1024
@@ -141,9 +149,8 @@ def train(
         NotFinite: a ValueError, where a loss or a parameter is not finite and `on_nan` says "stop".
     """
     if not isinstance(agent, Algorithm):
-        given = f"the class {agent.__name__}" if isinstance(agent, type) else type(agent).__name__
         raise ValueError(
-            f"agent ({given}) must be an agent: memorax.training.run_config trains what a config describes"
+            f"agent ({described(agent)}) must be an agent: memorax.training.run_config trains what a config describes"
         )
     total_steps, num_seeds = whole_number("total_steps", total_steps), whole_number("num_seeds", num_seeds)
     path = None if folder is None else folder_path("folder", folder)
