@@ -5,7 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 
-from memorax.networks.encoders.mlp import flatten
+from memorax.environments.space_vectors import flatten
 from memorax.types import Array, PyTree
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.environment import Environment
+from memorax.environments.space_vectors import encode, scaling
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from memorax.environments.wrappers.parts import own_space
 from memorax.environments.wrappers.transform import Transform
@@ -41,9 +42,6 @@ class FlattenObservation(Transform):
 
 def flatten(space: Space, element: PyTree) -> Array:
     """An element of a space as the vector of float32 that `SpaceEncoder` makes of it."""
-    # Imported late, since networks import environments.
-    from memorax.networks.encoders.space_encoder import encode
-
     return encode(space, jax.tree.map(lambda x: jnp.asarray(x)[None, None], element))[0, 0].astype(jnp.float32)
 
 
@@ -68,9 +66,6 @@ def bounds(space: Space) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _box_bounds(space: Box) -> tuple[np.ndarray, np.ndarray]:
-    # Imported late, since networks import environments.
-    from memorax.networks.encoders.space_encoder import scaling
-
     low, high = (np.broadcast_to(np.asarray(bound, np.float32), space.shape) for bound in (space.low, space.high))
     if not jnp.issubdtype(space.dtype, jnp.floating):
         known = scaling(space)[2]

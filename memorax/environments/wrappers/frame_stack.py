@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.environment import Environment
+from memorax.environments.space_images import channels_first, is_image
 from memorax.environments.spaces import Box, Space
 from memorax.environments.wrappers.arguments import require_box, require_integer
 from memorax.environments.wrappers.transform import Transform
@@ -67,9 +68,6 @@ class FrameStack(Transform):
 
 def _layout(space: Box, num_frames: int) -> tuple[tuple[int, ...] | None, int]:
     """The order of an observation's axes in a stack, None where it is given one for channels; the axis that grows."""
-    # Imported late, since networks import environments.
-    from memorax.networks.encoders.space_image import channels_first, is_image
-
     axes = tuple(range(len(space.shape)))
     if not is_image(space):
         return axes, -1

@@ -8,9 +8,10 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from memorax.environments.space_vectors import as_float
 from memorax.networks.dense import Dense
 from memorax.networks.encoders.convolution import Convolution
-from memorax.networks.encoders.mlp import SCALE, Activation, as_float
+from memorax.networks.encoders.mlp import SCALE, Activation
 from memorax.types import Array
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax.numpy as jnp
 
-from memorax.networks.encoders.mlp import flatten
+from memorax.environments.space_vectors import flatten
 from memorax.types import Array, PyTree
 
 

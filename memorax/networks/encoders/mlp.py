@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from memorax.environments.space_vectors import flatten
 from memorax.networks.dense import Dense
 from memorax.types import Array
 from memorax.validation import require_several
@@ -70,14 +71,3 @@ class MLP(nn.Module):
                 hidden = nn.LayerNorm(use_scale=False, use_bias=False, dtype=self.dtype)(hidden)
             hidden = self.activation(hidden)
         return hidden
-
-
-def flatten(inputs: Array) -> Array:
-    """`[B, T, ...]` as floats `[B, T, F]`."""
-    return as_float(inputs).reshape(*inputs.shape[:2], math.prod(inputs.shape[2:]))
-
-
-def as_float(inputs: Array) -> Array:
-    """Floats of at most 32 bits as they are, anything else as float32."""
-    narrow = jnp.issubdtype(inputs.dtype, jnp.floating) and inputs.dtype.itemsize <= 4
-    return inputs if narrow else inputs.astype(jnp.float32)

@@ -9,20 +9,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from memorax.environments.space_images import PICTURE_SIDE, as_images, holds_symbols, image_shape, is_image
+from memorax.environments.space_vectors import bounds_in_type
 from memorax.environments.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from memorax.networks.encoders.cnn import CNN
 from memorax.networks.encoders.dict_encoder import DictEncoder
 from memorax.networks.encoders.grid_embedding import GridEmbedding
 from memorax.networks.encoders.mlp import MLP
-from memorax.networks.encoders.space_encoder import SpaceEncoder, bounds_in_type
-from memorax.networks.encoders.space_image import (
-    PICTURE_SIDE,
-    SpaceImage,
-    as_images,
-    holds_symbols,
-    image_shape,
-    is_image,
-)
+from memorax.networks.encoders.space_encoder import SpaceEncoder
+from memorax.networks.encoders.space_image import SpaceImage
 
 
 def observation_encoder(space: Space, features: int | Sequence[int], hidden: Collection[str] = ()) -> nn.Module:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from memorax.environments.environment import Environment
+from memorax.environments.space_images import as_images, image_shape, is_image
 from memorax.environments.spaces import (
     Box,
     Dict,
@@ -37,7 +38,6 @@ from memorax.environments.wrappers import (
 from memorax.environments.wrappers.blank import with_zero
 from memorax.environments.wrappers.previous_action_and_reward import chosen_action
 from memorax.networks import SpaceEncoder
-from memorax.networks.encoders.space_image import as_images, image_shape, is_image
 from tests.environments.wrappers.track import ACTIONS, LIMIT, Play, Track, play
 
 LIMITS = np.iinfo(np.int32)
