@@ -46,20 +46,17 @@ class Settings:
         cfg: its hyperparameters.
         optimizer: trains each network; or one for each by name.
         patience: how many times the steps it is given that a probe names.
-        fast: whether the fast tests have more of it than discounting.
     """
 
     cfg: Any
     optimizer: Any
     patience: float = 1.0
-    fast: bool = False
 
 
 SETTINGS: dict[str, Settings] = {
     "ppo": Settings(
         PPOConfig(num_envs=16, num_steps=16, gamma=GAMMA, num_minibatches=2, ent_coef=0.003),
         optax.chain(optax.clip_by_global_norm(0.5), optax.adam(3e-3)),
-        fast=True,
     ),
     # Where no action matters, normalised advantages are noise of full size, which moves the values by what they share.
     "shared_ppo": Settings(
@@ -78,7 +75,6 @@ SETTINGS: dict[str, Settings] = {
             exploration_steps=10_000,
         ),
         optax.adam(2e-3),
-        fast=True,
     ),
     "r2d2": Settings(
         R2D2Config(
@@ -278,15 +274,20 @@ TOGETHER = {
         "action_depends",
         "cue_without_memory",
     ),
-    "with_memory": ("time_limit", "two_episodes", "cue_recall"),
 }
 """Exercises that are learned side by side in one program: most of their time is compilation."""
 
-SIDE_BY_SIDE = (("ppo", "without_memory"), ("ppo", "with_memory"), ("dqn", "without_memory"))
+SIDE_BY_SIDE = (("ppo", "without_memory"), ("dqn", "without_memory"))
 """The longer ones of replay are faster alone: mapped over, a buffer is copied with every choice."""
 
+FAST = (("ppo", "cue_recall"), *((algorithm, "discounting") for algorithm in SETTINGS))
+"""What is learned in the fast tests, beside what PPO learns side by side without a memory."""
 
-@pytest.mark.parametrize(("algorithm", "group"), SIDE_BY_SIDE)
+
+@pytest.mark.parametrize(
+    ("algorithm", "group"),
+    [x if x == ("ppo", "without_memory") else pytest.param(*x, marks=pytest.mark.slow) for x in SIDE_BY_SIDE],
+)
 def test_exercises_side_by_side(algorithm: str, group: str) -> None:
     exercises = [EXERCISES[name] for name in TOGETHER[group]]
     env = probes.OneOf(members=tuple(exercise.probe for exercise in exercises))
@@ -308,7 +309,7 @@ def alone() -> list[Any]:
     for name, algorithm in itertools.product(EXERCISES, SETTINGS):
         if (algorithm, name) in together or (algorithm in STREAMING and name in ("two_episodes", "cue_recall")):
             continue
-        fast = name == "discounting"
+        fast = (algorithm, name) in FAST
         cases.append(pytest.param(algorithm, name, marks=() if fast else pytest.mark.slow))
     return cases
 
@@ -319,15 +320,13 @@ def test_exercise(algorithm: str, name: str) -> None:
     exercise.check(learn(algorithm, exercise.probe, None, exercise.torso, exercise.num_steps))
 
 
-@pytest.mark.parametrize(
-    "algorithm",
-    [pytest.param(name, marks=() if settings.fast else pytest.mark.slow) for name, settings in SETTINGS.items()],
-)
+@pytest.mark.parametrize("algorithm", [x if x == "ppo" else pytest.param(x, marks=pytest.mark.slow) for x in SETTINGS])
 def test_previous_action_needed(algorithm: str) -> None:
     agent = make(algorithm, probes.PreviousActionNeeded(), None, "mlp", previous_action=True)
     assert mean_return(agent, *train(agent, 60_000)) >= 7.5
 
 
+@pytest.mark.slow
 def test_continuous_action() -> None:
     def network(head: Any) -> Network:
         return Network(FeatureExtractor(observation_extractor=MLP(32)), TORSOS["mlp"](32), head)
