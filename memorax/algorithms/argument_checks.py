@@ -85,10 +85,11 @@ def require_unchanged(before: Settings, now: Settings) -> None:
     """Raise a `ValueError` where a setting is no more what it was when an agent was built."""
     for place, value in before.items():
         if _has_changed(value, now.get(place)):
-            raise ValueError(
-                f"{place[1]} was {described(value)} when the agent was built and is now "
-                f"{described(now.get(place))}: it is compiled into the agent's programs. Make another agent"
-            )
+            was, is_now = described(value), described(now.get(place))
+            change = f"was {was} when the agent was built and is now {is_now}"
+            if was == is_now:
+                change = f"({was}) holds other values than when the agent was built"
+            raise ValueError(f"{place[1]} {change}: it is compiled into the agent's programs. Make another agent")
 
 
 def _has_changed(before: Any, value: Any) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 from memorax.algorithms.algorithm import Algorithm
 from memorax.learning.optimization import Learner
@@ -19,8 +22,11 @@ from memorax.types import Array, PyTree, Trajectory
 MOST_ITERATIONS_BEFORE_LEARNING = 1000
 """Iterations within which a small agent must have begun to learn."""
 
-NUM_ROLLOUTS = 16
-"""Rollouts from which the effect of a change is judged."""
+NUM_ROLLOUTS = 2
+"""Rollouts whose gradients are summed up."""
+
+NUM_DRAWS = 8
+"""Draws from a replay buffer whose gradients are: a single one may have left out what counts."""
 
 
 class Bench:
@@ -42,7 +48,10 @@ class Bench:
         self.agent = agent
         # Without weak types, so that each is compiled once, for what was edited and what was not.
         self.act = jax.jit(lambda key, state: _strongly_typed(agent.act(key, state)))
-        self._learn = jax.jit(self._learn_from)
+        self._learn = jax.jit(functools.partial(_learn_from, agent))
+        # After the first gradients drawn from a replay buffer, priorities may have changed what is drawn.
+        recording = _with_optimizers(agent, _gradient_recorder(first_only=agent.replays))
+        self._add_gradients = jax.jit(functools.partial(_learn_from, recording))
         # Ends and time limits are told apart by what follows them, which counts for nothing at a discount of zero.
         self.discount = getattr(agent.cfg, "gamma", 0.0) or 0.9
         key, first = agent.init(jax.random.key(seed))
@@ -92,10 +101,6 @@ class Bench:
             if _as_vector(params).size > 1 and not any(x is y for x in jax.tree.leaves(params) for y in acting)
         ]
 
-    def _learn_from(self, key: Array, state: Any, trajectory: Trajectory, discount: Array) -> Any:
-        agent = _with_discount(self.agent, discount)
-        return _strongly_typed(agent._learn(key, agent._store(state, trajectory), trajectory)[0])
-
     def key(self, iteration: int, purpose: int) -> Array:
         """A key of its own for acting (0) and for learning (1) in an iteration."""
         return jax.random.wrap_key_data(self.keys[(2 * iteration + purpose) % len(self.keys)])
@@ -138,23 +143,34 @@ class Bench:
         networks = [name for name, params in before.items() if any(x.ndim for x in jax.tree.leaves(params))]
         return [name for name in networks if same(before[name], after[name])]
 
-    def learned_from(self, edit: Edit, discount: float | None = None) -> dict[str, np.ndarray]:
-        """What each learner has learned from some rollouts, `[R, numbers]`, and all of them as `all`.
+    def gradients_from(self, edit: Edit, discount: float | None = None) -> dict[str, np.ndarray]:
+        """The gradients that each learner's optimizer is given from some rollouts, summed up, `[numbers]`.
 
-        Where they are replayed, which takes time, it is what they have learned from all rollouts: R is 1. Learners of
-        a single number, such as a temperature, are only part of all.
+        Parameters stay as they are, so that nothing counts but what the losses say. Of what is learned from replay
+        these are the first ones: later draws may depend on what the first ones said. The replay buffer holds nothing
+        else than such rollouts.
         """
-        if self.agent.replays:
-            state = self.ready
-            for i in range(self.limit):
-                state = self.iterate(state, i, edit, discount)
-            states = [state]
-        else:
-            states = [self.iterate(self.ready, i, edit, discount) for i in range(NUM_ROLLOUTS)]
-        rows = [{name: _as_vector(params) for name, params in learners(state).items()} for state in states]
-        learned = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        every = np.concatenate(list(learned.values()), axis=1)
-        return {"all": every, **{name: x for name, x in learned.items() if x.shape[1] > 1}}
+        discount = self.discount if discount is None else discount
+        state = _with_no_gradients(self.first if self.agent.replays else self.ready)
+        for i in range(self._rollouts_before_learning if self.agent.replays else 0):
+            state = self._add_gradients(self.key(i, 1), *edit(*self.act(self.key(i, 0), state)), discount)
+        sums: dict[str, np.ndarray] = {}
+        for i in range(NUM_DRAWS if self.agent.replays else NUM_ROLLOUTS):
+            edited = edit(*self.act(self.key(0 if self.agent.replays else i, 0), state))
+            after = self._add_gradients(self.key(i, 1), *edited, discount)
+            for name, learner in _learners_by_name(after).items():
+                sums[name] = sums.get(name, 0.0) + _as_vector(learner.optimizer_state[1])
+        return sums
+
+    @functools.cached_property
+    def _rollouts_before_learning(self) -> int:
+        """How many rollouts are replayed before anything is learned from."""
+        state = _with_no_gradients(self.first)
+        for i in range(MOST_ITERATIONS_BEFORE_LEARNING):
+            state = self._add_gradients(self.key(i, 1), *self.act(self.key(i, 0), state), self.discount)
+            if all(int(learner.optimizer_state[0]) for learner in _learners_by_name(state).values()):
+                return i
+        return 0
 
     def arrays(self, state: Any) -> list[np.ndarray]:
         """What the learners have learned, array by array."""
@@ -163,8 +179,12 @@ class Bench:
 
 def learners(state: Any) -> dict[str, PyTree]:
     """The parameters of each learner of a state, by the learner's name."""
+    return {name: learner.params for name, learner in _learners_by_name(state).items()}
+
+
+def _learners_by_name(state: Any) -> dict[str, Learner]:
     leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=lambda x: isinstance(x, Learner))
-    return {jax.tree_util.keystr(path): x.params for path, x in leaves if isinstance(x, Learner)}
+    return {jax.tree_util.keystr(path): x for path, x in leaves if isinstance(x, Learner)}
 
 
 def _as_vector(tree: PyTree) -> np.ndarray:
@@ -174,6 +194,58 @@ def _as_vector(tree: PyTree) -> np.ndarray:
 def has_discount(agent: Algorithm) -> bool:
     """Whether an agent's config names a discount, as `gamma`."""
     return "gamma" in {field.name for field in dataclasses.fields(agent.cfg)}
+
+
+def _learn_from(agent: Algorithm, key: Array, state: Any, trajectory: Trajectory, discount: Array) -> Any:
+    agent = _with_discount(agent, discount)
+    return _strongly_typed(agent._learn(key, agent._store(state, trajectory), trajectory)[0])
+
+
+def _gradient_recorder(first_only: bool) -> optax.GradientTransformation:
+    """An optimizer that leaves parameters as they are: its state is how many gradients came, and the sum of them.
+
+    Or the first, which is all that is learned from replay before priorities change.
+    """
+
+    def update(gradients: PyTree, state: Any, _: PyTree = None) -> tuple[PyTree, Any]:
+        count, total = state
+        counts = (count == 0) | (not first_only)
+        total = jax.tree.map(lambda x, gradient: x + jnp.where(counts, gradient, 0.0), total, gradients)
+        return jax.tree.map(jnp.zeros_like, gradients), (count + 1, total)
+
+    return optax.GradientTransformation(_no_gradients, update)
+
+
+def _no_gradients(params: PyTree) -> tuple[Array, PyTree]:
+    return jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params)
+
+
+def _with_no_gradients(state: Any) -> Any:
+    """The same state before its learners' recorders were given any gradients."""
+    return jax.tree.map(
+        lambda x: x.replace(optimizer_state=_no_gradients(x.params)) if isinstance(x, Learner) else x,
+        state,
+        is_leaf=lambda x: isinstance(x, Learner),
+    )
+
+
+def optimizers_of(agent: Algorithm) -> list[Any]:
+    """The optimizers that are attributes of an agent, or in lists, tuples and dictionaries that are."""
+    return [x for x in jax.tree.leaves(vars(agent), is_leaf=_is_optimizer) if _is_optimizer(x)]
+
+
+def _with_optimizers(agent: Algorithm, optimizer: optax.GradientTransformation) -> Algorithm:
+    """The same agent with another optimizer in place of each of its own."""
+    other = copy.copy(agent)
+    for name, value in vars(agent).items():
+        if any(map(_is_optimizer, jax.tree.leaves(value, is_leaf=_is_optimizer))):
+            replaced = jax.tree.map(lambda x: optimizer if _is_optimizer(x) else x, value, is_leaf=_is_optimizer)
+            object.__setattr__(other, name, replaced)
+    return other
+
+
+def _is_optimizer(value: Any) -> bool:
+    return isinstance(value, optax.GradientTransformation | optax.MultiSteps)
 
 
 def _with_discount(agent: Algorithm, discount: Array) -> Algorithm:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from memorax.testing import rollout_edits as edits
 from memorax.testing.assertions import require, same
-from memorax.testing.bench import NUM_ROLLOUTS, Bench, has_discount, learners
+from memorax.testing.bench import Bench, has_discount, learners, optimizers_of
 from memorax.testing.rollout_edits import Edit
+
+NUM_ROLLOUTS = 16
+"""Rollouts in one of which a change has to show."""
 
 SMALL_DISCOUNT = 0.05
 """A discount and its double are both so small that what follows the next step counts for little."""
@@ -25,13 +29,14 @@ def check_discounting(bench: Bench) -> None:
             _check_without_a_past(bench)
             _check_end_of_rollout(bench)
             _check_steps_that_go_on(bench)
+        _check_what_followed(bench)
 
 
 def _check_once_for_each_step(bench: Bench) -> None:
-    if bench.agent.replays:
+    if bench.agent.replays or not optimizers_of(bench.agent):
         return
     ratio = ratio_of_double_discount(bench)
-    # The algorithms here have 1.9 to 2.1, those that discount twice 4, and those whose discount is missing in the
+    # The algorithms here have MEASURE, those that discount twice 4, and those whose discount is missing in the
     # bootstrap or in the trace 1.1 at most.
     require(
         ratio is None or 1.5 <= ratio <= 2.8,
@@ -41,19 +46,17 @@ def _check_once_for_each_step(bench: Bench) -> None:
 
 
 def ratio_of_double_discount(bench: Bench) -> float | None:
-    """What a small discount changes of what is learned when it is doubled, by what it changes itself: a median.
+    """What a small discount changes of the gradients of some rollouts when it is doubled, by what it changes itself.
 
-    Of what critics learn, where there are any: to a policy, advantages may count by their sign.
+    Of those of critics, where there are any: to a policy, advantages may count by their sign.
     """
     none, once, twice = (
-        bench.learned_from(edits.ended_nowhere, discount) for discount in (0.0, SMALL_DISCOUNT, 2 * SMALL_DISCOUNT)
+        bench.gradients_from(edits.ended_nowhere, discount) for discount in (0.0, SMALL_DISCOUNT, 2 * SMALL_DISCOUNT)
     )
-    names = bench.critics or ["all"]
     by_once, by_twice = (
-        np.linalg.norm(np.concatenate([x[name] - none[name] for name in names], axis=1), axis=1) for x in (once, twice)
-    )  # (R,)
-    counts = by_once > 0
-    return round(float(np.median(by_twice[counts] / by_once[counts])), 2) if counts.any() else None
+        np.linalg.norm(np.concatenate([x[name] - none[name] for name in bench.critics or none])) for x in (once, twice)
+    )
+    return round(float(by_twice / by_once), 2) if by_once > 0 else None
 
 
 def _check_without_a_past(bench: Bench) -> None:
@@ -104,3 +107,36 @@ def _check_steps_that_go_on(bench: Bench) -> None:
 def _counts(bench: Bench, edit: Edit) -> bool:
     """Whether the discount ever changes what is learned; from the first state, whose replay buffer is empty."""
     return bench.part(bench.first, (edit, bench.discount), (edit, bench.discount / 2))
+
+
+def _check_what_followed(bench: Bench) -> None:
+    """What a replayed step is worth is seen in what followed it: as many steps later as returns are looked ahead.
+
+    All steps are alike, and only the first ones go on: what is seen after those has to do with the discount by what it
+    is worth alone.
+    """
+    if not bench.agent.replays or not optimizers_of(bench.agent):
+        return
+    alike, all_rows = edits.all_as_at(0, 0), slice(None)
+
+    def of_discount(number: int, changed: Edit = edits.as_it_was) -> dict[str, np.ndarray]:
+        edit = functools.reduce(edits.then, (alike, edits.goes_on_only_at(0, number), changed))
+        discounted, not_discounted = (bench.gradients_from(edit, discount) for discount in (bench.discount, 0.0))
+        return {name: discounted[name] - not_discounted[name] for name in discounted}
+
+    seen = False
+    for number in range(1, bench.agent.cfg.num_steps):
+        before = of_discount(number)
+        at_first, after = (
+            of_discount(number, edits.other_shown_at("observation", all_rows, step)) for step in (0, number)
+        )
+        for name, gradient in before.items():
+            by_rounding = 1e-4 * np.linalg.norm(gradient)
+            if np.linalg.norm(after[name] - gradient) > by_rounding:
+                return
+            seen |= bool(np.linalg.norm(at_first[name] - gradient) > by_rounding)
+    require(
+        not seen,
+        "the discount counts what followed: where all steps terminate but the first ones of each rollout, another "
+        "observation after those changes nothing of what the discount adds to what is learned",
+    )

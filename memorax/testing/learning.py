@@ -24,7 +24,7 @@ from memorax.testing.discounting import check_discounting
 from memorax.testing.halves import half_of, moved_to_half
 from memorax.testing.pairing import (
     check_observations_go_with_rewards,
-    check_previous_actions_go_with_rewards,
+    check_previous_actions_and_rewards_go_with_rewards,
     shows_previous,
 )
 from memorax.testing.recorded import check_what_is_kept_is_used, copies_of_parameters
@@ -75,7 +75,7 @@ def check_learning_on(bench: Bench, num_iterations: int = 2000, exempt: Sequence
         check_discounting,
         _check_previous_actions_and_rewards,
         check_observations_go_with_rewards,
-        check_previous_actions_go_with_rewards,
+        check_previous_actions_and_rewards_go_with_rewards,
         check_masks_are_learned_with,
         check_agents_that_went_out,
         check_buffer_goes_on,
@@ -164,11 +164,14 @@ def _check_returns_at_time_limits(bench: Bench) -> None:
     may change something too, as with updates at every step: then nothing can be told.
     """
     before = bench.arrays(bench.ready)
+    alike = edits.all_as_at(0, 0)
     moved, by_order, by_rounding = {}, {}, {}
     for name in ("terminated", "truncated"):
-        every_step_ends = edits.ended(name)
+        ends = edits.ended(name)
         rising, falling, nearly = (
-            bench.arrays(bench.iterate(bench.ready, 0, edits.then(edits.alike_but_for_rewards(slope), every_step_ends)))
+            bench.arrays(
+                bench.iterate(bench.ready, 0, functools.reduce(edits.then, (alike, edits.rising_rewards(slope), ends)))
+            )
             for slope in (1.0, -1.0, 1.0 + 1e-5)
         )
         moved[name], by_order[name] = _largest_differences(rising, before), _largest_differences(rising, falling)

@@ -81,12 +81,12 @@ def ended(name: str) -> Edit:
     return edit
 
 
-def goes_on_only_at(step: int) -> Edit:
-    """Every step terminates but one, after which the same episode goes on."""
+def goes_on_only_at(step: int, number: int = 1) -> Edit:
+    """Every step terminates but one, or a number from there, after which the same episode goes on."""
 
     def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
         terminated = np.ones(trajectory.reward.shape, bool)
-        terminated[:, step] = False
+        terminated[:, step : step + number] = False
         # The rollout before ended as this one does.
         timesteps = trajectory.timesteps.replace(done=np.roll(terminated, 1, axis=1))
         following = trajectory.next_timestep.replace(done=terminated[:, -1])
@@ -124,20 +124,25 @@ def ended_nowhere(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
     return state, trajectory.replace(terminated=never, truncated=never, timesteps=timesteps, next_timestep=following)
 
 
-def alike_but_for_rewards(slope: float) -> Edit:
-    """Every step is the first of the rollout and of an episode, and rewards rise in time or fall.
+def all_as_at(row: int, step: int) -> Edit:
+    """Every step is the same one, and the first of an episode, so that whatever is remembered is the same at each."""
 
-    So whatever is remembered is the same at each step.
-    """
+    def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
+        alike = trajectory.replace(next_timestep=None, carry=None)
+        alike = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x)[row, step], x.shape), alike)
+        timesteps = alike.timesteps.replace(done=np.ones_like(alike.timesteps.done))
+        return state, alike.replace(timesteps=timesteps, next_timestep=trajectory.next_timestep, carry=trajectory.carry)
+
+    return edit
+
+
+def rising_rewards(slope: float) -> Edit:
+    """Rewards rise in time, or fall."""
 
     def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
         shape = trajectory.reward.shape
-        alike = trajectory.replace(next_timestep=None, carry=None)
-        alike = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x)[:1, :1], x.shape), alike)
         later = np.broadcast_to(np.linspace(-slope, slope, shape[1], dtype=trajectory.reward.dtype), shape)
-        timesteps = alike.timesteps.replace(done=np.ones_like(alike.timesteps.done))
-        kept = {"next_timestep": trajectory.next_timestep, "carry": trajectory.carry}
-        return state, alike.replace(timesteps=timesteps, reward=later, **kept)
+        return state, trajectory.replace(reward=later)
 
     return edit
 
@@ -161,19 +166,22 @@ def other_reward_at(index: int, axis: int) -> Edit:
     return edit
 
 
-def paid_only_at(row: int, step: int) -> Edit:
-    """One step is paid 10, and no other anything."""
+def paid_only_at(row: int, step: int, amount: float) -> Edit:
+    """One step is paid an amount, and no other anything."""
 
     def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
         reward = np.zeros_like(trajectory.reward)
-        reward[row, step] = 10.0
+        reward[row, step] = amount
         return state, trajectory.replace(reward=reward)
 
     return edit
 
 
-def other_shown_at(name: str, row: int, step: int) -> Edit:
-    """What is shown at one step is something else: by `name` its observation, or the action or reward before it."""
+def other_shown_at(name: str, row: int | slice, step: int) -> Edit:
+    """What is shown at one step is something else: by `name` its observation, or the action or reward before it.
+
+    In one row, or in a slice of the rows.
+    """
 
     def edit(state: Any, trajectory: Trajectory) -> tuple[Any, Trajectory]:
         def replaced(x: Array) -> np.ndarray:

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from memorax import testing
-from memorax.algorithms import DQN, IPPO, PPO, SAC, ac_lambda, q_learning
+from memorax.algorithms import ALGORITHMS, DQN, IPPO, PPO, SAC, ac_lambda, q_learning
 from memorax.algorithms.ac_lambda import ACLambda
 from memorax.environments.environment import Environment
 from memorax.learning import bootstrap, returns
@@ -131,6 +131,13 @@ WRONG: dict[str, tuple[Any, str, Any, Environment, str]] = {
         CONFIGS["ppo"],
         CueRecall(delay=3),
         f"{ACTED_ON} .critic learns",
+    ),
+    "ppo_advantage_of_another_row": (
+        prepared(lambda batch: batch.replace(advantage=shifted(batch.advantage, 1, 0))),
+        "mlp",
+        CONFIGS["ppo"],
+        CueRecall(delay=3),
+        f"{ACTED_ON} .actor learns",
     ),
     "ppo_log_prob_zero": (
         prepared(lambda batch: batch.replace(log_prob=jnp.zeros_like(batch.log_prob))),
@@ -265,6 +272,20 @@ def test_terminations_of_the_step_before_are_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(q_targets, "n_step_targets", of_the_step_before)
     with pytest.raises(AssertionError, match="no return crosses an end"):
         testing.check_learning(small_agent(DQN, "gru", CONFIGS["dqn"], CueRecall(delay=3)))
+
+
+@pytest.mark.parametrize("name", ["dqn", pytest.param("r2d2", marks=pytest.mark.slow)])
+def test_values_of_the_step_before_the_successor_are_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = q_targets.n_step_targets
+
+    def of_the_step_before(*arguments: Any) -> Any:
+        targets = right(*arguments)
+        return targets._replace(successor=jnp.maximum(targets.successor - 1, 0))
+
+    monkeypatch.setattr(q_targets, "n_step_targets", of_the_step_before)
+    agent = small_agent(ALGORITHMS[name][0], "mlp", CONFIGS[name], CueRecall(delay=3))
+    with pytest.raises(AssertionError, match="the discount counts what followed"):
+        testing.check_learning(agent)
 
 
 @pytest.mark.slow
