@@ -23,10 +23,10 @@ MOST_ITERATIONS_BEFORE_LEARNING = 1000
 """Iterations within which a small agent must have begun to learn."""
 
 NUM_ROLLOUTS = 2
-"""Rollouts whose gradients are summed up."""
+"""Rollouts from which gradients are taken."""
 
 NUM_DRAWS = 8
-"""Draws from a replay buffer whose gradients are: a single one may have left out what counts."""
+"""Draws from a replay buffer likewise: a single one may have left out what counts."""
 
 
 class Bench:
@@ -144,23 +144,25 @@ class Bench:
         return [name for name in networks if same(before[name], after[name])]
 
     def gradients_from(self, edit: Edit, discount: float | None = None) -> dict[str, np.ndarray]:
-        """The gradients that each learner's optimizer is given from some rollouts, summed up, `[numbers]`.
+        """The sum of the gradients that each learner's optimizer is given from each of some rollouts, `[R, numbers]`.
 
-        Parameters stay as they are, so that nothing counts but what the losses say. Of what is learned from replay
-        these are the first ones: later draws may depend on what the first ones said. The replay buffer holds nothing
-        else than such rollouts.
+        Parameters stay as they are, so that nothing counts but what the losses say. Of what is learned from replay it
+        is the first one, for each of some draws: later draws may depend on what the first one said. The replay buffer
+        holds nothing else than such rollouts.
         """
         discount = self.discount if discount is None else discount
         state = _with_no_gradients(self.first if self.agent.replays else self.ready)
         for i in range(self._rollouts_before_learning if self.agent.replays else 0):
-            state = self._add_gradients(self.key(i, 1), *edit(*self.act(self.key(i, 0), state)), discount)
-        sums: dict[str, np.ndarray] = {}
+            # Networks that are trained earlier than others begin anew.
+            filled = self._add_gradients(self.key(i, 1), *edit(*self.act(self.key(i, 0), state)), discount)
+            state = _with_no_gradients(filled)
+        learned = []
         for i in range(NUM_DRAWS if self.agent.replays else NUM_ROLLOUTS):
             edited = edit(*self.act(self.key(0 if self.agent.replays else i, 0), state))
-            after = self._add_gradients(self.key(i, 1), *edited, discount)
-            for name, learner in _learners_by_name(after).items():
-                sums[name] = sums.get(name, 0.0) + _as_vector(learner.optimizer_state[1])
-        return sums
+            learned.append(_learners_by_name(self._add_gradients(self.key(i, 1), *edited, discount)))
+        return {
+            name: np.stack([_as_vector(learner[name].optimizer_state[1]) for learner in learned]) for name in learned[0]
+        }
 
     @functools.cached_property
     def _rollouts_before_learning(self) -> int:

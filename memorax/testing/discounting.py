@@ -53,8 +53,11 @@ def ratio_of_double_discount(bench: Bench) -> float | None:
     none, once, twice = (
         bench.gradients_from(edits.ended_nowhere, discount) for discount in (0.0, SMALL_DISCOUNT, 2 * SMALL_DISCOUNT)
     )
+    if not none:
+        return None
     by_once, by_twice = (
-        np.linalg.norm(np.concatenate([x[name] - none[name] for name in bench.critics or none])) for x in (once, twice)
+        np.linalg.norm(np.concatenate([x[name] - none[name] for name in bench.critics or none], axis=1))
+        for x in (once, twice)
     )
     return round(float(by_twice / by_once), 2) if by_once > 0 else None
 
