@@ -8,14 +8,13 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from memorax.algorithms.algorithm import Algorithm
 from memorax.learning.optimization import Learner
 from memorax.testing import rollout_edits as edits
 from memorax.testing.assertions import all_finite, is_float, require, same
+from memorax.testing.recorder import optimizers_of, recording_from, with_recorders, with_recorders_in
 from memorax.testing.rollout_edits import Edit
 from memorax.types import Array, PyTree, Trajectory
 
@@ -34,6 +33,7 @@ class Bench:
 
     Attributes:
         agent: the agent.
+        records: whether it has optimizers among its attributes, which are then asked for gradients.
         discount: the discount it learns with where nothing else is said.
         first: its state before the first step.
         ready: its state once every network has learned something.
@@ -48,14 +48,13 @@ class Bench:
         self.agent = agent
         # Without weak types, so that each is compiled once, for what was edited and what was not.
         self.act = jax.jit(lambda key, state: _strongly_typed(agent.act(key, state)))
-        self._learn = jax.jit(functools.partial(_learn_from, agent))
-        # After the first gradients drawn from a replay buffer, priorities may have changed what is drawn.
-        recording = _with_optimizers(agent, _gradient_recorder(first_only=agent.replays))
-        self._add_gradients = jax.jit(functools.partial(_learn_from, recording))
+        self.records = bool(optimizers_of(agent))
+        learner = with_recorders(agent, first_only=agent.replays) if self.records else agent
+        self._learn = jax.jit(functools.partial(_learn_from, learner))
         # Ends and time limits are told apart by what follows them, which counts for nothing at a discount of zero.
         self.discount = getattr(agent.cfg, "gamma", 0.0) or 0.9
         key, first = agent.init(jax.random.key(seed))
-        self.first = _strongly_typed(first)
+        self.first = _strongly_typed(with_recorders_in(first) if self.records else first)
         keys = jax.random.split(key, 2 * MOST_ITERATIONS_BEFORE_LEARNING)
         self.keys = np.asarray(jax.random.key_data(keys))
         shapes = [
@@ -150,27 +149,26 @@ class Bench:
         is the first one, for each of some draws: later draws may depend on what the first one said. The replay buffer
         holds nothing else than such rollouts.
         """
-        discount = self.discount if discount is None else discount
-        state = _with_no_gradients(self.first if self.agent.replays else self.ready)
+        state = recording_from(self.first if self.agent.replays else self.ready)
         for i in range(self._rollouts_before_learning if self.agent.replays else 0):
             # Networks that are trained earlier than others begin anew.
-            filled = self._add_gradients(self.key(i, 1), *edit(*self.act(self.key(i, 0), state)), discount)
-            state = _with_no_gradients(filled)
+            state = recording_from(self.iterate(state, i, edit, discount))
         learned = []
         for i in range(NUM_DRAWS if self.agent.replays else NUM_ROLLOUTS):
             edited = edit(*self.act(self.key(0 if self.agent.replays else i, 0), state))
-            learned.append(_learners_by_name(self._add_gradients(self.key(i, 1), *edited, discount)))
+            learned.append(_learners_by_name(self.learn(self.key(i, 1), *edited, discount)))
         return {
-            name: np.stack([_as_vector(learner[name].optimizer_state[1]) for learner in learned]) for name in learned[0]
+            name: np.stack([_as_vector(learner[name].optimizer_state.total) for learner in learned])
+            for name in learned[0]
         }
 
     @functools.cached_property
     def _rollouts_before_learning(self) -> int:
         """How many rollouts are replayed before anything is learned from."""
-        state = _with_no_gradients(self.first)
+        state = recording_from(self.first)
         for i in range(MOST_ITERATIONS_BEFORE_LEARNING):
-            state = self._add_gradients(self.key(i, 1), *self.act(self.key(i, 0), state), self.discount)
-            if all(int(learner.optimizer_state[0]) for learner in _learners_by_name(state).values()):
+            state = self.iterate(state, i, edits.as_it_was)
+            if all(int(learner.optimizer_state.count) for learner in _learners_by_name(state).values()):
                 return i
         return 0
 
@@ -201,53 +199,6 @@ def has_discount(agent: Algorithm) -> bool:
 def _learn_from(agent: Algorithm, key: Array, state: Any, trajectory: Trajectory, discount: Array) -> Any:
     agent = _with_discount(agent, discount)
     return _strongly_typed(agent._learn(key, agent._store(state, trajectory), trajectory)[0])
-
-
-def _gradient_recorder(first_only: bool) -> optax.GradientTransformation:
-    """An optimizer that leaves parameters as they are: its state is how many gradients came, and the sum of them.
-
-    Or the first, which is all that is learned from replay before priorities change.
-    """
-
-    def update(gradients: PyTree, state: Any, _: PyTree = None) -> tuple[PyTree, Any]:
-        count, total = state
-        counts = (count == 0) | (not first_only)
-        total = jax.tree.map(lambda x, gradient: x + jnp.where(counts, gradient, 0.0), total, gradients)
-        return jax.tree.map(jnp.zeros_like, gradients), (count + 1, total)
-
-    return optax.GradientTransformation(_no_gradients, update)
-
-
-def _no_gradients(params: PyTree) -> tuple[Array, PyTree]:
-    return jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params)
-
-
-def _with_no_gradients(state: Any) -> Any:
-    """The same state before its learners' recorders were given any gradients."""
-    return jax.tree.map(
-        lambda x: x.replace(optimizer_state=_no_gradients(x.params)) if isinstance(x, Learner) else x,
-        state,
-        is_leaf=lambda x: isinstance(x, Learner),
-    )
-
-
-def optimizers_of(agent: Algorithm) -> list[Any]:
-    """The optimizers that are attributes of an agent, or in lists, tuples and dictionaries that are."""
-    return [x for x in jax.tree.leaves(vars(agent), is_leaf=_is_optimizer) if _is_optimizer(x)]
-
-
-def _with_optimizers(agent: Algorithm, optimizer: optax.GradientTransformation) -> Algorithm:
-    """The same agent with another optimizer in place of each of its own."""
-    other = copy.copy(agent)
-    for name, value in vars(agent).items():
-        if any(map(_is_optimizer, jax.tree.leaves(value, is_leaf=_is_optimizer))):
-            replaced = jax.tree.map(lambda x: optimizer if _is_optimizer(x) else x, value, is_leaf=_is_optimizer)
-            object.__setattr__(other, name, replaced)
-    return other
-
-
-def _is_optimizer(value: Any) -> bool:
-    return isinstance(value, optax.GradientTransformation | optax.MultiSteps)
 
 
 def _with_discount(agent: Algorithm, discount: Array) -> Algorithm:

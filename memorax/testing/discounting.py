@@ -9,7 +9,7 @@ import numpy as np
 
 from memorax.testing import rollout_edits as edits
 from memorax.testing.assertions import require, same
-from memorax.testing.bench import Bench, has_discount, learners, optimizers_of
+from memorax.testing.bench import Bench, has_discount, learners
 from memorax.testing.rollout_edits import Edit
 
 NUM_ROLLOUTS = 16
@@ -33,7 +33,7 @@ def check_discounting(bench: Bench) -> None:
 
 
 def _check_once_for_each_step(bench: Bench) -> None:
-    if bench.agent.replays or not optimizers_of(bench.agent):
+    if bench.agent.replays or not bench.records:
         return
     ratio = ratio_of_double_discount(bench)
     # The algorithms here have MEASURE, those that discount twice 4, and those whose discount is missing in the
@@ -118,7 +118,7 @@ def _check_what_followed(bench: Bench) -> None:
     All steps are alike, and only the first ones go on: what is seen after those has to do with the discount by what it
     is worth alone.
     """
-    if not bench.agent.replays or not optimizers_of(bench.agent):
+    if not bench.agent.replays or not bench.records:
         return
     alike, all_rows = edits.all_as_at(0, 0), slice(None)
 

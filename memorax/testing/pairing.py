@@ -10,7 +10,7 @@ import numpy as np
 from memorax.networks.network import unroll_step
 from memorax.testing import rollout_edits as edits
 from memorax.testing.assertions import require, same
-from memorax.testing.bench import Bench, optimizers_of
+from memorax.testing.bench import Bench
 from memorax.testing.rollout_edits import Edit
 from memorax.types import Trajectory
 
@@ -38,7 +38,7 @@ def check_previous_actions_and_rewards_go_with_rewards(bench: Bench) -> None:
 
 def _check_goes_with_rewards(bench: Bench, name: str, changed: str) -> None:
     paid_place, others = _places(bench.act(bench.key(0, 0), bench.ready)[1])
-    if paid_place is None or not others or not optimizers_of(bench.agent):
+    if paid_place is None or not others or not bench.records:
         return
     for learner, ratio in ratios_to_own_effect(bench, name, paid_place, others).items():
         largest = max(ratio, key=ratio.__getitem__)
