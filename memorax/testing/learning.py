@@ -40,10 +40,11 @@ def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000, 
     and shown at it. A carry is learned from where a sequence goes on, and no NaN in it reaches anything where an
     episode starts: be it recorded in the rollout or a field of the state that is built as the carry of a network, which
     also goes on with every rollout. Copies of parameters, recorded log-probabilities and the states of optimizers are
-    used. The discount counts (`gamma` of the config, where it has one), once for each step that goes on, and no return
-    crosses an end. A time limit is not a failure, no return crosses it either, and where it cuts an episode, what the
-    reward is worth depends on the final observation, which is seen with the carry of the steps that led to it. Masks of
-    actions are learned with, agents that went out are not learned from, and a full replay buffer is written over.
+    used. The discount counts (`gamma` of the config, where it has one), once for each step that goes on, by what
+    followed it, and no return crosses an end. A time limit is not a failure, no return crosses it either, and where it
+    cuts an episode, what the reward is worth depends on the final observation, which is seen with the carry of the
+    steps that led to it. Masks of actions are learned with, agents that went out are not learned from, and a full
+    replay buffer is written over.
     Actions that pay are chosen more often.
 
     What goes with which reward, and how often the discount counts, is seen in the gradients that are given to the

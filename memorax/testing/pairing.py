@@ -37,7 +37,7 @@ def check_previous_actions_and_rewards_go_with_rewards(bench: Bench) -> None:
 
 
 def _check_goes_with_rewards(bench: Bench, name: str, changed: str) -> None:
-    paid_place, others = _places(bench.act(bench.key(0, 0), bench.ready)[1])
+    paid_place, others = places(bench.act(bench.key(0, 0), bench.ready)[1])
     if paid_place is None or not others or not bench.records:
         return
     for learner, ratio in ratios_to_own_effect(bench, name, paid_place, others).items():
@@ -62,7 +62,7 @@ def shows_previous(bench: Bench, name: str) -> bool:
     return not same(jax.tree.leaves(seen), jax.tree.leaves(otherwise))
 
 
-def _places(trajectory: Trajectory) -> tuple[Place | None, list[Place]]:
+def places(trajectory: Trajectory) -> tuple[Place | None, list[Place]]:
     """A step to be paid, and others near it, whose last steps and rows the first ones are next to.
 
     There is none to be paid where no row has one that counts.
