@@ -78,7 +78,10 @@ def _recording(optimizer: Any, first_only: bool) -> optax.GradientTransformation
     def init(params: PyTree) -> Recorder:
         return Recorder.create(params, inner.init(params))
 
-    def update(gradients: PyTree, state: Recorder, params: PyTree = None, **extra: Any) -> tuple[PyTree, Recorder]:
+    def update(gradients: PyTree, state: Any, params: PyTree = None, **extra: Any) -> tuple[PyTree, Any]:
+        # An algorithm may keep the states of its optimizers elsewhere than in learners.
+        if not isinstance(state, Recorder):
+            return inner.update(gradients, state, params, **extra)
         updates, optimizer_state = inner.update(gradients, state.optimizer_state, params, **extra)
         unchanged = jax.tree.map(jnp.zeros_like, updates), state.optimizer_state
         updates, optimizer_state = where(state.records, unchanged, (updates, optimizer_state))
