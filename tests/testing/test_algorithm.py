@@ -16,6 +16,7 @@ from memorax import testing
 from memorax.algorithms import ALGORITHMS, DQN, IPPO, PPO, SAC, ac_lambda, q_learning
 from memorax.algorithms.ac_lambda import ACLambda
 from memorax.environments.environment import Environment
+from memorax.environments.spaces import Box
 from memorax.learning import bootstrap, returns
 from memorax.learning import q_learning as q_targets
 from memorax.learning.exploration import epsilon_greedy_policy
@@ -289,21 +290,23 @@ def test_values_of_the_step_before_the_successor_are_named(name: str, monkeypatc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shift", [1, -1])
-def test_previous_actions_of_another_step_are_named(shift: int) -> None:
+@pytest.mark.parametrize(("name", "shift"), [("action", 1), ("action", -1), ("reward", 1)])
+def test_what_was_shown_before_another_step_is_named(name: str, shift: int) -> None:
     env = CueRecall(delay=3)
-    extractor = FeatureExtractor(leaves_as_vector, action_extractor=SpaceEncoder(env.action_space(None)))
+    shown = {"action": env.action_space(None), "reward": Box(-jnp.inf, jnp.inf, (1,))}
+    extractor = FeatureExtractor(leaves_as_vector, **{f"{name}_extractor": SpaceEncoder(shown[name])})
 
     def make_network(head: nn.Module) -> Network:
         return Network(extractor, SequenceModelWrapper(MLP(4)), head)
 
     def other(batch: Any) -> Any:
-        return batch.replace(timesteps=batch.timesteps.replace(action=shifted(batch.timesteps.action, shift, 1)))
+        other = {name: shifted(getattr(batch.timesteps, name), shift, 1)}
+        return batch.replace(timesteps=batch.timesteps.replace(**other))
 
     cfg = dataclasses.replace(CONFIGS["ppo"], sequence_length=8)
     right, wrong = (kind.build(cfg, env, None, make_network, optax.adam(3e-3)) for kind in (PPO, prepared(other)))
     testing.check_learning(right)
-    with pytest.raises(AssertionError, match=r"what is learned from is what was acted on: .* the previous action at"):
+    with pytest.raises(AssertionError, match=f"what is learned from is what was acted on: .* the previous {name} at"):
         testing.check_learning(wrong)
 
 
