@@ -44,11 +44,11 @@ def check_learning(agent: Algorithm, seed: int = 0, num_iterations: int = 2000, 
     followed it, and no return crosses an end. A time limit is not a failure, no return crosses it either, and where it
     cuts an episode, what the reward is worth depends on the final observation, which is seen with the carry of the
     steps that led to it. Masks of actions are learned with, agents that went out are not learned from, and a full
-    replay buffer is written over.
-    Actions that pay are chosen more often.
+    replay buffer is written over. Actions that pay are chosen more often.
 
-    What goes with which reward, and how often the discount counts, is seen in the gradients that are given to the
-    agent's optimizers: to those among its attributes, by which a `Learner` of its state is trained.
+    What goes with which reward, how often the discount counts and what followed a replayed step is seen in the
+    gradients that are given to the agent's optimizers: to those among its attributes, by which a `Learner` of its state
+    is trained.
 
     What cannot be seen: a return that crosses a time limit where the order of steps counts anyway, as with replay, with
     an update at each step or with minibatches of single steps, and, with replay or an update at each step, a final
