@@ -280,7 +280,7 @@ TOGETHER = {
 SIDE_BY_SIDE = (("ppo", "without_memory"), ("dqn", "without_memory"))
 """The longer ones of replay are faster alone: mapped over, a buffer is copied with every choice."""
 
-FAST = (("ppo", "cue_recall"), *((algorithm, "discounting") for algorithm in SETTINGS))
+FAST = (("shared_ppo", "cue_recall"), *((name, "discounting") for name in SETTINGS if name != "r2d2"))
 """What is learned in the fast tests, beside what PPO learns side by side without a memory."""
 
 
@@ -341,7 +341,8 @@ def test_continuous_action() -> None:
         assert mean_return(agent, *train(agent, 30_000)) > -0.02
 
 
-@pytest.mark.parametrize("torso", ["mlp", pytest.param("gru", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("torso", ["mlp", "gru"])
 def test_continuous_action_from_replay(torso: str) -> None:
     agent = make("sac", probes.ContinuousTarget(), None, torso)
     assert mean_return(agent, *train(agent, 20_000)) > -0.02

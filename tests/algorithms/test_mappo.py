@@ -27,7 +27,7 @@ def network(head: Any, torso: str = "gru") -> Network:
     return Network(extractor, TORSOS[torso](FEATURES), head)
 
 
-@pytest.mark.parametrize("algorithm", [IPPO, MAPPO])
+@pytest.mark.parametrize("algorithm", [pytest.param(IPPO, marks=pytest.mark.slow), MAPPO])
 def test_the_laws_hold_where_several_agents_act(algorithm: type[PPO]) -> None:
     env = GlobalState(OthersCue()) if algorithm is MAPPO else OthersCue()
     check_algorithm(algorithm.build(CFG, env, None, network, optax.adam(1e-3)))
