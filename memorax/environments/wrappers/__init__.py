@@ -12,7 +12,7 @@ from memorax.environments.wrappers.arguments import switch
 from memorax.environments.wrappers.batch_wrapper import BatchWrapper
 from memorax.environments.wrappers.clip_action import ClipAction
 from memorax.environments.wrappers.delay_observation import DelayObservation
-from memorax.environments.wrappers.flatten_action import FlattenAction
+from memorax.environments.wrappers.flatten_action import FlattenAction, FlattenBoxAction, flatten_action
 from memorax.environments.wrappers.flatten_observation import FlattenObservation
 from memorax.environments.wrappers.flicker_observation import FlickerObservation
 from memorax.environments.wrappers.frame_stack import FrameStack
@@ -39,7 +39,7 @@ WRAPPERS: Mapping[str, Callable[[Environment, Any], Environment]] = {
     "sticky_actions": StickyActions,
     "rescale_action": rescale_action,
     "clip_action": switch("clip_action", ClipAction),
-    "flatten_action": switch("flatten_action", FlattenAction),
+    "flatten_action": switch("flatten_action", flatten_action),
     "scale_reward": ScaleReward,
     "normalize_reward": NormalizeReward,
     "flatten_observation": switch("flatten_observation", FlattenObservation),
@@ -62,6 +62,7 @@ __all__ = [
     "ClipAction",
     "DelayObservation",
     "FlattenAction",
+    "FlattenBoxAction",
     "FlattenObservation",
     "FlickerObservation",
     "FrameStack",

@@ -1,4 +1,4 @@
-"""Turns an action of several choices into one choice."""
+"""Turns an action of several choices into one choice, and one of numbers on several axes into a vector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memorax.environments.environment import Environment
-from memorax.environments.spaces import Discrete, MultiDiscrete, Space, action_mask_space
+from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space, action_mask_space
 from memorax.environments.wrappers.arguments import describe
 from memorax.environments.wrappers.transform import Transform
 from memorax.types import Array, Key, PyTree
@@ -34,7 +34,9 @@ class FlattenAction(Transform):
         super().__init__(env)
         space = env.action_space(env.default_params)
         if not isinstance(space, MultiDiscrete):
-            raise ValueError(f"flatten_action (True) needs MultiDiscrete actions: {env.name} has {describe(space)}")
+            raise ValueError(
+                f"flatten_action (True) needs MultiDiscrete or Box actions: {env.name} has {describe(space)}"
+            )
         if math.prod(space.nvec) > LARGEST_COUNT:
             raise ValueError(
                 f"flatten_action (True) makes too many actions of {space.nvec}: at most {LARGEST_COUNT} fit"
@@ -68,3 +70,35 @@ def legal_combinations(mask: Array, nvec: tuple[int, ...]) -> Array:
     for choice in jnp.split(mask, np.cumsum(nvec)[:-1]):
         combinations = (combinations[:, None] & choice[None, :]).ravel()
     return combinations
+
+
+class FlattenBoxAction(Transform):
+    """Show a box of actions as a vector, which is what policies act in: a single number as one of one element.
+
+    Args:
+        env: an environment whose actions are a `Box`.
+
+    Raises:
+        ValueError: if actions are no `Box`.
+    """
+
+    def __init__(self, env: Environment) -> None:
+        super().__init__(env)
+        space = env.action_space(env.default_params)
+        if not isinstance(space, Box):
+            raise ValueError(f"flatten_action (True) needs a Box of actions: {env.name} has {describe(space)}")
+        self._space = space
+
+    def action_space(self, params: PyTree) -> Box:
+        bounds = (self._space.low, self._space.high)
+        low, high = (np.broadcast_to(np.asarray(bound), self._space.shape).ravel() for bound in bounds)
+        return Box(low, high, low.shape, self._space.dtype)
+
+    def act(self, key: Key, memory: PyTree, action: Array, params: PyTree) -> tuple[Array, PyTree]:
+        return action.reshape(self._space.shape), memory
+
+
+def flatten_action(env: Environment) -> Environment:
+    """`FlattenAction` or `FlattenBoxAction`, whichever the action space asks for."""
+    box = isinstance(env.action_space(env.default_params), Box)
+    return FlattenBoxAction(env) if box else FlattenAction(env)

@@ -64,9 +64,10 @@ def has_default(space: Space, kinds: tuple[type[Space], ...]) -> bool:
 def no_head(values: str, space: Space, kinds: tuple[type[Space], ...]) -> ValueError:
     """The error for a space that no head is for."""
     *others, last = (kind.__name__ for kind in kinds)
+    remedy = ", which flatten_action=True makes of it" if isinstance(space, MultiDiscrete | Box) else ""
     return ValueError(
         f"there is no {values} head for the action space {describe(space)}: "
-        f"it must be {', '.join(others)} or {last} with one axis"
+        f"it must be {', '.join(others)} or {last} with one axis{remedy}"
     )
 
 

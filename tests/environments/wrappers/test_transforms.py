@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from memorax.environments.spaces import (
     policy_space,
 )
 from memorax.environments.wrappers import (
+    WRAPPERS,
     ClipAction,
     DelayObservation,
     FlattenAction,
@@ -37,7 +39,8 @@ from memorax.environments.wrappers import (
 )
 from memorax.environments.wrappers.blank import with_zero
 from memorax.environments.wrappers.previous_action_and_reward import chosen_action
-from memorax.networks import SpaceEncoder
+from memorax.networks import TORSOS, SpaceEncoder
+from tests.catalogue import FEATURES, make_agent
 from tests.environments.wrappers.track import ACTIONS, LIMIT, Play, Track, play
 
 LIMITS = np.iinfo(np.int32)
@@ -431,6 +434,36 @@ def test_flatten_action_numbers_every_combination() -> None:
     assert [tuple(a) for a in steps.info["action"][0].tolist()] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
     with pytest.raises(ValueError, match=r"^flatten_action \(True\) makes too many actions of"):
         FlattenAction(Track(MultiDiscrete((10,) * 10)))
+
+
+@pytest.mark.parametrize(
+    ("box", "low", "high"),
+    [
+        (Box(-2.0, 5.0), [-2.0], [5.0]),
+        (Box(np.asarray([[-1.0], [0.0]]), np.asarray([3.0, np.inf]), (2, 2)), [-1, -1, 0, 0], [3, np.inf, 3, np.inf]),
+        (Box(0, 255, (1,), np.uint8), [0], [255]),
+    ],
+)
+def test_flatten_action_makes_a_box_a_vector(box: Box, low: list[float], high: list[float]) -> None:
+    env = WRAPPERS["flatten_action"](Track(box), True)
+    space = env.action_space(None)
+    assert isinstance(space, Box)
+    assert (space.shape, space.dtype) == ((len(low),), box.dtype)
+    np.testing.assert_array_equal(space.low, low)
+    np.testing.assert_array_equal(space.high, high)
+    actions = np.arange(3 * len(low)).reshape(3, 1, len(low)).astype(box.dtype)
+    taken = play(env, actions).info["action"]
+    np.testing.assert_array_equal(taken, actions.reshape(3, 1, *box.shape))
+
+
+@pytest.mark.parametrize("shape", [(), (2, 2)])
+def test_actions_without_an_axis_or_with_several_are_learned_as_a_vector(shape: tuple[int, ...]) -> None:
+    env = Track(Box(-2.0, 0.5, shape))
+    with pytest.raises(ValueError, match=r"Box with one axis, which flatten_action=True makes of it$"):
+        make_agent("ppo", env, None, TORSOS["mlp"](FEATURES))
+    agent = make_agent("ppo", WRAPPERS["flatten_action"](env, True), None, TORSOS["mlp"](FEATURES))
+    shapes = jax.eval_shape(lambda key: agent.train(*agent.init(key), 32, keep=lambda t, _: t), jax.random.key(0))
+    assert shapes[2].action.shape[3:] == (max(1, math.prod(shape)),)
 
 
 def test_scale_reward_reports_the_raw_one() -> None:

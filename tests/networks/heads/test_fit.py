@@ -77,13 +77,13 @@ from tests.probes import EndlessReward
             heads.Gaussian(4),
             Box(-1.0, 1.0, (2, 2)),
             "there is no policy head for the action space Box(low=-1.0, high=1.0, shape=(2, 2)): "
-            "it must be Discrete, MultiDiscrete or Box with one axis",
+            "it must be Discrete, MultiDiscrete or Box with one axis, which flatten_action=True makes of it",
         ),
         (
             heads.DiscreteQNetwork(4),
             MultiDiscrete((2, 2)),
             "there is no action-value head for the action space MultiDiscrete((2, 2)): "
-            "it must be Discrete or Box with one axis",
+            "it must be Discrete or Box with one axis, which flatten_action=True makes of it",
         ),
     ],
 )
