@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memorax.evaluation.plot import color_and_style, make_panels
+from memorax.evaluation.plot import as_text, color_and_style, make_panels
 from memorax.evaluation.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def draw_estimates(
         ax.set_title(name, fontsize="medium")
         ax.set_ylim(len(settings) - 0.5, -0.5)
         ax.grid(axis="x", alpha=0.3)
-    panels[0].set_yticks(range(len(settings)), settings)
+    panels[0].set_yticks(range(len(settings)), [as_text(setting) for setting in settings])
     return figure
 
 
@@ -71,7 +71,7 @@ def draw_bands(
     for ax, (title, curves) in zip(axes, panels.items(), strict=True):
         for setting, (positions, (value, low, high)) in curves.items():
             color, style = color_and_style(indices[setting])
-            ax.plot(positions, value, color=color, linestyle=style, label=setting)
+            ax.plot(positions, value, color=color, linestyle=style, label=as_text(setting))
             ax.fill_between(positions, low, high, color=color, alpha=0.2, linewidth=0)
         ax.set_title(title)
         ax.set_xlabel(xlabel)

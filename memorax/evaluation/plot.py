@@ -144,6 +144,20 @@ def color_and_style(index: int) -> tuple[str, LineStyle]:
     return f"C{index % 10}", STYLES[index % len(STYLES)]
 
 
+def as_text(label: str) -> str:
+    """A label as matplotlib draws it whatever it holds: formulas between dollar signs, where they are any.
+
+    An underscore in front would keep it out of a legend.
+    """
+    from matplotlib.mathtext import MathTextParser
+
+    try:
+        MathTextParser("path").parse(label)
+    except ValueError:
+        label = label.replace("$", r"\$")
+    return f" {label}" if label.startswith("_") else label
+
+
 def _draw_curve(ax: Axes, curve: Curve, color: str, style: LineStyle) -> None:
     seeds = len(curve.values)
     # A mean over the seeds that are left would hide that one was lost: it has a gap instead.
@@ -167,7 +181,7 @@ def _legend(curve: Curve) -> str:
         notes.append("gaps where one is NaN")
     if curve.unfinished:
         notes.append("evaluations too short")
-    return f"{curve.label} ({', '.join(notes)})"
+    return as_text(f"{curve.label} ({', '.join(notes)})")
 
 
 def _explanation(curves: Sequence[Curve]) -> str | None:

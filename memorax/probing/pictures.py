@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memorax.evaluation.plot import FEW_POINTS, color_and_style, make_panels
+from memorax.evaluation.plot import FEW_POINTS, as_text, color_and_style, make_panels
 from memorax.probing.probe import Memory, RunProbe
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _draw(ax: Axes, line: Line, color_index: int, label: str, floored: bool) -> 
     color, style = color_and_style(color_index)
     marker = "o" if len(line.x) <= FEW_POINTS + 2 else ""
     y = np.maximum(line.y, LEAST_SHARE) if floored else line.y
-    ax.plot(line.x, y, color=color, linestyle=style, marker=marker, markersize=4, label=label)
+    ax.plot(line.x, y, color=color, linestyle=style, marker=marker, markersize=4, label=as_text(label))
     if line.band is not None:
         ax.fill_between(line.x, y - line.band, y + line.band, color=color, alpha=0.2, linewidth=0)
     if line.seeds is not None and len(line.seeds) > 1:
@@ -222,7 +222,7 @@ def _episodes(probes: Sequence[RunProbe]) -> Figure:
             inputs, shares = np.arange(found.episode.shape[1]), found.relative_episode
             # As pixels: thousands of squares would make the page large.
             image = ax.pcolormesh(inputs, found.times, shares, vmin=0, vmax=1, cmap="viridis", rasterized=True)
-            ax.set_title(f"{probe.label}, {probe.environment.partition('::')[2]}", fontsize="small")
+            ax.set_title(f"{as_text(probe.label)}, {probe.environment.partition('::')[2]}", fontsize="small")
             ax.set_xlabel("input at step", fontsize="small")
             ax.set_ylabel("output at step", fontsize="small")
             ax.tick_params(labelsize="small")
@@ -254,7 +254,7 @@ def _wiped(probes: Sequence[RunProbe]) -> Figure | None:
                 ax.plot(ends, (row, row), color=color, linewidth=1.5, alpha=0.5, zorder=1)
         ax.plot([], [], color="0.3", marker="o", linestyle="", label="as it is")
         ax.plot([], [], color="0.3", marker="o", linestyle="", markerfacecolor="white", label="carry wiped")
-        ax.set_yticks(range(len(here)), [probe.label for probe in here])
+        ax.set_yticks(range(len(here)), [as_text(probe.label) for probe in here])
         ax.set_ylim(len(here) - 0.4, -0.6)
         ax.set_title(environment)
         ax.set_xlabel("mean return of each seed")

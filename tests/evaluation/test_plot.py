@@ -85,6 +85,17 @@ def test_equal_curves_are_all_seen(tmp_path: Path) -> None:
         assert near.sum() > 100, f"{color} is hidden"
 
 
+@pytest.mark.parametrize(
+    ("label", "drawn"), [("$\\lambda$", "$\\lambda$"), ("$\\foo{$", "\\$\\foo{\\$"), ("a$", "a\\$"), ("_old", " _old")]
+)
+def test_every_label_is_drawn(label: str, drawn: str, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "a", (0,))
+    ax = make_axes()
+    draw_runs([folder], ax, labels=[label])
+    assert legend(ax)[0] == [f"{drawn} (1 seed)"]
+    plot_runs([folder], tmp_path / "curves.png", labels=[label])
+
+
 def test_there_is_a_panel_for_each_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [
         make_run(tmp_path / f"{task}-{torso}", (0,), environment=task, torso=torso)
