@@ -100,12 +100,11 @@ def _make_own(id: str, options: dict[str, Any]) -> tuple[Environment, PyTree]:
     try:
         made = part(**built_with)
     except TypeError as error:
-        # Only a call with options that a function does not take says this; every other error is the user's own.
-        if "unexpected keyword argument" not in str(error):
+        # Only a call with other options than a function takes says this; every other error is the user's own.
+        if not any(words in str(error) for words in ("unexpected keyword argument", "missing", "takes no arguments")):
             raise
-        raise ValueError(
-            f"environment {id!r} does not take all of its options ({', '.join(options)}): {error}"
-        ) from error
+        given = f"the options {', '.join(options)}" if options else "no options"
+        raise ValueError(f"environment {id!r} cannot be made with {given}: {error}") from error
     env, env_params = made if isinstance(made, tuple) else (made, None)
     others = {name: value for name, value in options.items() if name not in built_with}
     return _adapted(repr(id), env, env_params, others, of_constructor)

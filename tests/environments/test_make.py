@@ -96,10 +96,15 @@ def test_an_environment_of_ones_own_says_which_options_it_does_not_take(monkeypa
     monkeypatch.setitem(sys.modules, "own_environments", SimpleNamespace(made=made))
     with pytest.raises(ValueError) as raised:
         make("own_environments:made", dealy=3)
-    assert str(raised.value).startswith(
-        "environment 'own_environments:made' does not take all of its options (dealy): "
-    )
+    assert str(raised.value).startswith("environment 'own_environments:made' cannot be made with the options dealy: ")
     assert "\n" not in str(raised.value)
+
+
+def test_an_environment_of_ones_own_says_which_options_it_lacks() -> None:
+    with pytest.raises(ValueError) as raised:
+        make("json:loads")
+    message = "environment 'json:loads' cannot be made with no options: loads() missing 1 required positional argument"
+    assert str(raised.value).startswith(message)
 
 
 def test_options_of_an_environment_of_ones_own_are_of_the_kind_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
