@@ -64,6 +64,14 @@ def require_floats(keyword: str, env: Environment) -> Box:
     return space
 
 
+def require_box_of_actions(keyword: str, env: Environment) -> Box:
+    """The action space, if it is a `Box`; `keyword` comes with its value, as `"clip_action (True)"`."""
+    space = env.action_space(env.default_params)
+    if not isinstance(space, Box):
+        raise ValueError(f"{keyword} needs a Box of actions: {env.name} has {describe(space)}")
+    return space
+
+
 def describe(space: Space) -> str:
     """The kind of a space in words."""
     return f"a Box of shape {space.shape}" if isinstance(space, Box) else f"a {type(space).__name__}"

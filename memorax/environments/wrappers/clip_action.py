@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box
-from memorax.environments.wrappers.arguments import describe
+from memorax.environments.wrappers.arguments import require_box_of_actions
 from memorax.environments.wrappers.transform import Transform
 from memorax.types import Array, Key, PyTree
 
@@ -23,9 +23,7 @@ class ClipAction(Transform):
 
     def __init__(self, env: Environment) -> None:
         super().__init__(env)
-        space = env.action_space(env.default_params)
-        if not isinstance(space, Box):
-            raise ValueError(f"clip_action (True) needs a Box of actions: {env.name} has {describe(space)}")
+        require_box_of_actions("clip_action (True)", env)
 
     def act(self, key: Key, memory: PyTree, action: Array, params: PyTree) -> tuple[Array, PyTree]:
         space = self.env.action_space(params)

@@ -9,7 +9,7 @@ import numpy as np
 
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box, Discrete, MultiDiscrete, Space, action_mask_space
-from memorax.environments.wrappers.arguments import describe
+from memorax.environments.wrappers.arguments import describe, require_box_of_actions
 from memorax.environments.wrappers.transform import Transform
 from memorax.types import Array, Key, PyTree
 from memorax.validation import LARGEST_COUNT
@@ -35,7 +35,8 @@ class FlattenAction(Transform):
         space = env.action_space(env.default_params)
         if not isinstance(space, MultiDiscrete):
             raise ValueError(
-                f"flatten_action (True) needs MultiDiscrete or Box actions: {env.name} has {describe(space)}"
+                "flatten_action (True) needs actions that are MultiDiscrete (FlattenAction) or a Box "
+                f"(FlattenBoxAction): {env.name} has {describe(space)}"
             )
         if math.prod(space.nvec) > LARGEST_COUNT:
             raise ValueError(
@@ -84,10 +85,7 @@ class FlattenBoxAction(Transform):
 
     def __init__(self, env: Environment) -> None:
         super().__init__(env)
-        space = env.action_space(env.default_params)
-        if not isinstance(space, Box):
-            raise ValueError(f"flatten_action (True) needs a Box of actions: {env.name} has {describe(space)}")
-        self._space = space
+        self._space = require_box_of_actions("flatten_action (True)", env)
 
     def action_space(self, params: PyTree) -> Box:
         bounds = (self._space.low, self._space.high)

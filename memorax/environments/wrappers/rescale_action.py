@@ -11,7 +11,7 @@ import numpy as np
 
 from memorax.environments.environment import Environment
 from memorax.environments.spaces import Box
-from memorax.environments.wrappers.arguments import describe
+from memorax.environments.wrappers.arguments import require_box_of_actions
 from memorax.environments.wrappers.transform import Transform
 from memorax.types import Array, Key, PyTree
 
@@ -37,9 +37,7 @@ class RescaleAction(Transform):
             raise ValueError(
                 f"rescale_action ({bounds!r}) must be True or two finite numbers, the smaller first: -1, 1"
             )
-        space = env.action_space(env.default_params)
-        if not isinstance(space, Box):
-            raise ValueError(f"rescale_action ({bounds}) needs a Box of actions: {env.name} has {describe(space)}")
+        space = require_box_of_actions(f"rescale_action ({bounds})", env)
         if not space.bounded or not jnp.issubdtype(space.dtype, jnp.floating):
             raise ValueError(
                 f"rescale_action ({bounds}) needs floats between bounds: the actions of {env.name} are "

@@ -154,7 +154,11 @@ UNFIT: dict[str, tuple[Environment, str]] = {
     "optimistic_resets": (WRAPPERS["normalize_reward"](Track(), 0.9), IN_BATCHES.format("optimistic_resets")),
     "rescale_action": (Track(), "rescale_action ((-1.0, 1.0)) needs a Box of actions: Track has a Discrete"),
     "clip_action": (Track(), "clip_action (True) needs a Box of actions: Track has a Discrete"),
-    "flatten_action": (Track(), "flatten_action (True) needs MultiDiscrete or Box actions: Track has a Discrete"),
+    "flatten_action": (
+        Track(),
+        "flatten_action (True) needs actions that are MultiDiscrete (FlattenAction) or a Box (FlattenBoxAction): "
+        "Track has a Discrete",
+    ),
     "mask_observation": (Named(), "mask_observation needs a Box observation of one axis: Named has a Discrete"),
     "noisy_observation": (Counted(), "noisy_observation needs observations of floats: those of Counted are int32"),
     "normalize_observation": (Named(), NO_BOX.format("normalize_observation")),
